@@ -1,0 +1,26 @@
+"""The published recipe on CelebA-HQ at 256×256.
+
+python -m gsjax.main --config=configs/celeba.py
+python -m gsjax.main --config=configs/celeba.py --config.data.train=folder:DIR
+"""
+
+from ml_collections import ConfigDict
+
+from gsjax import config as gsjax_config
+
+IMAGES = 28_000  # of the 30,000; the other 2,000 are for evaluation
+HELP = """\
+This config trains on CelebA-HQ: 30,000 aligned faces, from
+https://github.com/tkarras/progressive_growing_of_gans or, ready-made at 256 pixels, from Kaggle
+("CelebA-HQ 256"). Put 28,000 of the pictures in datasets/celeba_hq/train and the other 2,000 in
+datasets/celeba_hq/validation."""
+
+
+def get_config() -> ConfigDict:
+    """Returns the config: 400 epochs of 28,000 images, batch 64 as 8 devices × 8."""
+    config = gsjax_config.published(images=IMAGES, epochs=400, batch_size=64)
+    config.data.train = "folder:datasets/celeba_hq/train"
+    config.data.validation = "folder:datasets/celeba_hq/validation"
+    config.data.help = HELP
+    config.data.flip = True
+    return config

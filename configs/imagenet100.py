@@ -1,0 +1,29 @@
+"""The published recipe on ImageNet-100 at 256×256.
+
+python -m gsjax.main --config=configs/imagenet100.py
+python -m gsjax.main --config=configs/imagenet100.py --config.data.train=folder:DIR
+"""
+
+from ml_collections import ConfigDict
+
+from gsjax import config as gsjax_config
+
+IMAGES = 126_689
+HELP = """\
+This config trains on ImageNet-100: 100 classes of ImageNet-1k (ILSVRC2012, free for research after
+signing up at https://www.image-net.org/download.php); their list is
+https://github.com/HobbitLong/CMC/blob/master/imagenet100.txt
+Unpack or link the folders of these classes to datasets/imagenet100/train and
+datasets/imagenet100/validation; any depth of folders is fine."""
+
+
+def get_config() -> ConfigDict:
+    """Returns the config: 100 epochs of the 126,689 images."""
+    config = gsjax_config.published(images=IMAGES, epochs=100, batch_size=64)
+    config.data.train = "folder:datasets/imagenet100/train"
+    config.data.validation = "folder:datasets/imagenet100/validation"
+    config.data.help = HELP
+    config.data.crop = "random"
+    config.data.crop_scale = (0.7, 1.0)
+    config.data.flip = True
+    return config

@@ -1,0 +1,54 @@
+"""A small model on the photographs inside scikit-image: minutes on two CPU cores.
+
+python -m gsjax.main --config=configs/photos.py
+"""
+
+from ml_collections import ConfigDict
+
+from gsjax import config as gsjax_config
+
+
+def get_config() -> ConfigDict:
+    """Returns the config; nothing needs to be downloaded."""
+    config = gsjax_config.default()
+    config.data.train = "photos"
+    config.data.validation = "photos"
+    config.data.image_size = (64, 64)
+    config.data.crop = "random"
+    config.data.crop_scale = (0.3, 1.0)
+    config.data.flip = True
+    config.data.workers = 0  # 12 small pictures: a thread is enough
+
+    config.masks.kinds = ("irregular", "free_form", "rectangles")
+    config.masks.curriculum = ((0, 0.1, 0.3), (100, 0.1, 0.5))
+
+    config.model.patch_size = 8
+    config.model.gaussians = 64
+    config.model.width = 32
+    config.model.blocks = 4
+    config.model.mask_channel = True
+    config.model.residual_colors = True
+    config.model.normalize_splats = True
+
+    config.dino.size = "ti"
+    config.dino.weights = "random"
+    config.dino.image_size = 56
+
+    config.discriminator.width = 32
+    config.loss.gan = 0.01
+    config.loss.gan_start = 150
+    config.loss.semantic = 0.1
+
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.schedule = "cosine"
+    config.optimizer.warmup_steps = 10
+
+    config.train.steps = 200
+    config.train.batch_size = 8
+
+    config.log.every = 10
+    config.checkpoint.every = 50
+    config.validate.every = 100
+    config.validate.images = 48
+    config.validate.kinds = ("irregular", "free_form", "rectangles")
+    return config

@@ -1,0 +1,25 @@
+"""The published recipe on Places2 at 256×256.
+
+python -m gsjax.main --config=configs/places2.py
+python -m gsjax.main --config=configs/places2.py --config.data.train=folder:DIR
+"""
+
+from ml_collections import ConfigDict
+
+from gsjax import config as gsjax_config
+
+IMAGES = 1_803_460
+HELP = """\
+This config trains on Places2 (Places365-Standard, http://places2.csail.mit.edu/download.html): get
+"Small images (256 * 256)", train_256_places365standard.tar (24 GB) and val_256.tar (0.5 GB; 36,500
+pictures), and unpack them to datasets/places2/train and datasets/places2/validation."""
+
+
+def get_config() -> ConfigDict:
+    """Returns the config; 1.8 M images need fewer epochs than faces do."""
+    config = gsjax_config.published(images=IMAGES, epochs=10, batch_size=64)
+    config.data.train = "folder:datasets/places2/train"
+    config.data.validation = "folder:datasets/places2/validation"
+    config.data.help = HELP
+    config.data.flip = True
+    return config

@@ -1,0 +1,187 @@
+"""Checkpoints of a run with Orbax: everything that training changes.
+
+The place in the data needs no entry of its own: what a step sees follows from its
+number (see `data.pipeline.training_batches`), so a run may go on with other numbers of
+data workers or of processes.
+
+A checkpoint is a folder named by its step. It is written beside it under a temporary
+name and renamed when all of it is on disk, so a folder with a number for a name is
+whole, whenever the run is killed.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+
+from gsjax.errors import UserError
+
+_STATE = "state"  # the part of a checkpoint that holds it
+
+
+def open_manager(directory: str | os.PathLike, keep: int) -> ocp.CheckpointManager:
+    """Opens a run's folder of checkpoints to save to and restore from.
+
+    Makes the folder if need be and removes what saves that were cut short left in it.
+    Every process opens it, with the same arguments. Close it in the end:
+    `manager.close()` waits for the last save.
+
+    Args:
+      directory: the folder.
+      keep: how many checkpoints to keep; older ones are deleted after a save.
+
+    Raises:
+      UserError: if the folder cannot be made or read.
+    """
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=ocp.checkpoint_managers.LatestN(keep),
+        cleanup_tmp_directories=True,
+    )
+    handlers = {_STATE: ocp.StandardCheckpointHandler()}
+    try:
+        return ocp.CheckpointManager(_absolute(directory), options=options, item_handlers=handlers)
+    except OSError as error:
+        raise UserError(
+            f"cannot keep checkpoints in {directory}: {error.strerror or error}; "
+            "point --workdir at a folder that can be written to"
+        ) from error
+
+
+def save(manager: ocp.CheckpointManager, step: int, state: Any) -> bool:
+    """Starts saving a checkpoint; the arrays may be donated as soon as this returns.
+
+    The writing happens in the background. The next save waits for it, as does
+    `manager.wait_until_finished()`, and both raise what it ran into.
+
+    Args:
+      manager: from `open_manager`.
+      step: the number of steps done; must grow.
+      state: a pytree of arrays; PRNG keys may be typed.
+
+    Returns:
+      Whether there was something to save: False if this step has been saved before.
+    """
+    return manager.save(step, args=ocp.args.Composite(**{_STATE: ocp.args.StandardSave(state)}))
+
+
+def restore_latest(manager: ocp.CheckpointManager, state_like: Any) -> tuple[Any, int] | None:
+    """Restores the newest checkpoint, on whatever devices `state_like` asks for.
+
+    Args:
+      manager: from `open_manager`.
+      state_like: the state's tree of `jax.ShapeDtypeStruct` with shardings.
+
+    Returns:
+      The state and its step, or None if there is no checkpoint yet.
+
+    Raises:
+      UserError: if the checkpoint is of another architecture.
+    """
+    manager.wait_until_finished()
+    step = manager.latest_step()
+    if step is None:
+        return None
+    path = manager.directory / str(step)
+    _check_same_tree(path, manager.item_metadata(step)[_STATE].tree, state_like)
+    args = ocp.args.Composite(**{_STATE: ocp.args.StandardRestore(state_like)})
+    return manager.restore(step, args=args)[_STATE], step
+
+
+def restore_params(path: str | os.PathLike, *names: str) -> Any:
+    """Reads one branch of the state in the newest checkpoint, and only that, from disk.
+
+    Args:
+      path: a run's workdir, its folder of checkpoints, or one checkpoint.
+      *names: the way to the branch, like "generator", "params".
+
+    Returns:
+      The branch as nested dicts (tuples as lists) of numpy arrays.
+
+    Raises:
+      UserError: if there is no checkpoint at the path, or no such branch in it.
+    """
+    checkpoint = find_checkpoint(path)
+    reader = ocp.CheckpointManager(
+        checkpoint.parent,
+        item_handlers={_STATE: ocp.PyTreeCheckpointHandler()},
+        options=ocp.CheckpointManagerOptions(create=False),
+    )
+    step = int(checkpoint.name)
+    with reader:
+        branch = reader.item_metadata(step)[_STATE].tree
+        for name in names:
+            if not isinstance(branch, Mapping) or name not in branch:
+                raise UserError(f"{checkpoint} has no {'/'.join(names)} in its state")
+            branch = branch[name]
+        item = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), branch)
+        for name in reversed(names):
+            item = {name: item}
+        restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item)
+        args = ocp.args.PyTreeRestore(item, restore_args=restore_args, partial_restore=True)
+        restored = reader.restore(step, args=ocp.args.Composite(**{_STATE: args}))[_STATE]
+    for name in names:
+        restored = restored[name]
+    return restored
+
+
+def find_checkpoint(path: str | os.PathLike) -> epath.Path:
+    """Returns the newest checkpoint's folder, given a workdir, its checkpoints, or one of them.
+
+    Raises:
+      UserError: if there is none.
+    """
+    path = _absolute(path)
+    if path.name.isdigit() and (path / _STATE).exists():
+        return path
+    for directory in (path / "checkpoints", path):
+        step = latest_step(directory)
+        if step is not None:
+            return directory / str(step)
+    reason = "holds no finished checkpoint" if path.exists() else "does not exist"
+    raise UserError(f"{path} {reason}: give a run's workdir or one of its checkpoints")
+
+
+def latest_step(directory: str | os.PathLike) -> int | None:
+    """Returns the step of the newest finished checkpoint in the folder, None without one."""
+    directory = _absolute(directory)
+    if not directory.is_dir():
+        return None
+    return max((int(p.name) for p in directory.iterdir() if p.name.isdigit()), default=None)
+
+
+def _absolute(path):
+    path = os.fspath(path)
+    return epath.Path(path if "://" in path else os.path.abspath(path))
+
+
+def _check_same_tree(path, saved_tree, state_like):
+    """Names the first difference, where Orbax would list a whole state."""
+    saved, wanted = _shapes(saved_tree), _shapes(state_like)
+    for name in [*wanted, *saved]:
+        if saved.get(name) != wanted.get(name):
+            raise UserError(
+                f"{path} is a checkpoint of another architecture: {name} is "
+                f"{_as_text(saved, name)} there and {_as_text(wanted, name)} here. Resume with "
+                "the --config.model fields it was trained with, or choose another --workdir"
+            )
+
+
+def _shapes(tree):
+    def shape(leaf):
+        # A typed key is stored as the integers it is made of.
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.eval_shape(jax.random.key_data, leaf).shape
+        return tuple(leaf.shape)
+
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): shape(leaf) for path, leaf in leaves
+    }
+
+
+def _as_text(shapes, name):
+    return "missing" if name not in shapes else "×".join(map(str, shapes[name])) or "a scalar"

@@ -1,0 +1,113 @@
+"""What can be wrong with a config, found out before any work starts."""
+
+import math
+
+import jax
+from ml_collections import ConfigDict
+
+from gsjax.data.pipeline import check_data
+from gsjax.errors import UserError
+from gsjax.models.encoder import GROUPS
+from gsjax.semantic import check_dino
+
+
+def check_config(config: ConfigDict) -> None:
+    """Raises UserError, naming the field and what would be right, if `config` cannot be run.
+
+    Missing data comes first: it takes the longest to mend.
+    """
+    check_data(config)
+    check_dino(config)
+    _check_numbers(config)
+    _check_sizes(config)
+    _check_optimizer(config)
+
+
+def _check_numbers(config: ConfigDict) -> None:
+    least = {
+        "model.patch_size": 1,
+        "model.overlap": 0,
+        "model.gaussians": 1,
+        "model.features": 2,
+        "model.downs": 1,
+        "model.blocks": 0,
+        "loss.l1": 0,
+        "loss.gan": 0,
+        "loss.gan_start": 0,
+        "loss.semantic": 0,
+        "optimizer.learning_rate": 0,
+        "optimizer.warmup_steps": 0,
+        "optimizer.weight_decay": 0,
+        "train.steps": 1,
+        "log.every": 1,
+        "checkpoint.every": 1,
+        "checkpoint.keep": 1,
+        "validate.every": 1,
+        "validate.samples": 1,
+    }
+    for field, bound in least.items():
+        group, name = field.split(".")
+        value = config[group][name]
+        if not value >= bound:
+            raise UserError(f"{field}: {value} is too small; it must be at least {bound}")
+    if not config.optimizer.clip_norm > 0:
+        raise UserError(f"optimizer.clip_norm: {config.optimizer.clip_norm} must be positive")
+
+
+def _check_sizes(config: ConfigDict) -> None:
+    model, size = config.model, config.data.image_size
+    if math.isqrt(model.gaussians) ** 2 != model.gaussians:
+        near = round(model.gaussians**0.5) ** 2
+        raise UserError(
+            f"model.gaussians: {model.gaussians} is not a square number; the nearest is {near}"
+        )
+    if 2 * model.overlap > model.patch_size:
+        raise UserError(
+            f"model.overlap: {model.overlap} must be at most half of model.patch_size, "
+            f"{model.patch_size}"
+        )
+    for field, width in {
+        "model.width": model.width,
+        "model.max_width": model.max_width,
+        "discriminator.width": 2 * config.discriminator.width,
+    }.items():
+        if width < GROUPS or width % GROUPS:
+            multiple = GROUPS // 2 if field == "discriminator.width" else GROUPS
+            raise UserError(f"{field} must be a multiple of {multiple}, for the normalized groups")
+    step = math.lcm(model.patch_size, 2**model.downs)
+    if any(side % step for side in size):
+        near = tuple(max(round(side / step), 2) * step for side in size)
+        raise UserError(
+            f"data.image_size: {tuple(size)} must be multiples of {step}, which "
+            f"model.patch_size={model.patch_size} and model.downs={model.downs} divide; "
+            f"the nearest is {near}"
+        )
+    least = max(24, 2 ** (model.downs + 1))
+    if min(size) < least:
+        raise UserError(
+            f"data.image_size: {tuple(size)} is too small: the encoder and the discriminator "
+            f"need at least {least} pixels a side"
+        )
+    if config.dino.image_size < 1 or config.dino.image_size % config.dino.patch_size:
+        raise UserError(
+            f"dino.image_size: {config.dino.image_size} is not a multiple of "
+            f"dino.patch_size, {config.dino.patch_size}"
+        )
+    if config.train.batch_size % jax.device_count():
+        raise UserError(
+            f"train.batch_size: {config.train.batch_size} does not divide by the "
+            f"{jax.device_count()} devices"
+        )
+
+
+def _check_optimizer(config: ConfigDict) -> None:
+    options = config.optimizer
+    if options.schedule not in ("steps", "cosine"):
+        raise UserError(f"optimizer.schedule: {options.schedule!r} is neither steps nor cosine")
+    at = options.decay_at
+    if not all(isinstance(step, int) and step > 0 for step in at) or list(at) != sorted(set(at)):
+        raise UserError(
+            f"optimizer.decay_at: {at} must be steps in ascending order, like (1000, 2000)"
+        )
+    if at and options.schedule == "cosine":
+        raise UserError("optimizer.decay_at is for optimizer.schedule=steps, not cosine")

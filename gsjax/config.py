@@ -1,0 +1,120 @@
+"""The configuration: every field with its default, and the checks on what users change.
+
+A config file in `configs/` starts from `default()`, the recipe of the published
+model at 256×256, and changes what differs. All schedules count steps.
+"""
+
+from ml_collections import ConfigDict
+
+
+def default() -> ConfigDict:
+    """Returns the published recipe (METHOD §6) with our corrections; no data is named."""
+    config = ConfigDict()
+    config.seed = 0
+
+    config.data = ConfigDict()
+    config.data.train = ""  # photos | folder:DIR | list:FILE
+    config.data.validation = ""  # the same; photos holds some pictures out for this
+    config.data.help = ""  # how to get the data, shown when it is missing
+    config.data.image_size = (256, 256)  # height, width; the patch size divides both
+    config.data.crop = "resize"  # resize: the whole image | random: a random square of it
+    config.data.crop_scale = (0.5, 1.0)  # a random crop's side over the image's shorter side
+    config.data.flip = False  # mirror half of the training images left to right
+    config.data.workers = 4  # processes that read images; 0: threads, for small machines and data
+    config.data.prefetch = 8  # batches kept ready
+
+    config.masks = ConfigDict()
+    # Drawn for training: irregular, free_form, center, rectangles, files:DIR.
+    config.masks.kinds = ("irregular", "free_form")
+    # From which step on, the smallest and the largest part of the image that is hole.
+    config.masks.curriculum = ((0, 0.2, 0.2),)
+
+    config.model = ConfigDict()
+    config.model.patch_size = 16
+    config.model.overlap = 1  # pixels by which a patch draws over its neighbors
+    config.model.gaussians = 324  # a patch; a square number
+    config.model.features = 12  # channels a Gaussian is decoded from
+    config.model.width = 64  # channels of the encoder's first layer
+    config.model.max_width = 1024  # channels never grow past this
+    config.model.downs = 3  # halvings of the resolution
+    config.model.blocks = 9  # residual blocks at the lowest resolution
+    config.model.skips = True  # U-shaped: decoder layers see the encoder's
+    config.model.mask_channel = False  # the encoder sees which pixels are known
+    config.model.residual_colors = False  # colors are corrections of a coarse fill
+    config.model.normalize_splats = False  # divide what is drawn by the summed opacity
+
+    config.dino = ConfigDict()
+    config.dino.size = "B"  # ti | S | B | L | g
+    config.dino.weights = ""  # a file of weights | random
+    config.dino.patch_size = 14
+    config.dino.registers = 0
+    config.dino.image_size = 224  # the side images are resized to before DINO sees them
+    config.dino.normalize = True  # ImageNet mean and deviation; the published code had none
+
+    config.discriminator = ConfigDict()
+    config.discriminator.width = 64
+
+    config.loss = ConfigDict()
+    config.loss.l1 = 1.0
+    config.loss.gan = 0.3
+    config.loss.gan_start = 0  # the step from which the discriminator takes part
+    config.loss.semantic = 1.0
+
+    config.optimizer = ConfigDict()  # AdamW, one for each network
+    config.optimizer.learning_rate = 2e-4
+    config.optimizer.warmup_steps = 0
+    config.optimizer.schedule = "steps"  # steps | cosine
+    config.optimizer.decay_at = ()  # for "steps": where the rate is multiplied by decay_factor
+    config.optimizer.decay_factor = 0.2
+    config.optimizer.weight_decay = 1e-3
+    config.optimizer.clip_norm = 1.0
+
+    config.train = ConfigDict()
+    config.train.steps = 100_000
+    config.train.batch_size = 8  # over all devices
+
+    config.log = ConfigDict()
+    config.log.every = 100
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.every = 5_000
+    config.checkpoint.keep = 3
+
+    config.validate = ConfigDict()
+    config.validate.every = 5_000
+    config.validate.images = 64
+    config.validate.kinds = ("irregular", "free_form")
+    config.validate.ratio = (0.2, 0.6)
+    config.validate.samples = 8  # rows of the sample grid
+
+    config.mesh = ConfigDict()
+    config.mesh.data = -1  # -1: the devices that the other axis leaves
+    config.mesh.fsdp = 1
+    return config
+
+
+def published(images: int, epochs: int, batch_size: int) -> ConfigDict:
+    """Returns `default()` with the published schedules, whose epochs become steps.
+
+    The published run of 400 epochs multiplies the rate by 0.2 after 350 and 380 of
+    them, starts the adversarial terms after the first epoch and 500 steps more, and
+    raises the hole ratio from 0.2 by 0.1 every 20 epochs up to 0.6. A run of other
+    length has the same schedule, stretched.
+
+    Args:
+      images: how many an epoch has.
+      epochs: how long the run is.
+      batch_size: over all devices; the published one was 8 a device.
+    """
+    config = default()
+    epoch = images // batch_size
+    stretch = epochs / 400 * epoch
+    config.train.batch_size = batch_size
+    config.train.steps = epochs * epoch
+    config.optimizer.decay_at = (round(350 * stretch), round(380 * stretch))
+    config.loss.gan_start = epoch + 500
+    config.masks.curriculum = tuple(
+        (round(20 * stretch * i), ratio, ratio) for i, ratio in enumerate((0.2, 0.3, 0.4, 0.5, 0.6))
+    )
+    config.dino.weights = "weights/dinov2_vitb14_pretrain.pth"
+    return config

@@ -1,0 +1,132 @@
+"""Checkpoints of the published inpainter to and from `GaussianInpainter`."""
+
+import functools
+import itertools
+import math
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+
+from gsjax.convert import keys
+from gsjax.errors import UserError
+from gsjax.models.inpainter import GaussianInpainter, init_variables
+
+_NETWORK = "inpainter weights"
+# The frozen DINO, which has a converter of its own, and layers that nothing reads.
+_UNUSED = ("dino_model.", "encoder.encoder.skip_linear.")
+_ENCODER = "encoder.encoder"
+# Published small networks of the Gaussian head, our names, and their layers.
+_HEAD_MLPS = (("color_mlp", "color", 5), ("mlp_gaudict", "atoms", 5), ("mlp_xy", "offset", 4))
+
+
+def from_state_dict(state_dict: Mapping, overlap: int = 1) -> tuple[GaussianInpainter, dict]:
+    """Reads the inpainter off a state dict of arrays by published keys.
+
+    Widths, depths, skips, patch size, Gaussians a patch and features come from the keys
+    and shapes. `dino_model.*` and the unused `skip_linear.*` may be there and are left out.
+
+    Args:
+      state_dict: the arrays; `{"model": …}` around them and "module." prefixes are taken off.
+      overlap: pixels by which a patch draws over its neighbors, which no shape shows.
+
+    Returns:
+      The module and its variables.
+
+    Raises:
+      UserError: keys missing, left over or wrongly shaped, all of them listed.
+    """
+    arrays = keys.unwrap(state_dict, _NETWORK)
+    arrays = {key: array for key, array in arrays.items() if not key.startswith(_UNUSED)}
+    downs, blocks = _count(arrays, f"{_ENCODER}.downs."), _count(arrays, f"{_ENCODER}.mid_res.")
+    ranks = {
+        f"{_ENCODER}.inp_module.1.weight": 4,
+        f"{_ENCODER}.downs.0.0.weight": 4,
+        f"{_ENCODER}.mid_res.0.conv_block.1.weight": 4,
+        "encoder.conv_out.weight": 4,
+        "dino_map_mlp.layers.0.weight": 2,
+    }
+    ranks |= {f"{_ENCODER}.downs.{i}.0.weight": 4 for i in range(downs)}
+    ranks |= {f"{_ENCODER}.ups.{i}.0.weight": 4 for i in range(downs)}
+    keys.require(arrays, ranks, _NETWORK)
+    first = arrays[f"{_ENCODER}.inp_module.1.weight"].shape
+    widths = [first[0]] + [len(arrays[f"{_ENCODER}.downs.{i}.0.weight"]) for i in range(downs)]
+    ups = [arrays[f"{_ENCODER}.ups.{i}.0.weight"].shape for i in range(downs)]
+    channels, features, patch_size, _ = arrays["encoder.conv_out.weight"].shape
+    gaussians = channels // features
+    if math.isqrt(gaussians) ** 2 * features != channels:
+        raise UserError(
+            f"{_NETWORK}: encoder.conv_out.weight has {channels} outputs; expected a square "
+            f"number of Gaussians times {features} features"
+        )
+    module = GaussianInpainter(
+        patch_size=patch_size,
+        overlap=overlap,
+        gaussians=gaussians,
+        features=features,
+        width=widths[0],
+        max_width=_max_width(widths),
+        downs=downs,
+        blocks=blocks,
+        skips=downs < 2 or ups[1][0] == 2 * ups[0][1],
+        mask_channel=first[1] == 4,
+    )
+    token_size = arrays["dino_map_mlp.layers.0.weight"].shape[1]
+    init = functools.partial(init_variables, module, token_size=token_size)
+    shapes = jax.eval_shape(init, jax.random.key(0))["params"]
+    return module, {"params": keys.to_params(arrays, table(module), shapes, _NETWORK)}
+
+
+def to_state_dict(module: GaussianInpainter, variables: Mapping) -> dict[str, np.ndarray]:
+    """Returns the published state dict, without the DINO and the unused layers."""
+    return keys.to_published(variables["params"], table(module))
+
+
+def table(module: GaussianInpainter) -> keys.Table:
+    """Returns where each published key goes."""
+    entries = {
+        **_mlp("dino_map_mlp", "alignment", 2),
+        **keys.weighted(f"{_ENCODER}.inp_module.1", "encoder/stem/conv", keys.CONV),
+        **keys.norm(f"{_ENCODER}.inp_module.2", "encoder/stem_norm"),
+        **keys.weighted(f"{_ENCODER}.out_module.1", "encoder/out/conv", keys.CONV),
+        **keys.weighted("encoder.conv_out", "to_patches", keys.CONV),
+        **keys.weighted("feature_map.cholesky_linear", "head/shape", keys.LINEAR),
+    }
+    for index in range(module.downs):
+        # Published decoder layers count from the lowest resolution, ours by resolution.
+        places = (("downs", f"down_{index + 1}"), ("ups", f"up_{module.downs - 1 - index}"))
+        for published, ours in places:
+            key, path = f"{_ENCODER}.{published}.{index}", f"encoder/{ours}"
+            entries |= keys.weighted(f"{key}.0", path, keys.CONV)
+            entries |= keys.norm(f"{key}.1", f"{path}_norm")
+    for index in range(module.blocks):
+        key, path = f"{_ENCODER}.mid_res.{index}", f"encoder/block_{index}"
+        entries |= keys.weighted(f"{key}.adapter_mlp", f"{path}/adapter", keys.LINEAR)
+        for place, layer in ((1, 1), (5, 2)):
+            conv = f"{key}.conv_block.{place}"
+            entries |= keys.weighted(conv, f"{path}/conv_{layer}/conv", keys.CONV)
+            entries |= keys.norm(f"{key}.conv_block.{place + 1}", f"{path}/norm_{layer}")
+    for published, ours, layers in _HEAD_MLPS:
+        entries |= _mlp(f"feature_map.{published}", f"head/{ours}", layers)
+    return entries
+
+
+def _mlp(key: str, path: str, layers: int) -> keys.Table:
+    """The entries of an MLP, whose published layers stand between activations."""
+    entries = [
+        keys.weighted(f"{key}.layers.{2 * i}", f"{path}/Dense_{i}", keys.LINEAR)
+        for i in range(layers)
+    ]
+    return functools.reduce(dict.__or__, entries)
+
+
+def _count(arrays: Mapping, prefix: str) -> int:
+    """One more than the highest number that follows `prefix`; gaps will be missing keys."""
+    numbers = [key.removeprefix(prefix).split(".")[0] for key in arrays if key.startswith(prefix)]
+    return 1 + max((int(number) for number in numbers if number.isdigit()), default=0)
+
+
+def _max_width(widths: list[int]) -> int:
+    """The cap on channels that shows in `widths`; the published one where none was reached."""
+    capped = any(wide < 2 * narrow for narrow, wide in itertools.pairwise(widths))
+    return widths[-1] if capped else max(widths[-1], GaussianInpainter.max_width)

@@ -1,0 +1,146 @@
+"""What the conversions share: tables from published keys to our parameters, and their checks.
+
+A table maps each key of a PyTorch state dict to the path of a parameter in our tree and
+to the layout of its axes. The same table converts in both directions.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from gsjax.errors import UserError
+
+_NESTED_UNDER = ("model", "state_dict")
+_LISTED = 12  # keys of one kind in an error
+
+
+class Layout(NamedTuple):
+    """How the axes of a published array become ours; without axes the order stays."""
+
+    axes: tuple[int, ...] = ()
+
+    def ours(self, array: np.ndarray) -> np.ndarray:
+        """Published to ours."""
+        return np.transpose(array, self.axes) if self.axes else array
+
+    def published(self, array: np.ndarray) -> np.ndarray:
+        """Ours to published."""
+        array = np.transpose(array, np.argsort(self.axes)) if self.axes else array
+        return np.ascontiguousarray(array)
+
+    def published_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The published shape of a parameter of ours."""
+        return tuple(shape[i] for i in np.argsort(self.axes)) if self.axes else tuple(shape)
+
+
+SAME = Layout()
+LINEAR = Layout((1, 0))  # [out, in] -> [in, out]
+# OIHW -> HWIO. Transposed convolutions are IOHW -> HWOI, with `transpose_kernel` in Flax.
+CONV = Layout((2, 3, 1, 0))
+
+Table = dict[str, tuple[str, Layout]]  # published key -> path joined by "/", layout
+
+
+def weighted(key: str, path: str, layout: Layout) -> Table:
+    """The two entries of a layer with a kernel and a bias."""
+    return {f"{key}.weight": (f"{path}/kernel", layout), f"{key}.bias": (f"{path}/bias", SAME)}
+
+
+def norm(key: str, path: str) -> Table:
+    """The two entries of a LayerNorm or GroupNorm."""
+    return {f"{key}.weight": (f"{path}/scale", SAME), f"{key}.bias": (f"{path}/bias", SAME)}
+
+
+def unwrap(state_dict: Mapping, network: str) -> dict[str, np.ndarray]:
+    """Returns the arrays of a state dict, in float32, out of what trainers wrap around them.
+
+    Takes `{"model": {...}, "epoch": 3}` and keys that `DistributedDataParallel` has
+    prefixed with "module.".
+
+    Raises:
+      UserError: it is empty, or holds something that is not an array of numbers.
+    """
+    for name in _NESTED_UNDER:
+        if isinstance(state_dict.get(name), Mapping):
+            state_dict = state_dict[name]
+    if not state_dict:
+        raise UserError(f"{network}: the state dict is empty; expected arrays by their key")
+    arrays = {}
+    for key, value in state_dict.items():
+        try:
+            array = np.asarray(value).astype(np.float32, copy=False)
+        except (TypeError, ValueError, RuntimeError):
+            kind = type(value).__name__
+            raise UserError(f"{network}: {key!r} is a {kind}; expected an array") from None
+        arrays[str(key).removeprefix("module.")] = array
+    return arrays
+
+
+def require(state_dict: Mapping[str, np.ndarray], ranks: Mapping[str, int], network: str) -> None:
+    """Checks that the keys an architecture is read off are there, with that many axes.
+
+    Raises:
+      UserError: some are not; it lists them.
+    """
+    missing = [key for key in ranks if key not in state_dict]
+    wrong = [
+        f"{key} {list(state_dict[key].shape)}, expected {rank} axes"
+        for key, rank in ranks.items()
+        if key in state_dict and (state_dict[key].ndim != rank or not state_dict[key].size)
+    ]
+    if missing:
+        example = ", ".join(list(state_dict)[:3])
+        raise UserError(_problems(network, missing, (), wrong) + f" (the file has {example}, …)")
+    if wrong:
+        raise UserError(_problems(network, missing, (), wrong))
+
+
+def to_params(state_dict: Mapping[str, np.ndarray], table: Table, params, network: str) -> dict:
+    """Returns the parameter tree that a state dict describes.
+
+    Args:
+      state_dict: published keys to arrays.
+      table: where each key goes.
+      params: the tree to fill: anything with shapes.
+      network: what to call it in an error.
+
+    Raises:
+      UserError: keys are missing, left over or wrongly shaped; it lists all of them.
+    """
+    shapes = {path: leaf.shape for path, leaf in flatten_dict(params, sep="/").items()}
+    if shapes.keys() != {path for path, _ in table.values()}:
+        raise AssertionError(f"{network}: the table and the parameters do not match")
+    expected = {key: layout.published_shape(shapes[path]) for key, (path, layout) in table.items()}
+    missing = [key for key in expected if key not in state_dict]
+    left_over = [key for key in state_dict if key not in expected]
+    wrong = [
+        f"{key} {list(state_dict[key].shape)}, expected {list(shape)}"
+        for key, shape in expected.items()
+        if key in state_dict and state_dict[key].shape != shape
+    ]
+    if missing or left_over or wrong:
+        raise UserError(_problems(network, missing, left_over, wrong))
+    ours = {
+        path: jnp.asarray(layout.ours(state_dict[key])) for key, (path, layout) in table.items()
+    }
+    return unflatten_dict(ours, sep="/")
+
+
+def to_published(params, table: Table) -> dict[str, np.ndarray]:
+    """The inverse of `to_params`, bit for bit."""
+    flat = flatten_dict(jax.device_get(params), sep="/")
+    return {key: layout.published(np.asarray(flat[path])) for key, (path, layout) in table.items()}
+
+
+def _problems(network, missing: Iterable, left_over: Iterable, wrong: Iterable) -> str:
+    kinds = (("missing", missing), ("left over", left_over), ("wrongly shaped", wrong))
+    return f"{network}: " + "; ".join(_listed(name, list(keys)) for name, keys in kinds if keys)
+
+
+def _listed(name: str, keys: list[str]) -> str:
+    rest = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
+    return f"{len(keys)} {name}: {', '.join(keys[:_LISTED])}{rest}"

@@ -1,0 +1,192 @@
+"""Batches for training and validation, read and drawn in the background by Grain."""
+
+import functools
+import math
+import os
+
+import grain
+import numpy as np
+from absl import flags, logging
+from ml_collections import ConfigDict
+
+from gsjax.data import examples
+from gsjax.data.masks import check_curriculum, check_kinds, check_ratio
+from gsjax.data.sources import ImageSource, UnreadableImage, open_source, require_readable
+from gsjax.errors import UserError
+
+CROPS = ("resize", "random")
+
+
+def training_batches(
+    config: ConfigDict, process_index: int = 0, process_count: int = 1, first_step: int = 0
+) -> grain.DatasetIterator:
+    """Returns an endless iterator over this process's part of the training batches.
+
+    What step s holds follows from the config and s alone, whatever the number of
+    workers and processes; all images are seen once before any is seen again. So
+    resuming needs no saved state: pass the step to go on with as `first_step`.
+    (Grain's get_state and set_state work too, with the same number of workers and
+    the same `first_step`.) Call `close()` on the iterator to end its workers.
+
+    Returns:
+      Dicts of numpy arrays, b = batch_size / process_count: `image` uint8
+      [b, H, W, 3]; `known` bool [b, H, W, 1], False in the hole; `unreadable` int64
+      [b], the source's index of an image that could not be read and was replaced by
+      the next one, or -1 (see `warn_unreadable`).
+
+    Raises:
+      UserError: the data is not there, or the batch does not divide by the processes.
+    """
+    share = _share(config.train.batch_size, process_count, "train.batch_size")
+    source = open_training_source(config)
+    recipe = examples.training_recipe(config)
+    start = first_step * recipe.batch_size + process_index
+    batches = (
+        grain.MapDataset.range(len(source))
+        .repeat()
+        .map_with_index(functools.partial(examples.training_example, source=source, recipe=recipe))
+        .slice(slice(start, None, process_count))
+        # Batches are made before the workers divide the work, so that their number
+        # changes nothing and whole batches cross the process boundary.
+        .batch(share, drop_remainder=True)
+    )
+    workers, prefetch = config.data.workers, config.data.prefetch
+    if workers == 0:
+        # Half of the cores: the other half feeds the devices.
+        threads = min(max((os.cpu_count() or 2) // 2, 1), 16)
+        return iter(batches.to_iter_dataset(grain.ReadOptions(threads, prefetch)))
+    if not flags.FLAGS.is_parsed():  # notebooks and tests; Grain asks its own flags
+        flags.FLAGS.mark_as_parsed()
+    options = grain.multiprocessing.MultiprocessingOptions(
+        num_workers=workers, per_worker_buffer_size=math.ceil(prefetch / workers)
+    )
+    dataset = grain.experimental.WithOptionsIterDataset(
+        batches.to_iter_dataset(grain.ReadOptions(0, 0)),
+        # Batches go through pipes. Shared memory is 64 MB in a container by default,
+        # where a worker that runs out of it dies, and it is left behind on exit.
+        grain.experimental.DatasetOptions(min_shm_size=2**62),
+    )
+    return iter(dataset.mp_prefetch(options, worker_init_fn=_start_worker))
+
+
+def validation_batches(
+    config: ConfigDict, batch_size: int, process_index: int = 0, process_count: int = 1
+) -> list[dict[str, np.ndarray]]:
+    """Returns this process's part of the fixed validation batches.
+
+    Example i shows image i modulo their number, with a hole of the i-th kind in turn;
+    it follows from the seed and i, whatever happens in training. Every process gets
+    the same number of batches of the same shape: the last are filled up with further
+    examples of weight 0.
+
+    Args:
+      config: `validate.images` says how many examples there are over all processes.
+      batch_size: examples a batch, over all processes.
+      process_index: which part is returned.
+      process_count: into how many parts every batch is divided.
+
+    Returns:
+      As `training_batches`, and `weight` float32 [b].
+
+    Raises:
+      UserError: the data is not there, or the batch does not divide by the processes.
+    """
+    share = _share(batch_size, process_count, "the validation batch size")
+    source = open_validation_source(config)
+    recipe = examples.validation_recipe(config)
+    batches = []
+    for first in range(0, config.validate.images, batch_size):
+        indices = [first + process_index + k * process_count for k in range(share)]
+        made = [examples.make_example(i, i % len(source), source, recipe) for i in indices]
+        batch = {key: np.stack([example[key] for example in made]) for key in made[0]}
+        batch["weight"] = np.array(indices) < config.validate.images
+        batch["weight"] = batch["weight"].astype(np.float32)
+        batches.append(batch)
+    return batches
+
+
+def open_training_source(config: ConfigDict) -> ImageSource:
+    """Opens `config.data.train`; raises UserError where it is missing."""
+    return open_source(config.data.train, "train", "data.train", config.data.help)
+
+
+def open_validation_source(config: ConfigDict) -> ImageSource:
+    """Opens `config.data.validation`; raises UserError where it is missing."""
+    return open_source(config.data.validation, "validation", "data.validation", config.data.help)
+
+
+def warn_unreadable(batch: dict[str, np.ndarray], source: ImageSource, seen: set[int]) -> int:
+    """Logs a warning for each unreadable image of a batch that is not yet in `seen`.
+
+    Returns how many there were; `seen` has them afterwards. Workers cannot count:
+    they are separate processes and do not know what the others have met.
+    """
+    new = {int(index) for index in batch["unreadable"] if index >= 0} - seen
+    for index in sorted(new):
+        reason = "it could not be read"
+        try:
+            source[index]
+        except UnreadableImage as e:
+            reason = e.reason
+        logging.warning("Skipping image %s: %s", source.name(index), reason)
+    seen |= new
+    return len(new)
+
+
+def check_data(config: ConfigDict) -> None:
+    """Makes every check of the data that can be made before training.
+
+    Raises:
+      UserError: naming the config field that is wrong and what would be right.
+    """
+    require_readable(open_training_source(config), "data.train")
+    require_readable(open_validation_source(config), "data.validation")
+    _check_images(config.data)
+    check_kinds(config.masks.kinds, "masks.kinds")
+    check_curriculum(config.masks.curriculum, "masks.curriculum")
+    check_kinds(config.validate.kinds, "validate.kinds")
+    check_ratio(config.validate.ratio, "validate.ratio")
+    _check_whole(config.validate.images, 1, "validate.images")
+    _check_whole(config.train.batch_size, 1, "train.batch_size")
+    _check_whole(config.data.workers, 0, "data.workers")
+    _check_whole(config.data.prefetch, 1, "data.prefetch")
+    _check_whole(config.seed, 0, "seed")
+
+
+def _check_images(data: ConfigDict) -> None:
+    size = data.image_size
+    if not isinstance(size, tuple | list) or len(size) != 2:
+        raise UserError(f"data.image_size: {size!r} is not (height, width), such as (256, 256)")
+    for side in size:
+        _check_whole(side, 1, "data.image_size")
+    if data.crop not in CROPS:
+        raise UserError(f"data.crop: '{data.crop}' is neither {' nor '.join(CROPS)}")
+    try:
+        low, high = (float(bound) for bound in data.crop_scale)
+    except (TypeError, ValueError):
+        low = high = 0.0
+    if not 0 < low <= high <= 1:
+        raise UserError(
+            f"data.crop_scale: {data.crop_scale!r} is not (low, high) with 0 < low ≤ high ≤ 1"
+        )
+
+
+def _check_whole(value: object, least: int, field: str) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UserError(f"{field}: {value!r} is not a whole number of at least {least}")
+
+
+def _share(batch_size: int, process_count: int, field: str) -> int:
+    if batch_size % process_count:
+        raise UserError(f"{field}: {batch_size} does not divide by the {process_count} processes")
+    return batch_size // process_count
+
+
+def _start_worker(index: int, count: int) -> None:
+    """Keeps a worker process off the accelerators, and to one core."""
+    import cv2
+    import jax  # Grain has imported it already
+
+    del index, count
+    jax.config.update("jax_platforms", "cpu")
+    cv2.setNumThreads(0)

@@ -1,0 +1,115 @@
+"""Irregular holes: shapes and brush strokes, drawn until they cover what was asked."""
+
+import math
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+_MAX_SHAPES = 400  # then what is drawn is grown; reached only near a ratio of 1
+
+
+def irregular(rng: np.random.Generator, shape: tuple[int, int], count: int) -> np.ndarray:
+    """Returns thick lines, disks and arcs that cover about `count` pixels: bool [H, W]."""
+    return _draw(rng, _shapes, shape, count)
+
+
+def free_form(rng: np.random.Generator, shape: tuple[int, int], count: int) -> np.ndarray:
+    """Returns turning brush strokes that cover about `count` pixels: bool [H, W]."""
+    return _draw(rng, _brush, shape, count)
+
+
+def fit(
+    rng: np.random.Generator, drawn: np.ndarray, count: int, tolerance: float = 0.004
+) -> np.ndarray:
+    """Thickens or thins a drawing until it covers `count` pixels.
+
+    The pixels are ranked by their signed distance to the outline and the `count`
+    innermost are taken, which moves the outline by the same amount everywhere.
+
+    Args:
+      rng: decides from which side what is equally far from the outline is taken.
+      drawn: uint8 [H, W], 1 where drawn, 0 elsewhere.
+      count: how many pixels to cover, from 1 to H·W - 1.
+      tolerance: the part of H·W by which a drawing may be off and stay as it is.
+
+    Returns:
+      bool [H, W].
+    """
+    if abs(cv2.countNonZero(drawn) - count) <= tolerance * drawn.size:
+        return drawn.astype(bool)
+    depth = cv2.distanceTransform(drawn, cv2.DIST_L2, 5)
+    depth -= cv2.distanceTransform(1 - drawn, cv2.DIST_L2, 5)
+    # Distances on a grid come in few values. Smoothing sets them apart and rounds the
+    # outline; a faint ramp parts what is still equal (straight edges) from one side on.
+    depth = cv2.GaussianBlur(depth, (5, 5), 1.0)
+    height, width = drawn.shape
+    angle = rng.uniform(0, 2 * math.pi)
+    depth += np.linspace(0, 0.02 * math.cos(angle), width, dtype=np.float32)
+    depth += np.linspace(0, 0.02 * math.sin(angle), height, dtype=np.float32)[:, None]
+    last = drawn.size - count
+    return depth >= np.partition(depth, last, axis=None)[last]
+
+
+def _draw(rng: np.random.Generator, strokes, shape: tuple[int, int], count: int) -> np.ndarray:
+    """Lets `strokes` draw one by one until `count` pixels are covered, then fits."""
+    canvas = np.zeros(shape, np.uint8)
+    # A small hole is made of small shapes.
+    reach = min(shape) * min(1.0, math.sqrt(5 * count / canvas.size))
+    strokes = strokes(rng, canvas, reach)
+    covered = 0
+    for _ in range(_MAX_SHAPES):
+        before, covered_before = canvas.copy(), covered
+        next(strokes)
+        covered = cv2.countNonZero(canvas)
+        if covered >= count:
+            if covered_before and count - covered_before < covered - count:
+                canvas = before
+            break
+    return fit(rng, canvas, count)
+
+
+def _shapes(rng: np.random.Generator, canvas: np.ndarray, reach: float) -> Iterator[None]:
+    """Draws a thick line, a disk or an elliptic arc on the canvas at every step."""
+    height, width = canvas.shape
+    while True:
+        # One call for all numbers of a shape: calls are what drawing small masks costs.
+        u = rng.random(8)
+        x, y = int(u[0] * width), int(u[1] * height)
+        thickness = max(1, round(min(height, width) * (0.03 + 0.08 * u[2])))
+        what, angle = int(3 * u[3]), 360 * u[4]
+        if what == 0:
+            length = reach * (0.3 + 0.9 * u[5])
+            end_x = round(x + length * math.cos(math.radians(angle)))
+            end_y = round(y + length * math.sin(math.radians(angle)))
+            cv2.line(canvas, (x, y), (end_x, end_y), 1, thickness)
+        elif what == 1:
+            cv2.circle(canvas, (x, y), max(1, round(reach * (0.04 + 0.09 * u[5]))), 1, -1)
+        else:
+            axes = [max(2, round(reach * (0.08 + 0.42 * part))) for part in u[5:7]]
+            span = 90 + 270 * u[7]
+            cv2.ellipse(canvas, (x, y), axes, angle, 0, span, 1, thickness)
+        yield
+
+
+def _brush(rng: np.random.Generator, canvas: np.ndarray, reach: float) -> Iterator[None]:
+    """Draws a segment of a brush stroke on the canvas at every step."""
+    height, width = canvas.shape
+    while True:
+        u = rng.random(6)
+        x, y = int(u[0] * width), int(u[1] * height)
+        thickness = max(2, round(reach * (0.06 + 0.1 * u[2])))
+        heading, mean_turn = 2 * math.pi * u[3], (0.2 + 0.3 * u[4]) * math.pi
+        segments = 4 + int(9 * u[5])
+        turns = rng.normal(mean_turn, 0.25, segments)
+        turns[::2] *= -1  # left and right in turn, or a stroke curls up in one spot
+        headings = heading + turns.cumsum()
+        lengths = thickness + reach * rng.uniform(0.05, 0.3, segments)
+        moves_x, moves_y = lengths * np.cos(headings), lengths * np.sin(headings)
+        for move_x, move_y in zip(moves_x.tolist(), moves_y.tolist(), strict=True):
+            end_x, end_y = round(x + move_x), round(y + move_y)
+            cv2.line(canvas, (x, y), (end_x, end_y), 1, thickness)
+            yield
+            if not (0 <= end_x < width and 0 <= end_y < height):
+                break
+            x, y = end_x, end_y

@@ -1,0 +1,77 @@
+"""Sample grids: what the model was given, what it drew, and what was there, side by side."""
+
+import io
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from gsjax.files import write_atomically
+
+COLUMNS = ("input", "prediction", "composite", "original")
+HOLE_COLOR = (255, 94, 170)  # a pink that photographs do not have: black could be a shadow
+
+_SHORTEST_SIDE = 128  # pixels; smaller images are enlarged
+_MARGIN = 6
+_FONT_SIZE = 14
+_LINE = 20  # height of a line of text
+
+
+def sample_grid(
+    original: Float[np.ndarray, "b h w 3"],
+    known: Float[np.ndarray, "b h w 1"],
+    prediction: Float[np.ndarray, "b h w 3"],
+    composite: Float[np.ndarray, "b h w 3"],
+    captions: Sequence[str] = (),
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Draws a row per image: input with its hole in pink, prediction, composite, original.
+
+    Values are in [0, 1] and clipped to it; NaN is drawn black. Images with a side
+    below 128 pixels are enlarged by a whole factor, every pixel a square. A caption
+    stands under its row, or is left out where there is none.
+    """
+    pink = np.asarray(HOLE_COLOR, np.float32) / 255
+    known = np.asarray(known)
+    masked = np.asarray(original) * known + pink * (1 - known)
+    columns = [_to_uint8(images) for images in (masked, prediction, composite, original)]
+
+    rows, height, width = columns[0].shape[:3]
+    factor = max(1, -(-_SHORTEST_SIDE // min(height, width)))
+    height, width = height * factor, width * factor
+    row_height = height + _MARGIN + (_LINE if captions else 0)
+    canvas_size = (
+        _MARGIN + len(columns) * (width + _MARGIN),
+        _LINE + _MARGIN + rows * row_height,
+    )
+    canvas = Image.new("RGB", canvas_size, "white")
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(_FONT_SIZE)
+
+    for column, (title, images) in enumerate(zip(COLUMNS, columns, strict=True)):
+        left = _MARGIN + column * (width + _MARGIN)
+        draw.text((left + width / 2, _LINE / 2 + 2), title, "black", font, anchor="mm")
+        for row, image in enumerate(images):
+            picture = Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST)
+            canvas.paste(picture, (left, _LINE + _MARGIN + row * row_height))
+    for row, caption in enumerate(captions):
+        middle = _LINE + _MARGIN + row * row_height + height + _LINE / 2
+        draw.text((_MARGIN, middle + 1), caption, "black", font, anchor="lm")
+    return np.asarray(canvas)
+
+
+def write_png(path: str | os.PathLike, array: UInt8[np.ndarray, "height width 3"]) -> None:
+    """Writes a PNG that is whole or not there: a file of the same name stays until it is.
+
+    Raises:
+      OSError: if the folder is missing, full or read-only; nothing is left behind.
+    """
+    content = io.BytesIO()
+    Image.fromarray(array).save(content, format="PNG")
+    write_atomically(path, content.getvalue())
+
+
+def _to_uint8(images):
+    values = np.nan_to_num(np.asarray(images, np.float32), nan=0.0)
+    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)

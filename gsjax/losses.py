@@ -1,0 +1,29 @@
+"""What training minimizes; each is a mean over the batch."""
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+
+def l1(prediction: Float[Array, "b h w c"], target: Float[Array, "b h w c"]) -> Float[Array, ""]:
+    """Mean absolute difference over the whole image, known pixels included."""
+    return jnp.abs(prediction - target).mean()
+
+
+def semantic(token: Float[Array, "b d"], target: Float[Array, "b d"]) -> Float[Array, ""]:
+    """−cos between the mapped token of the masked image and the clean image's own."""
+    dot = jnp.sum(token * target, axis=-1)
+    norms = jnp.linalg.norm(token, axis=-1) * jnp.linalg.norm(target, axis=-1)
+    return -(dot / jnp.maximum(norms, 1e-8)).mean()
+
+
+def hinge_generator(fake: Float[Array, "b h w 1"]) -> Float[Array, ""]:
+    """−mean of the discriminator's logits for what the generator made."""
+    return -fake.mean()
+
+
+def hinge_discriminator(
+    real: Float[Array, "b h w 1"], fake: Float[Array, "b h w 1"]
+) -> Float[Array, ""]:
+    """½ (mean max(0, 1 − real) + mean max(0, 1 + fake))."""
+    return 0.5 * (nn.relu(1.0 - real).mean() + nn.relu(1.0 + fake).mean())

@@ -1,0 +1,40 @@
+"""Trains an inpainting model: python -m gsjax.main --config=configs/photos.py
+
+The same command again goes on where the last run stopped. Every field of the config
+can be set on the command line: --config.train.steps=1000
+"""
+
+import time
+from pathlib import Path
+
+from absl import flags
+from ml_collections.config_flags import config_flags
+
+from gsjax import cli
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "the config file, one of configs/")
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "the folder of the run; without it, runs/ and the config file's name"
+)
+flags.mark_flag_as_required("config")
+
+
+def main() -> None:
+    """Trains and prints a one-line summary."""
+    from gsjax.train import train  # imports JAX, which --help and mistyped flags need not
+
+    start = time.monotonic()
+    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+    workdir = Path(WORKDIR.value or Path("runs") / name)
+    values = train(CONFIG.value, workdir)
+    minutes, seconds = divmod(round(time.monotonic() - start), 60)
+    psnr, mean = values["val/psnr_hole"], values["val/psnr_hole_mean_fill"]
+    print(
+        f"done: {CONFIG.value.train.steps} steps in {minutes}:{seconds:02d}; PSNR in the hole "
+        f"{psnr:.2f} dB ({psnr - mean:+.2f} over the mean color), SSIM {values['val/ssim']:.3f}; "
+        f"see {workdir}/samples"
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

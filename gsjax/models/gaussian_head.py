@@ -1,0 +1,96 @@
+"""From a feature vector to a Gaussian: where it is, what shape, what color.
+
+All Gaussians of all patches share the same small networks.
+"""
+
+import itertools
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from gsjax.models.mlp import Mlp
+
+
+@flax.struct.dataclass
+class Gaussians:
+    """2D Gaussians in the pixel coordinates of their padded patches.
+
+    A patch of p×p pixels draws on (p + 2·overlap)² pixels, so pixel (0, 0) of the
+    padded patch lies `overlap` pixels up and left of the patch itself.
+    """
+
+    means: Float[Array, "*p n 2"]  # x, y
+    cholesky: Float[Array, "*p n 3"]  # l11, l21, l22
+    colors: Float[Array, "*p n c"]
+
+
+def dictionary() -> Float[np.ndarray, "730 3"]:
+    """Returns the 730 Cholesky atoms (l11, l21, l22) whose mixtures are the shapes."""
+    l11 = (0.0, 0.41, 0.62, 0.98, 1.13, 1.29, 1.64, 1.85, 2.36)
+    l21 = (-0.86, -0.36, -0.16, 0.19, 0.34, 0.49, 0.84, 1.04, 1.54)
+    l22 = (0.0, 0.33, 0.53, 0.88, 1.03, 1.18, 1.53, 1.73, 2.23)
+    return np.array([*itertools.product(l11, l21, l22), (0.0, 0.0, 0.0)], np.float32)
+
+
+def anchors(side: int, extent: int) -> Float[np.ndarray, "n 2"]:
+    """Returns (x, y) where side² Gaussians sit before their offsets, row by row.
+
+    They stand extent/side pixels apart from −½ on, the corner of the padded patch.
+    """
+    along = extent * np.arange(side) / side - 0.5
+    y, x = np.meshgrid(along, along, indexing="ij")
+    return np.stack([x.ravel(), y.ravel()], -1).astype(np.float32)
+
+
+def mix_atoms(
+    queries: Float[Array, "*p n d"], keys: Float[Array, "a d"], atoms: Float[Array, "a 3"]
+) -> Float[Array, "*p n 3"]:
+    """Returns softmax(queries · keysᵀ) · atoms.
+
+    One Gaussian of every patch at a time, computed again for the gradient, so that
+    the logits (n·730 a patch, nine tenths of the memory of a model) never exist at once.
+    """
+
+    atoms_and_one = jnp.concatenate([atoms, jnp.ones_like(atoms[:, :1])], axis=-1)
+
+    @jax.checkpoint
+    def mix(query):
+        logits = jnp.einsum("...d,ad->...a", query, keys)
+        peak = jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True))
+        # The last column of ones sums the weights: the mixture is divided, not the weights.
+        mixed = jnp.einsum("...a,al->...l", jnp.exp(logits - peak), atoms_and_one)
+        return mixed[..., :-1] / mixed[..., -1:]
+
+    return jnp.moveaxis(jax.lax.map(mix, jnp.moveaxis(queries, -2, 0)), 0, -2)
+
+
+class GaussianHead(nn.Module):
+    """Decodes each feature vector to a Gaussian of its padded patch.
+
+    Attributes:
+      patch_size: side p of a patch in pixels.
+      overlap: pixels by which a patch draws over its neighbors.
+    """
+
+    patch_size: int
+    overlap: int = 1
+
+    @nn.compact
+    def __call__(self, features: Float[Array, "*p n d"]) -> Gaussians:
+        count, width = features.shape[-2:]
+        extent = self.patch_size + 2 * self.overlap
+
+        colors = Mlp((width, width, width, width // 2, 3), name="color")(features)
+
+        offsets = nn.tanh(Mlp((width, width, width // 2, 2), name="offset")(features))
+        means = anchors(round(count**0.5), extent) + offsets
+
+        atoms = jnp.asarray(dictionary())
+        keys = Mlp((width // 2, width, width, width, width), name="atoms")(atoms)
+        queries = nn.Dense(width, name="shape")(nn.leaky_relu(features, 0.01))
+        cholesky = mix_atoms(queries, keys, atoms) * (extent / self.patch_size)
+        return Gaussians(means, cholesky, colors)

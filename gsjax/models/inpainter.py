@@ -1,0 +1,144 @@
+"""The whole model: a masked image and its semantic token in, a picture of Gaussians out."""
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from gsjax.models import patches
+from gsjax.models.encoder import Encoder
+from gsjax.models.fill import push_pull
+from gsjax.models.gaussian_head import GaussianHead, Gaussians, anchors
+from gsjax.models.mlp import Mlp
+from gsjax.rasterize import rasterize
+
+
+@flax.struct.dataclass
+class Inpainting:
+    """What the model returns.
+
+    Attributes:
+      image: the drawing, not clamped to [0, 1].
+      token: the masked image's token, mapped towards that of the clean image.
+      gaussians: what was drawn, patches row by row.
+    """
+
+    image: Float[Array, "b h w 3"]
+    token: Float[Array, "b d"]
+    gaussians: Gaussians
+
+
+class GaussianInpainter(nn.Module):
+    """Inpaints by 2D Gaussian splatting (Li et al. 2025, arXiv 2509.01964).
+
+    Attributes: see `gsjax.config.default().model`, whose fields these are. `dtype` is
+    what the encoder computes in; parameters, Gaussians and splatting are float32.
+    """
+
+    patch_size: int = 16
+    overlap: int = 1
+    gaussians: int = 324
+    features: int = 12
+    width: int = 64
+    max_width: int = 1024
+    downs: int = 3
+    blocks: int = 9
+    skips: bool = True
+    mask_channel: bool = False
+    residual_colors: bool = False
+    normalize_splats: bool = False
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        images: Float[Array, "b h w 3"],
+        dino_token: Float[Array, "b d"],
+        known: Float[Array, "b h w 1"] | None = None,
+    ) -> Inpainting:
+        """Draws images whose holes are zero.
+
+        Args:
+          images: already masked: in [0, 1], and 0 in the holes.
+          dino_token: DINO's class token of those images.
+          known: 1 where a pixel is known; needed by `mask_channel` and `residual_colors`.
+        """
+        if known is None and (self.mask_channel or self.residual_colors):
+            raise ValueError("mask_channel and residual_colors need `known`")
+        height, width = images.shape[1:3]
+        if height % self.patch_size or width % self.patch_size:
+            raise ValueError(f"patches of {self.patch_size} px do not divide {height}×{width} px")
+        dim = dino_token.shape[-1]
+        token = Mlp((4 * dim, dim), self.dtype, name="alignment")(dino_token)
+        features = self._encode(images, token, known)
+        head = GaussianHead(self.patch_size, self.overlap, name="head")
+        gaussians = head(features.astype(jnp.promote_types(features.dtype, jnp.float32)))
+        if self.residual_colors:
+            fill = self._colors_at_anchors(push_pull(images, known))
+            gaussians = gaussians.replace(colors=gaussians.colors + fill)
+        grid = (height // self.patch_size, width // self.patch_size)
+        extent = self.patch_size + 2 * self.overlap
+        drawn = draw(gaussians, (extent, extent), self.normalize_splats)
+        return Inpainting(patches.blend(drawn, grid, self.overlap), token, gaussians)
+
+    def _encode(self, images, token, known) -> Float[Array, "b p n f"]:
+        """Returns each Gaussian's features: encoder, then one strided convolution a patch."""
+        seen = jnp.concatenate([images, known], -1) if self.mask_channel else images
+        encoder = Encoder(
+            self.features, self.width, self.max_width, self.downs, self.blocks, self.skips,
+            self.dtype, name="encoder",
+        )  # fmt: skip
+        to_patches = nn.Conv(
+            self.gaussians * self.features, (self.patch_size, self.patch_size),
+            self.patch_size, padding="VALID", dtype=self.dtype, name="to_patches",
+        )  # fmt: skip
+        features = to_patches(encoder(seen, token))
+        return features.reshape(images.shape[0], -1, self.gaussians, self.features)
+
+    def _colors_at_anchors(self, image) -> Float[Array, "b p n 3"]:
+        """Samples an image, bilinearly, where the Gaussians of each patch are anchored."""
+        side, extent = round(self.gaussians**0.5), self.patch_size + 2 * self.overlap
+        along = anchors(side, extent)[:side, 0]
+        pixels = np.arange(extent)
+        weights = np.maximum(0.0, 1.0 - np.abs(np.clip(along, 0, None)[:, None] - pixels))
+        cut = patches.cut(image, self.patch_size, self.overlap)
+        weights = jnp.asarray(weights, cut.dtype)
+        sampled = jnp.einsum("bpyxc,iy,jx->bpijc", cut, weights, weights)
+        return sampled.reshape(*cut.shape[:2], self.gaussians, cut.shape[-1])
+
+
+def draw(
+    gaussians: Gaussians, patch_shape: tuple[int, int], normalize: bool
+) -> Float[Array, "*p h w c"]:
+    """Splats Gaussians on their patches.
+
+    With `normalize`, a pixel is the mean of the colors weighted by opacity instead of
+    their sum: Σ α·color / Σ α, and 0 where hardly anything is drawn.
+    """
+    means, cholesky, colors = gaussians.means, gaussians.cholesky, gaussians.colors
+    if not normalize:
+        return rasterize(means, cholesky, colors, patch_shape)
+    colors = jnp.concatenate([colors, jnp.ones_like(colors[..., :1])], axis=-1)
+    drawn = rasterize(means, cholesky, colors, patch_shape)
+    return drawn[..., :-1] / jnp.maximum(drawn[..., -1:], 1e-3)
+
+
+def composite(
+    image: Float[Array, "b h w c"],
+    prediction: Float[Array, "b h w c"],
+    known: Float[Array, "b h w 1"],
+) -> Float[Array, "b h w c"]:
+    """Returns the final picture: known pixels as they are, holes as predicted, in [0, 1]."""
+    return jnp.where(known > 0, image, jnp.clip(prediction, 0.0, 1.0))
+
+
+def init_variables(model: GaussianInpainter, key: jax.Array, token_size: int):
+    """Returns fresh parameters; the smallest image that the layers accept is enough."""
+    size = max(model.patch_size, 2 ** (model.downs + 1))
+    size = -(-size // model.patch_size) * model.patch_size
+    image = jnp.zeros((1, size, size, 3))
+    return jax.jit(model.init)(
+        key, image, jnp.zeros((1, token_size)), jnp.ones_like(image[..., :1])
+    )

@@ -1,0 +1,31 @@
+"""AdamW with clipping and a learning-rate schedule in steps, one for each network."""
+
+import optax
+from ml_collections import ConfigDict
+
+
+def learning_rate(config: ConfigDict) -> optax.Schedule:
+    """Returns the rate as a function of the step, from `config.optimizer`."""
+    options = config.optimizer
+    steps = config.train.steps - options.warmup_steps
+    if options.schedule == "cosine":
+        rate = optax.cosine_decay_schedule(options.learning_rate, max(steps, 1))
+    else:
+        at = {step - options.warmup_steps: options.decay_factor for step in options.decay_at}
+        rate = optax.piecewise_constant_schedule(options.learning_rate, at)
+    warmup = optax.linear_schedule(0.0, options.learning_rate, options.warmup_steps)
+    return optax.join_schedules([warmup, rate], [options.warmup_steps])
+
+
+def adamw(config: ConfigDict) -> optax.GradientTransformation:
+    """Returns AdamW on gradients clipped to `clip_norm`, from `config.optimizer`.
+
+    What it returns is to be multiplied by −`learning_rate(config)(step)`: the step of the
+    run is the only clock, also for a discriminator that starts late.
+    """
+    options = config.optimizer
+    return optax.chain(
+        optax.clip_by_global_norm(options.clip_norm),
+        optax.scale_by_adam(),
+        optax.add_decayed_weights(options.weight_decay),
+    )

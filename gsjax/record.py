@@ -1,0 +1,199 @@
+"""What a run leaves in its workdir for people to read: config, metrics, pictures, progress.
+
+`metrics.jsonl` holds one JSON object a line: `step` and scalars by name. A step may
+have several lines, with different scalars (training's and validation's). A scalar
+that is NaN or infinite is null, which JSON has and which readers take for NaN.
+"""
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import tqdm
+from jaxtyping import UInt8
+from ml_collections import ConfigDict
+
+from gsjax.errors import UserError
+from gsjax.files import write_atomically
+from gsjax.grids import write_png
+
+
+@dataclasses.dataclass
+class Record:
+    """An open record; see `open_record`. Without files, it takes everything and writes nothing."""
+
+    workdir: Path
+    metrics: BinaryIO | None = None
+    events: Any = None  # tensorboardX.SummaryWriter
+
+    def scalars(self, step: int, values: Mapping[str, Any]) -> None:
+        """Adds a line with these scalars (anything that `float` takes) and flushes it.
+
+        Raises:
+          UserError: if the workdir cannot be written to.
+        """
+        if self.metrics is None:
+            return
+        values = {name: float(value) for name, value in values.items()}
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        line = json.dumps({"step": int(step)} | values | dict.fromkeys(values.keys() - finite))
+        with _explained(self.workdir):
+            self.metrics.write(line.encode() + b"\n")
+            self.metrics.flush()
+        for name, value in finite.items():
+            self.events.add_scalar(name, value, int(step))
+
+    def image(self, step: int, name: str, image: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Writes `samples/NAME_STEP.png`, with eight digits for the step.
+
+        Raises:
+          UserError: if the workdir cannot be written to.
+        """
+        if self.metrics is None:
+            return
+        with _explained(self.workdir):
+            write_png(self.workdir / "samples" / f"{name}_{int(step):08d}.png", image)
+        self.events.add_image(name, image, int(step), dataformats="HWC")
+
+    def close(self) -> None:
+        """Writes what is pending and closes the files."""
+        if self.metrics is None:
+            return
+        self.events.close()
+        with _explained(self.workdir):
+            self.metrics.close()
+        self.metrics = None
+
+
+def open_record(workdir: str | os.PathLike, step: int, active: bool = True) -> Record:
+    """Opens the record of a run that goes on after `step`; 0 for a new run.
+
+    What a killed run recorded after its last checkpoint is dropped, since its steps
+    are run again: lines beyond `step`, and a line that was not finished.
+
+    Args:
+      workdir: the run's folder; it is made if need be.
+      step: that of the restored checkpoint.
+      active: whether this process writes; of several processes, only one does.
+
+    Raises:
+      UserError: if the workdir cannot be made or written to.
+    """
+    workdir = Path(workdir)
+    if not active:
+        return Record(workdir)
+    # Imports PyTorch where that is installed, which takes seconds.
+    from tensorboardX import SummaryWriter
+
+    with _explained(workdir):
+        (workdir / "samples").mkdir(parents=True, exist_ok=True)
+        path = workdir / "metrics.jsonl"
+        _drop_lines_after(path, step)
+        metrics = open(path, "ab")  # noqa: SIM115
+        # TensorBoard hides what earlier event files say about purge_step and later.
+        purge_step = step + 1 if step else None
+        events = SummaryWriter(str(workdir), purge_step=purge_step, flush_secs=10)
+    return Record(workdir, metrics, events)
+
+
+def write_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
+    """Writes `config.json`; tuples become lists.
+
+    Raises:
+      UserError: if the workdir cannot be made or written to.
+    """
+    workdir = Path(workdir)
+    with _explained(workdir):
+        workdir.mkdir(parents=True, exist_ok=True)
+        content = json.dumps(config.to_dict(), indent=2) + "\n"
+        write_atomically(workdir / "config.json", content.encode())
+
+
+def read_config(workdir: str | os.PathLike) -> ConfigDict:
+    """Reads what `write_config` wrote; lists become tuples again.
+
+    Raises:
+      UserError: if there is no config.json or it is not one of ours.
+    """
+    path = Path(workdir) / "config.json"
+    try:
+        fields = json.loads(path.read_text())
+        return ConfigDict({name: _with_tuples(value) for name, value in fields.items()})
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; is {workdir} a run's workdir?") from error
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{path} is not a run's config: {error}") from error
+
+
+def progress_bar(total: int, initial: int, desc: str) -> tqdm.tqdm:
+    """Returns a progress bar in steps, on stderr.
+
+    `bar.set_postfix_str("loss 0.123 · 87 images/s", refresh=False)` shows more behind
+    it. Where stderr is not a terminal it is a plain line at most every 10 seconds.
+    """
+    if sys.stderr.isatty():
+        return tqdm.tqdm(total=total, initial=initial, desc=desc, unit=" steps", dynamic_ncols=True)
+    return tqdm.tqdm(
+        total=total,
+        initial=initial,
+        desc=desc,
+        unit=" steps",
+        file=_Lines(),
+        mininterval=10,
+        maxinterval=10,
+        delay=1e-9,  # no line before the first step
+        bar_format="{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
+    )
+
+
+class _Lines:
+    """Stderr for tqdm in a log file: each state is a line instead of overwriting the last."""
+
+    def write(self, text: str) -> None:
+        text = text.strip()
+        if text:
+            sys.stderr.write(text + "\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def _drop_lines_after(path: Path, step: int) -> None:
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    kept = b"".join(line for line in content.splitlines(True) if _is_of_run(line, step))
+    if kept != content:
+        write_atomically(path, kept)
+
+
+def _is_of_run(line: bytes, step: int) -> bool:
+    try:
+        return line.endswith(b"\n") and json.loads(line)["step"] <= step
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _with_tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_tuples(field) for name, field in value.items()}
+    return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+@contextlib.contextmanager
+def _explained(workdir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise UserError(
+            f"cannot write to the workdir {workdir}: {error.strerror}{where}; "
+            "point --workdir at a folder that can be written to"
+        ) from error

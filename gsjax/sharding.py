@@ -1,0 +1,62 @@
+"""Where arrays live: one mesh, the batch over both of its axes, the state by a rule."""
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from gsjax.errors import UserError
+
+
+def make_mesh(data: int, fsdp: int) -> Mesh:
+    """Returns a mesh of all devices with axes `data` and `fsdp`; −1 takes what is left."""
+    devices = jax.devices()
+    shape = {"mesh.data": data, "mesh.fsdp": fsdp}
+    if any(size == 0 or size < -1 for size in shape.values()) or data == fsdp == -1:
+        raise UserError(
+            f"mesh.data={data}, mesh.fsdp={fsdp}: each must be a number of devices, "
+            "and one of them may be -1 for the devices that are left"
+        )
+    data, fsdp = (len(devices) // -(data * fsdp) if n == -1 else n for n in (data, fsdp))
+    if data * fsdp != len(devices):
+        raise UserError(
+            f"mesh.data={shape['mesh.data']} × mesh.fsdp={shape['mesh.fsdp']} does not make "
+            f"{len(devices)} devices; set mesh.data=-1 to use all of them"
+        )
+    return Mesh(np.array(devices).reshape(data, fsdp), ("data", "fsdp"))
+
+
+def over_batch(mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of a batch: its first dimension over all devices."""
+    return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of what every device holds whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def over_fsdp(tree, mesh: Mesh):
+    """Returns a sharding for each array: its largest dimension that `fsdp` divides.
+
+    Small arrays (under 2¹² numbers) are not worth a collective; every device has them.
+    """
+    parts = mesh.shape["fsdp"]
+
+    def rule(array) -> NamedSharding:
+        fitting = [size if size % parts == 0 else 0 for size in array.shape]
+        if parts == 1 or array.size < 2**12 or not any(fitting):
+            return replicated(mesh)
+        axes = [None] * array.ndim
+        axes[int(np.argmax(fitting))] = "fsdp"
+        return NamedSharding(mesh, PartitionSpec(*axes))
+
+    return jax.tree.map(rule, tree)
+
+
+def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """Returns global arrays of which this process has given its own part."""
+    sharding = over_batch(mesh)
+    return {
+        name: jax.make_array_from_process_local_data(sharding, array)
+        for name, array in batch.items()
+    }

@@ -1,0 +1,147 @@
+"""A run, from its config to its last checkpoint."""
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from gsjax import checkpoints, record, sharding
+from gsjax.checks import check_config
+from gsjax.data.pipeline import (
+    open_training_source,
+    open_validation_source,
+    training_batches,
+    validation_batches,
+    warn_unreadable,
+)
+from gsjax.semantic import load_dino
+from gsjax.state import TrainState, abstract_state, build_networks, init_state
+from gsjax.step import make_train_step
+from gsjax.validation import make_validation_step, validate
+
+
+def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
+    """Trains up to step `config.train.steps`, going on from what is in `workdir`.
+
+    Returns:
+      The metrics of the last validation.
+
+    Raises:
+      UserError: a mistake in the config, or data or weights that are missing; said
+        before anything is written.
+    """
+    check_config(config)
+    mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
+    process, processes = jax.process_index(), jax.process_count()
+    module, variables = load_dino(config)
+    networks = build_networks(config, module)
+    dino = jax.device_put(variables, sharding.replicated(mesh))
+    validation_data = validation_batches(config, config.train.batch_size, process, processes)
+    for batch in validation_data:
+        warn_unreadable(batch, open_validation_source(config), seen=set())
+        del batch["unreadable"]
+
+    manager = checkpoints.open_manager(workdir / "checkpoints", config.checkpoint.keep)
+    restored = checkpoints.restore_latest(manager, abstract_state(config, networks, mesh))
+    state, done = restored or (init_state(config, networks, mesh), 0)
+    log = record.open_record(workdir, done, active=process == 0)
+    if process == 0:
+        record.write_config(workdir, config)
+        announce(config, workdir, state, done)
+
+    train_step = jax.jit(
+        make_train_step(config, networks), static_argnames="adversarial", donate_argnums=0
+    )
+    validation_step = jax.jit(
+        make_validation_step(config, networks), out_shardings=sharding.replicated(mesh)
+    )
+
+    def run_validation(step: int) -> dict[str, float]:
+        batches = (sharding.put_batch(batch, mesh) for batch in validation_data)
+        values, grid = validate(
+            validation_step, state.generator, dino, batches, config.validate.samples
+        )
+        log.scalars(step, values)
+        log.image(step, "validation", grid)
+        return values
+
+    values = {}
+    feed = Feed(config, process, processes, done)
+    with manager, record.progress_bar(config.train.steps, done, "training") as bar:
+        metrics = None
+        for step in range(done + 1, config.train.steps + 1):
+            batch = sharding.put_batch(next(feed), mesh)
+            jax.block_until_ready(metrics)  # one step computes while the next is fed, no more
+            adversarial = step > config.loss.gan_start
+            state, metrics = train_step(state, dino, batch, adversarial=adversarial)
+            last = step == config.train.steps
+            if step == done + 1 or step % config.log.every == 0 or last:
+                scalars = {name: float(value) for name, value in metrics.items()} | feed.rates()
+                log.scalars(step, scalars)
+                loss, rate = scalars["loss/total"], scalars["images_per_second"]
+                bar.set_postfix_str(f"loss {loss:.3f} · {rate:.0f} images/s", refresh=False)
+            bar.update()
+            if step % config.checkpoint.every == 0 or last:
+                checkpoints.save(manager, step, state)
+            if step % config.validate.every == 0 or last:
+                values = run_validation(step)
+    feed.close()
+    values = values or run_validation(done)  # nothing was left to do
+    log.close()
+    return values
+
+
+class Feed(Iterator):
+    """This process's training batches, and how long training waits for them."""
+
+    def __init__(self, config: ConfigDict, process: int, processes: int, done: int):
+        self._source = open_training_source(config)
+        self._batches = training_batches(config, process, processes, first_step=done)
+        self._batch_size = config.train.batch_size
+        self._unreadable: set[int] = set()
+        self._restart()
+
+    def __next__(self):
+        start = time.perf_counter()
+        batch = next(self._batches)
+        self._waited += time.perf_counter() - start
+        self._steps += 1
+        warn_unreadable(batch, self._source, self._unreadable)
+        return {name: array for name, array in batch.items() if name != "unreadable"}
+
+    def rates(self) -> dict[str, float]:
+        """Returns the speed since the last call, over all processes, and the data's part in it."""
+        elapsed = time.perf_counter() - self._start
+        rates = {
+            "images_per_second": self._steps * self._batch_size / elapsed,
+            "data/wait_fraction": self._waited / elapsed,
+            "data/unreadable": len(self._unreadable),
+        }
+        self._restart()
+        return rates
+
+    def close(self) -> None:
+        """Ends the worker processes."""
+        self._batches.close()
+
+    def _restart(self):
+        self._start, self._waited, self._steps = time.perf_counter(), 0.0, 0
+
+
+def announce(config: ConfigDict, workdir: Path, state: TrainState, done: int) -> None:
+    """Says what is about to run, on stderr."""
+    sizes = [
+        sum(array.size for array in jax.tree.leaves(network)) / 1e6
+        for network in (state.generator, state.discriminator)
+    ]
+    device = jax.devices()[0]
+    goes_on = f", going on after step {done}" if done else ""
+    print(
+        f"{workdir}: generator {sizes[0]:.1f} M parameters, discriminator {sizes[1]:.1f} M; "
+        f"{jax.device_count()} {device.device_kind} device(s), "
+        f"{config.train.steps} steps of {config.train.batch_size} images{goes_on}",
+        file=sys.stderr,
+    )

@@ -1,0 +1,79 @@
+"""How good the fills are: metrics over fixed images and holes, and a picture of some."""
+
+from collections.abc import Callable, Iterable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
+
+from gsjax import metrics
+from gsjax.grids import sample_grid
+from gsjax.models.inpainter import composite
+from gsjax.semantic import make_tokens
+from gsjax.state import Networks
+from gsjax.step import Batch, unpack
+
+
+def make_validation_step(config: ConfigDict, networks: Networks) -> Callable:
+    """Returns `step(generator_variables, dino_variables, batch) -> (pictures, values)`.
+
+    To be jitted with replicated results. `pictures` are the four that `sample_grid`
+    takes, f32[B, H, W, ·] in [0, 1]; `values` the metrics of each image by name and
+    its `weight`, f32[B]. Metrics of the `hole` count the hole alone, the others all of
+    the composite. `mean_fill` is the hole filled with the mean color of the known
+    pixels, what a model must beat.
+    """
+    tokens = make_tokens(config, networks.dino)
+
+    def step(variables: PyTree, dino: PyTree, batch: Batch):
+        images, known = unpack(batch)
+        hole = 1.0 - known
+        (token,) = tokens(dino, images * known)
+        out = networks.generator.apply(variables, images * known, token, known)
+        filled = composite(images, out.image, known)
+        values = {
+            "weight": batch["weight"],
+            "psnr_hole": metrics.psnr(filled, images, hole),
+            "psnr_hole_mean_fill": metrics.psnr(metrics.mean_fill(images, known), images, hole),
+            "psnr": metrics.psnr(filled, images),
+            "ssim_hole": metrics.ssim(filled, images, hole),
+            "ssim": metrics.ssim(filled, images),
+            "l1_hole": metrics.l1(filled, images, hole),
+            "l1": metrics.l1(filled, images),
+        }
+        return (images, known, jnp.clip(out.image, 0.0, 1.0), filled), values
+
+    return step
+
+
+def validate(
+    step: Callable, variables: PyTree, dino: PyTree, batches: Iterable[Batch], samples: int
+) -> tuple[dict[str, float], np.ndarray]:
+    """Returns the means of the metrics, as `val/NAME`, and a grid of the first images.
+
+    Args:
+      step: from `make_validation_step`, jitted.
+      variables: the generator's.
+      dino: DINO's variables.
+      batches: global arrays; images that fill up the last batch have weight 0.
+      samples: rows of the grid.
+    """
+    collected, pictures = [], []
+    for batch in batches:
+        shown, values = jax.device_get(step(variables, dino, batch))
+        collected.append(values)
+        if sum(len(rows[0]) for rows in pictures) < samples:
+            pictures.append(shown)
+    values = {name: np.concatenate([v[name] for v in collected]) for name in collected[0]}
+    weight = values.pop("weight")
+    means = {f"val/{name}": float(np.average(v, weights=weight)) for name, v in values.items()}
+
+    pictures = [np.concatenate(arrays)[:samples] for arrays in zip(*pictures, strict=True)]
+    images, known, prediction, filled = pictures
+    captions = [
+        f"hole {100 * (1 - part):.0f} %, PSNR in it {psnr:.1f} dB"
+        for part, psnr in zip(known.mean((1, 2, 3)), values["psnr_hole"], strict=False)
+    ]
+    return means, sample_grid(images, known, prediction, filled, captions)

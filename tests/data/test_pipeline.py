@@ -1,0 +1,201 @@
+import itertools
+import json
+
+import numpy as np
+import pytest
+from absl import logging
+from PIL import Image
+
+from gsjax import config as configs
+from gsjax.data import pipeline
+from gsjax.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for i in range(5):
+        # The color says which image it is, wherever it is cut.
+        Image.new("RGB", (40, 30), (i * 40, 100, 200)).save(tmp_path / f"{i}.png")
+    return tmp_path
+
+
+def config_for(spec, **fields):
+    config = configs.default()
+    config.data.train = config.data.validation = str(spec)
+    config.data.image_size = (32, 32)
+    config.data.workers = 0
+    config.train.batch_size = 4
+    config.validate.images = 6
+    for key, value in fields.items():
+        section, name = key.split("__")
+        config[section][name] = value
+    return config
+
+
+def take(iterator, count):
+    batches = list(itertools.islice(iterator, count))
+    iterator.close()
+    return batches
+
+
+def assert_same(left, right):
+    assert len(left) == len(right)
+    for a, b in zip(left, right, strict=True):
+        assert a.keys() == b.keys()
+        for key in a:
+            np.testing.assert_array_equal(a[key], b[key])
+
+
+def which(batch):
+    return [round(float(image[..., 0].mean()) / 40) for image in batch["image"]]
+
+
+def test_batches_hold_images_and_known_pixels():
+    config = config_for("photos", data__crop="random", data__image_size=(32, 48))
+    (batch,) = take(pipeline.training_batches(config), 1)
+    assert batch["image"].shape == (4, 32, 48, 3)
+    assert batch["image"].dtype == np.uint8
+    assert batch["known"].shape == (4, 32, 48, 1)
+    assert batch["known"].dtype == bool
+    assert batch["unreadable"].tolist() == [-1] * 4
+    np.testing.assert_allclose(1 - batch["known"].mean((1, 2, 3)), 0.2, atol=0.014)
+
+
+def test_every_image_is_seen_once_an_epoch_in_a_new_order(folder):
+    seen = [
+        w
+        for b in take(pipeline.training_batches(config_for(f"folder:{folder}")), 10)
+        for w in which(b)
+    ]
+    epochs = [tuple(seen[i : i + 5]) for i in range(0, 40, 5)]
+    assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
+    assert len(set(epochs)) > 1
+
+
+def test_a_source_may_be_smaller_than_a_batch(folder):
+    config = config_for(f"folder:{folder}", train__batch_size=16)
+    (batch,) = take(pipeline.training_batches(config), 1)
+    assert len(set(which(batch))) == 5
+
+
+def test_the_curriculum_follows_the_step(folder):
+    config = config_for(f"folder:{folder}", data__image_size=(64, 64))
+    config.masks.curriculum = ((0, 0.1, 0.1), (2, 0.5, 0.5))
+    holes = [1 - b["known"].mean((1, 2, 3)) for b in take(pipeline.training_batches(config), 4)]
+    np.testing.assert_allclose(holes, [[0.1] * 4] * 2 + [[0.5] * 4] * 2, atol=0.01)
+
+
+def test_processes_share_out_what_one_process_sees(folder):
+    config = config_for(f"folder:{folder}", data__crop="random", data__flip=True)
+    whole = take(pipeline.training_batches(config), 3)
+    parts = [take(pipeline.training_batches(config, p, 2), 3) for p in range(2)]
+    for step, batch in enumerate(whole):
+        for p in range(2):
+            assert_same([{key: value[p::2] for key, value in batch.items()}], [parts[p][step]])
+    with pytest.raises(UserError, match=r"train\.batch_size: 4 .* 3 processes"):
+        pipeline.training_batches(config, 0, 3)
+
+
+def test_resuming_repeats_nothing_and_skips_nothing(folder):
+    config = config_for(f"folder:{folder}", data__crop="random", data__flip=True)
+    whole = take(pipeline.training_batches(config), 6)
+    assert_same(whole[4:], take(pipeline.training_batches(config, first_step=4), 2))
+    iterator = pipeline.training_batches(config)
+    assert_same(whole[:3], list(itertools.islice(iterator, 3)))
+    state = json.loads(json.dumps(iterator.get_state()))
+    iterator.close()
+    resumed = pipeline.training_batches(config)
+    resumed.set_state(state)
+    assert_same(whole[3:], take(resumed, 3))
+
+
+def test_worker_processes_change_nothing_and_resume_exactly(folder):
+    config = config_for(f"folder:{folder}", data__crop="random", data__flip=True)
+    whole = take(pipeline.training_batches(config), 6)
+    config.data.workers = 2
+    iterator = pipeline.training_batches(config)
+    assert_same(whole[:3], list(itertools.islice(iterator, 3)))
+    state = json.loads(json.dumps(iterator.get_state()))
+    next(iterator)
+    iterator.set_state(state)
+    assert_same(whole[3:], take(iterator, 3))
+
+
+def test_other_seeds_give_other_batches():
+    config = config_for("photos", data__crop="random")
+    first = take(pipeline.training_batches(config), 1)[0]
+    config.seed = 1
+    assert (first["image"] != take(pipeline.training_batches(config), 1)[0]["image"]).any()
+
+
+def test_unreadable_images_are_replaced_warned_of_once_and_counted(folder, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(logging, "warning", lambda text, *values: warnings.append(text % values))
+    (folder / "1.png").write_text("no image")
+    data = (folder / "2.png").read_bytes()
+    (folder / "2.png").write_bytes(data[: len(data) - 40])
+    config = config_for(f"folder:{folder}")
+    source, seen = pipeline.open_training_source(config), set()
+    batches = take(pipeline.training_batches(config), 10)
+    counts = [pipeline.warn_unreadable(batch, source, seen) for batch in batches]
+    assert sum(counts) == 2
+    assert seen == {1, 2}
+    assert len(warnings) == 2
+    assert any("1.png: not an image" in warning for warning in warnings)
+    shown = [w for batch in batches for w in which(batch)]
+    assert set(shown) == {0, 3, 4}
+    replaced = np.concatenate([batch["unreadable"] for batch in batches])
+    assert {w for w, index in zip(shown, replaced, strict=True) if index in (1, 2)} == {3}
+
+
+def test_validation_is_fixed_and_padded_with_weight_zero():
+    config = config_for("photos", data__crop="random", data__flip=True)
+    config.validate.kinds = ("center", "irregular")
+    batches = pipeline.validation_batches(config, 4)
+    assert [batch["weight"].tolist() for batch in batches] == [[1, 1, 1, 1], [1, 1, 0, 0]]
+    assert [len(batch["image"]) for batch in batches] == [4, 4]
+    assert batches[1]["weight"].dtype == np.float32
+    hole = ~batches[0]["known"][2, ..., 0]  # the kinds take turns
+    assert hole.sum() == hole.any(0).sum() * hole.any(1).sum()
+    config.masks.kinds = ("rectangles",)
+    config.train.batch_size = 2
+    assert_same(batches, pipeline.validation_batches(config, 4))
+    for p in range(2):
+        part = pipeline.validation_batches(config, 4, p, 2)
+        assert_same([{k: v[p::2] for k, v in batch.items()} for batch in batches], part)
+
+
+def test_whole_images_are_resized_with_lanczos(folder):
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "0.png")
+    batch = pipeline.validation_batches(config_for(f"folder:{folder}"), 1)[0]
+    expected = Image.fromarray(pixels).resize((32, 32), Image.Resampling.LANCZOS)
+    np.testing.assert_array_equal(batch["image"][0], np.asarray(expected))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("data__train", "foto", r"data\.train: 'foto'"),
+        ("data__validation", "", r"data\.validation: no data"),
+        ("data__image_size", (0, 64), r"data\.image_size: 0"),
+        ("data__image_size", (64.0, 64.0), r"data\.image_size: 64\.0"),
+        ("data__crop", "centre", r"data\.crop: 'centre'"),
+        ("data__crop_scale", (0.5, 1.5), r"data\.crop_scale"),
+        ("data__workers", -1, r"data\.workers: -1"),
+        ("data__prefetch", 0, r"data\.prefetch: 0"),
+        ("masks__kinds", ("lines",), r"masks\.kinds: 'lines'"),
+        ("masks__curriculum", ((1, 0.1, 0.1),), r"masks\.curriculum"),
+        ("validate__kinds", ("lines",), r"validate\.kinds: 'lines'"),
+        ("validate__ratio", (0.6, 0.2), r"validate\.ratio"),
+        ("validate__images", 0, r"validate\.images: 0"),
+    ],
+)
+def test_mistakes_are_found_before_training(key, value, message):
+    config = config_for("photos")
+    pipeline.check_data(config)
+    section, name = key.split("__")
+    with config.ignore_type():
+        config[section][name] = value
+    with pytest.raises(UserError, match=message):
+        pipeline.check_data(config)

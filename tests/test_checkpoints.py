@@ -1,0 +1,221 @@
+import functools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from absl import flags
+from flax import struct
+
+from gsjax import checkpoints
+from gsjax.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+
+
+@struct.dataclass
+class State:
+    step: Any
+    generator: Any
+    discriminator: Any
+    optimizer: Any
+    key: Any
+
+
+def make_state(value=0.0, width=4, layers=("encoder", "head")):
+    generator = {name: {"kernel": jnp.full((3, width), value)} for name in layers}
+    discriminator = {"conv": {"bias": jnp.full(5, value, jnp.bfloat16)}}
+    optimizer = optax.adamw(optax.constant_schedule(1e-3))
+    return State(
+        step=jnp.int32(value),
+        generator=generator,
+        discriminator=discriminator,
+        optimizer=(optimizer.init(generator), optimizer.init(discriminator)),
+        key=jax.random.fold_in(jax.random.key(1), int(value)),
+    )
+
+
+def like(state, sharding=None):
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding or x.sharding), state
+    )
+
+
+def make_data(workers=0):
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+    data = grain.MapDataset.source(list(range(50))).seed(3).shuffle().repeat()
+    threads = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
+    data = data.to_iter_dataset(threads)
+    if workers:
+        data = data.mp_prefetch(grain.MultiprocessingOptions(workers, per_worker_buffer_size=4))
+    return iter(data.batch(4))
+
+
+def assert_same(a, b):
+    def values(x):
+        return jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(values(x), values(y)), a, b)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_state_and_data_go_on_where_they_were_saved(tmp_path, workers, recwarn):
+    data, state = make_data(workers), make_state(7)
+    with checkpoints.open_manager(tmp_path / "run" / "checkpoints", keep=2) as manager:
+        assert checkpoints.restore_latest(manager, like(state), data) is None
+        for _ in range(5):
+            next(data)
+        assert checkpoints.save(manager, 7, state, data)
+        rest = [next(data).tolist() for _ in range(4)]
+    data.close()
+
+    data = make_data(workers)
+    with checkpoints.open_manager(tmp_path / "run" / "checkpoints", keep=2) as manager:
+        restored, step = checkpoints.restore_latest(manager, like(make_state()), data)
+        assert not checkpoints.save(manager, 7, state, data)
+    assert step == 7
+    assert_same(restored, state)
+    assert [next(data).tolist() for _ in range(4)] == rest
+    data.close()
+    assert not [w for w in recwarn if issubclass(w.category, DeprecationWarning)]
+
+
+def test_the_last_n_are_kept_and_buffers_may_be_donated_at_once(tmp_path):
+    data = make_data()
+    step_fn = jax.jit(lambda x: x + 1, donate_argnums=0)
+    x = step_fn(jnp.zeros(2_000_000))
+    with checkpoints.open_manager(tmp_path, keep=2) as manager:
+        for step in (1, 2, 3):
+            checkpoints.save(manager, step, {"x": x}, data)
+            for _ in range(10):
+                x = step_fn(x)
+        manager.wait_until_finished()
+        restored, step = checkpoints.restore_latest(manager, like({"x": x}), data)
+    assert sorted(int(p.name) for p in tmp_path.iterdir()) == [2, 3]
+    assert step == 3
+    np.testing.assert_array_equal(restored["x"], 21)
+
+
+def test_another_architecture_is_named_with_both_shapes(tmp_path):
+    data = make_data()
+    with checkpoints.open_manager(tmp_path, keep=1) as manager:
+        checkpoints.save(manager, 1, make_state(), data)
+        restore = functools.partial(checkpoints.restore_latest, manager, data_iterator=data)
+        with pytest.raises(UserError, match=r"generator/encoder/kernel is 3×4 there and 3×6 here"):
+            restore(like(make_state(width=6)))
+        with pytest.raises(UserError, match=r"generator/tail/kernel is missing there and 3×4"):
+            restore(like(make_state(layers=("encoder", "tail"))))
+        with pytest.raises(UserError, match=r"generator/head/kernel is 3×4 there and missing"):
+            restore(like(make_state(layers=("encoder",))))
+
+
+def test_another_number_of_data_workers_is_the_users_error(tmp_path):
+    with checkpoints.open_manager(tmp_path, keep=1) as manager:
+        checkpoints.save(manager, 1, make_state(), make_data(workers=0))
+        with pytest.raises(UserError, match=r"data\.workers"):
+            checkpoints.restore_latest(manager, like(make_state()), make_data(workers=2))
+
+
+def test_one_branch_is_read_from_a_workdir_its_checkpoints_or_one_of_them(tmp_path):
+    directory = tmp_path / "checkpoints"
+    with checkpoints.open_manager(directory, keep=2) as manager:
+        for step in (5, 12):
+            checkpoints.save(manager, step, make_state(step), make_data())
+    for path, value in ((tmp_path, 12), (directory, 12), (directory / "5", 5)):
+        params = checkpoints.restore_params(path, "generator", "encoder")
+        assert isinstance(params["kernel"], np.ndarray)
+        np.testing.assert_array_equal(params["kernel"], np.full((3, 4), value))
+    assert isinstance(checkpoints.restore_params(tmp_path, "optimizer"), list)
+    with pytest.raises(UserError, match="has no generator/decoder"):
+        checkpoints.restore_params(tmp_path, "generator", "decoder")
+    with pytest.raises(UserError, match="does not exist"):
+        checkpoints.restore_params(tmp_path / "nowhere", "generator")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no finished checkpoint"):
+        checkpoints.restore_params(tmp_path / "empty", "generator")
+
+
+def test_a_folder_that_cannot_be_made_is_the_users_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="--workdir"):
+        checkpoints.open_manager(tmp_path / "file" / "checkpoints", keep=1)
+
+
+def test_a_restore_lands_on_other_devices_than_were_saved_from(tmp_path):
+    with checkpoints.open_manager(tmp_path, keep=1) as manager:
+        checkpoints.save(manager, 3, make_state(3), make_data())
+    program = """if True:
+        import jax
+        from jax.sharding import Mesh, NamedSharding, PartitionSpec
+        from gsjax import checkpoints
+        from tests.test_checkpoints import assert_same, like, make_data, make_state
+        mesh = Mesh(jax.devices(), ("data",))
+        everywhere = NamedSharding(mesh, PartitionSpec())
+        wanted = like(make_state(), everywhere)
+        split = NamedSharding(mesh, PartitionSpec(None, "data"))
+        kernel = jax.ShapeDtypeStruct((3, 4), float, sharding=split)
+        wanted.generator["head"]["kernel"] = kernel
+        with checkpoints.open_manager(DIRECTORY, 1) as manager:
+            state, step = checkpoints.restore_latest(manager, wanted, make_data())
+        assert_same(state, make_state(3))
+        assert state.generator["head"]["kernel"].sharding == split
+        assert state.key.sharding.is_equivalent_to(everywhere, 0)
+        print(len(jax.devices()), step)
+    """.replace("DIRECTORY", repr(str(tmp_path)))
+    env = os.environ | {"JAX_NUM_CPU_DEVICES": "4", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", program]
+    run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert run.stdout.split() == ["4", "3"], run.stderr
+
+
+def test_a_run_killed_while_saving_leaves_whole_checkpoints(tmp_path):
+    program = """if True:
+        import itertools, sys
+        import jax, jax.numpy as jnp
+        from gsjax import checkpoints
+        from tests.test_checkpoints import like, make_data
+        data, state = make_data(), {"a": jnp.zeros((40, 50_000)), "b": jnp.zeros(1_000_000)}
+        with checkpoints.open_manager(sys.argv[1], keep=2) as manager:
+            _, start = checkpoints.restore_latest(manager, like(state), data) or (0, 0)
+            for step in range(start + 1, 10_000):
+                assert next(data).shape == (4,)
+                state = jax.tree.map(lambda x: jnp.full_like(x, step), state)
+                checkpoints.save(manager, step, state, data)
+    """
+    state = {"a": jnp.zeros((40, 50_000)), "b": jnp.zeros(1_000_000)}
+    expected = make_data()
+    batches = {}
+    steps, cut_short = [0], 0
+    for delay in (0.13, 0.31):
+        command = [sys.executable, "-c", program, str(tmp_path)]
+        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu"})
+        while (checkpoints.latest_step(tmp_path) or 0) < steps[-1] + 3:
+            assert process.poll() is None
+            time.sleep(0.02)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        cut_short += any("tmp" in p.name for p in tmp_path.iterdir())
+
+        data = make_data()
+        with checkpoints.open_manager(tmp_path, keep=2) as manager:
+            restored, step = checkpoints.restore_latest(manager, like(state), data)
+        jax.tree.map(lambda x, step=step: np.testing.assert_array_equal(x, step), restored)
+        assert step >= steps[-1] + 3
+        while len(batches) <= step:
+            batches[len(batches)] = next(expected).tolist()
+        assert next(data).tolist() == batches[step]
+        assert all(p.name.isdigit() for p in tmp_path.iterdir())
+        steps.append(step)
+    assert cut_short, "neither kill hit a save: nothing was tested"

@@ -1,0 +1,142 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gsjax import cli
+from gsjax import config as config_lib
+
+ROOT = Path(__file__).parents[1]
+PROGRAM = '''"""Does nothing, in many ways."""
+import sys
+import noisy
+from absl import flags, logging
+from ml_collections.config_flags import config_flags
+from gsjax import cli
+from gsjax.errors import UserError
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "the config file")
+DO = flags.DEFINE_string("do", None, "what to do")
+FAST = flags.DEFINE_bool("fast", False, "how to do it")
+flags.mark_flag_as_required("config")
+
+def main():
+    noisy.log()
+    logging.info("our own line")
+    if DO.value == "fail":
+        raise UserError("--do: there is nothing to do")
+    if DO.value == "interrupt":
+        raise KeyboardInterrupt
+    if DO.value == "bug":
+        raise ValueError("a bug")
+    print(CONFIG.value.train.steps, "jax" in sys.modules)
+
+if __name__ == "__main__":
+    cli.run(main)
+'''
+CONFIGS = {
+    "good": "config.train.steps = 7",
+    "typo": "config.trian.steps = 7",
+    "type": "config.train.steps = 'many'",
+    "value": "int('x')",
+    "syntax": "config.train.steps = = 7",
+    "import": "import nowhere",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "program.py").write_text(PROGRAM)
+    noisy = "from absl import logging\ndef log():\n    logging.info('noise')\n"
+    (folder / "noisy.py").write_text(noisy)
+    (folder / "configs").mkdir()
+    for name, line in CONFIGS.items():
+        text = "from gsjax import config as lib\ndef get_config():\n    config = lib.default()\n"
+        (folder / "configs" / f"{name}.py").write_text(f"{text}    {line}\n    return config\n")
+    (folder / "configs" / "empty.py").write_text("")
+    return folder
+
+
+def run(folder, *args):
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "program.py", *args]
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+
+
+GOOD = "--config=configs/good.py"
+
+
+@pytest.mark.parametrize(
+    ("args", "parts"),
+    [
+        ([GOOD, "--config.trian.steps=9"], ["--config.trian.steps", "--config.train.steps?"]),
+        ([GOOD, "--config.train.step", "9"], ["--config.train.step:", "--config.train.steps?"]),
+        ([GOOD, "--noconfig.data.flop"], ["--config.data.flop", "--config.data.flip?"]),
+        ([GOOD, "--config.train=9"], ["--config.train is a group", "--config.train.batch_size"]),
+        ([GOOD, "--config.train.steps=a=b"], ["--config.train.steps=a=b", "int", "like 7"]),
+        ([GOOD, "--config.masks.curriculum=(0,"], ["--config.masks.curriculum=(0,", "tuple"]),
+        (["--config.train.steps=9"], ["--config is missing", "--config=configs/photos.py"]),
+        (["--config.train.steps=9", GOOD], ["--config=FILE must come before"]),
+        ([], ["--config is missing", "--config=configs/photos.py"]),
+        (["--config="], ["--config is missing", "--config=configs/photos.py"]),
+        (["--config=configs/god.py"], ["configs/god.py", "did you mean configs/good.py?"]),
+        (["--config=good.py", "--config.seed=1"], ["no file good.py", "mean configs/good.py?"]),
+        (["--config=configs/typo.py"], ["configs/typo.py, line 4:", 'Did you mean "train"']),
+        (["--config=configs/type.py"], ["configs/type.py, line 4:", "'steps'"]),
+        (["--config=configs/value.py", "--config.seed=1"], ["configs/value.py, line 4:", "'x'"]),
+        (["--config=configs/syntax.py"], ["configs/syntax.py, line 4: SyntaxError"]),
+        (["--config=configs/import.py"], ["configs/import.py, line 4:", "nowhere"]),
+        (["--config=configs/empty.py"], ["configs/empty.py has no function get_config()"]),
+        ([GOOD, "--od=x"], ["no flag --od", "--do?"]),
+        ([GOOD, "--fast=maybe"], ["--fast=maybe: Non-boolean argument"]),
+        ([GOOD, "false"], ["unexpected argument 'false'", "--name=value"]),
+        ([GOOD, "--do=fail", "-v=-1"], ["--do: there is nothing to do"]),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_what_is_right(folder, args, parts):
+    result = run(folder, *args)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    for part in parts:
+        assert part in line
+    assert not result.stdout
+
+
+def test_a_good_command_runs_without_noise_and_without_importing_jax(folder):
+    result = run(folder, GOOD, "--config.train.steps=9", "--noconfig.data.flip")
+    assert (result.returncode, result.stdout.split()) == (0, ["9", "False"])
+    (line,) = result.stderr.splitlines()
+    assert "our own line" in line
+    assert "noise" in run(folder, GOOD, "-v=0").stderr
+
+
+def test_an_interrupt_exits_with_130_and_a_bug_keeps_its_traceback(folder):
+    result = run(folder, GOOD, "--do=interrupt", "-v=-1")
+    assert (result.returncode, result.stderr) == (130, "interrupted\n")
+    result = run(folder, GOOD, "--do=bug")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+
+
+def test_help_shows_the_programs_flags_and_every_config_field(folder):
+    result = run(folder, "--help")
+    assert result.returncode == 0
+    assert result.stdout.startswith("Does nothing, in many ways.")
+    assert "--do: what to do" in result.stdout
+    assert "--verbosity" not in result.stdout
+    for name in cli.field_names(config_lib.default()):
+        assert f"  {name}=" in result.stdout
+    assert "train.batch_size=8  # over all devices" in result.stdout
+    assert "  train.steps=7" in run(folder, GOOD, "--help").stdout
+
+
+def test_a_suggestion_prefers_a_field_of_the_same_name():
+    names = cli.field_names(config_lib.default())
+    assert cli.suggestion("batch_size", names) == "train.batch_size"
+    assert cli.suggestion("chekpoint.every", names) == "checkpoint.every"
+    assert cli.suggestion("modle.gausians", names) == "model.gaussians"
+    assert cli.suggestion("qqq", names) is None
