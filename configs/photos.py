@@ -20,11 +20,11 @@ def get_config() -> ConfigDict:
     config.data.workers = 0  # 12 small pictures: a thread is enough
 
     config.masks.kinds = ("irregular", "free_form", "rectangles")
-    config.masks.curriculum = ((0, 0.1, 0.3), (100, 0.1, 0.5))
+    config.masks.curriculum = ((0, 0.1, 0.3), (50, 0.1, 0.5))
 
     config.model.patch_size = 8
     config.model.gaussians = 64
-    config.model.width = 32
+    config.model.width = 16
     config.model.blocks = 4
     config.model.mask_channel = True
     config.model.residual_colors = True
@@ -36,19 +36,19 @@ def get_config() -> ConfigDict:
 
     config.discriminator.width = 32
     config.loss.gan = 0.01
-    config.loss.gan_start = 150
+    config.loss.gan_start = 100
     config.loss.semantic = 0.1
 
     config.optimizer.learning_rate = 1e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 10
 
-    config.train.steps = 200
+    config.train.steps = 150
     config.train.batch_size = 8
 
     config.log.every = 10
     config.checkpoint.every = 50
-    config.validate.every = 100
+    config.validate.every = 75
     config.validate.images = 48
     config.validate.kinds = ("irregular", "free_form", "rectangles")
     return config

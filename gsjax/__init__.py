@@ -1,16 +1,16 @@
 """Image inpainting with 2D Gaussian splatting and semantic alignment, in JAX.
 
-    gsjax.rasterize(means, cholesky, colors)      draws Gaussians, patch by patch
-    gsjax.convert.reference(state_dict)           the published model from its PyTorch weights
-    gsjax.convert.dino(state_dict)                DINO v1 and v2 from theirs
-    gsjax.convert.discriminator(state_dict)       the PatchGAN discriminator from its own
+gsjax.rasterize(means, cholesky, colors)      draws Gaussians, patch by patch
+gsjax.convert.reference(state_dict)           the published model from its PyTorch weights
+gsjax.convert.dino(state_dict)                DINO v1 and v2 from theirs
+gsjax.convert.discriminator(state_dict)       the PatchGAN discriminator from its own
 """
 
 import importlib
 
 # Public name: the module it is found in, imported when first asked for.
-_PUBLIC = {"convert": "gsjax.convert", "rasterize": "gsjax.rasterize.api"}
-__all__ = ["convert", "rasterize"]  # noqa: F822 (__getattr__ has them)
+_PUBLIC = {"convert": "gsjax.convert", "rasterize": "gsjax.rasterizer"}
+__all__ = ["convert", "rasterize"]
 __version__ = "0.1.0"
 
 

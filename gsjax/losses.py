@@ -1,5 +1,6 @@
 """What training minimizes; each is a mean over the batch."""
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
@@ -12,9 +13,12 @@ def l1(prediction: Float[Array, "b h w c"], target: Float[Array, "b h w c"]) -> 
 
 def semantic(token: Float[Array, "b d"], target: Float[Array, "b d"]) -> Float[Array, ""]:
     """−cos between the mapped token of the masked image and the clean image's own."""
-    dot = jnp.sum(token * target, axis=-1)
-    norms = jnp.linalg.norm(token, axis=-1) * jnp.linalg.norm(target, axis=-1)
-    return -(dot / jnp.maximum(norms, 1e-8)).mean()
+
+    def normalized(x):
+        # Inside the root, so that a token of zeros has a gradient.
+        return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), 1e-16))
+
+    return -jnp.sum(normalized(token) * normalized(target), axis=-1).mean()
 
 
 def hinge_generator(fake: Float[Array, "b h w 1"]) -> Float[Array, ""]:

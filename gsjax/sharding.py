@@ -53,6 +53,15 @@ def over_fsdp(tree, mesh: Mesh):
     return jax.tree.map(rule, tree)
 
 
+def of(tree):
+    """Returns the shardings of a tree's arrays.
+
+    A step compiled to return its state with them is compiled once; left to choose, XLA
+    shards some of the small arrays too, and the next step is another program.
+    """
+    return jax.tree.map(lambda array: array.sharding, tree)
+
+
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """Returns global arrays of which this process has given its own part."""
     sharding = over_batch(mesh)

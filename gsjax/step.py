@@ -56,7 +56,7 @@ def make_train_step(config: ConfigDict, networks: Networks) -> Callable:
         images, known = unpack(batch)
         masked = images * known
         clean_token, masked_token = tokens(dino, images, masked)
-        rngs = {"noise": jax.random.fold_in(state.key, state.step)}
+        rngs = {"noise": jax.random.fold_in(state.key, state.step)}  # for layers that draw some
 
         def generator_loss(variables):
             out = networks.generator.apply(variables, masked, masked_token, known, rngs=rngs)
@@ -80,7 +80,7 @@ def make_train_step(config: ConfigDict, networks: Networks) -> Callable:
             gradients, state.generator_optimizer, state.generator, state.step
         )
         metrics = {f"loss/{name}": term for name, term in terms.items()}
-        metrics["gradient_norm"] = optax.global_norm(gradients)
+        metrics["gradient_norm"] = optax.tree.norm(gradients)
         metrics["learning_rate"] = rate(state.step)
         state = state.replace(
             step=state.step + 1, generator=generator, generator_optimizer=optimizer_state

@@ -53,7 +53,10 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         announce(config, workdir, state, done)
 
     train_step = jax.jit(
-        make_train_step(config, networks), static_argnames="adversarial", donate_argnums=0
+        make_train_step(config, networks),
+        static_argnames="adversarial",
+        donate_argnums=0,
+        out_shardings=(sharding.of(state), sharding.replicated(mesh)),
     )
     validation_step = jax.jit(
         make_validation_step(config, networks), out_shardings=sharding.replicated(mesh)

@@ -7,13 +7,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from absl import flags
 from flax import struct
 
 from gsjax import checkpoints
@@ -50,17 +48,6 @@ def like(state, sharding=None):
     )
 
 
-def make_data(workers=0):
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()
-    data = grain.MapDataset.source(list(range(50))).seed(3).shuffle().repeat()
-    threads = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
-    data = data.to_iter_dataset(threads)
-    if workers:
-        data = data.mp_prefetch(grain.MultiprocessingOptions(workers, per_worker_buffer_size=4))
-    return iter(data.batch(4))
-
-
 def assert_same(a, b):
     def values(x):
         return jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
@@ -69,49 +56,38 @@ def assert_same(a, b):
     jax.tree.map(lambda x, y: np.testing.assert_array_equal(values(x), values(y)), a, b)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_state_and_data_go_on_where_they_were_saved(tmp_path, workers, recwarn):
-    data, state = make_data(workers), make_state(7)
+def test_a_state_comes_back_as_it_was_saved(tmp_path, recwarn):
+    state = make_state(7)
     with checkpoints.open_manager(tmp_path / "run" / "checkpoints", keep=2) as manager:
-        assert checkpoints.restore_latest(manager, like(state), data) is None
-        for _ in range(5):
-            next(data)
-        assert checkpoints.save(manager, 7, state, data)
-        rest = [next(data).tolist() for _ in range(4)]
-    data.close()
-
-    data = make_data(workers)
+        assert checkpoints.restore_latest(manager, like(state)) is None
+        assert checkpoints.save(manager, 7, state)
     with checkpoints.open_manager(tmp_path / "run" / "checkpoints", keep=2) as manager:
-        restored, step = checkpoints.restore_latest(manager, like(make_state()), data)
-        assert not checkpoints.save(manager, 7, state, data)
+        restored, step = checkpoints.restore_latest(manager, like(make_state()))
+        assert not checkpoints.save(manager, 7, state)
     assert step == 7
     assert_same(restored, state)
-    assert [next(data).tolist() for _ in range(4)] == rest
-    data.close()
     assert not [w for w in recwarn if issubclass(w.category, DeprecationWarning)]
 
 
 def test_the_last_n_are_kept_and_buffers_may_be_donated_at_once(tmp_path):
-    data = make_data()
     step_fn = jax.jit(lambda x: x + 1, donate_argnums=0)
     x = step_fn(jnp.zeros(2_000_000))
     with checkpoints.open_manager(tmp_path, keep=2) as manager:
         for step in (1, 2, 3):
-            checkpoints.save(manager, step, {"x": x}, data)
+            checkpoints.save(manager, step, {"x": x})
             for _ in range(10):
                 x = step_fn(x)
         manager.wait_until_finished()
-        restored, step = checkpoints.restore_latest(manager, like({"x": x}), data)
+        restored, step = checkpoints.restore_latest(manager, like({"x": x}))
     assert sorted(int(p.name) for p in tmp_path.iterdir()) == [2, 3]
     assert step == 3
     np.testing.assert_array_equal(restored["x"], 21)
 
 
 def test_another_architecture_is_named_with_both_shapes(tmp_path):
-    data = make_data()
     with checkpoints.open_manager(tmp_path, keep=1) as manager:
-        checkpoints.save(manager, 1, make_state(), data)
-        restore = functools.partial(checkpoints.restore_latest, manager, data_iterator=data)
+        checkpoints.save(manager, 1, make_state())
+        restore = functools.partial(checkpoints.restore_latest, manager)
         with pytest.raises(UserError, match=r"generator/encoder/kernel is 3×4 there and 3×6 here"):
             restore(like(make_state(width=6)))
         with pytest.raises(UserError, match=r"generator/tail/kernel is missing there and 3×4"):
@@ -120,18 +96,11 @@ def test_another_architecture_is_named_with_both_shapes(tmp_path):
             restore(like(make_state(layers=("encoder",))))
 
 
-def test_another_number_of_data_workers_is_the_users_error(tmp_path):
-    with checkpoints.open_manager(tmp_path, keep=1) as manager:
-        checkpoints.save(manager, 1, make_state(), make_data(workers=0))
-        with pytest.raises(UserError, match=r"data\.workers"):
-            checkpoints.restore_latest(manager, like(make_state()), make_data(workers=2))
-
-
 def test_one_branch_is_read_from_a_workdir_its_checkpoints_or_one_of_them(tmp_path):
     directory = tmp_path / "checkpoints"
     with checkpoints.open_manager(directory, keep=2) as manager:
         for step in (5, 12):
-            checkpoints.save(manager, step, make_state(step), make_data())
+            checkpoints.save(manager, step, make_state(step))
     for path, value in ((tmp_path, 12), (directory, 12), (directory / "5", 5)):
         params = checkpoints.restore_params(path, "generator", "encoder")
         assert isinstance(params["kernel"], np.ndarray)
@@ -154,12 +123,12 @@ def test_a_folder_that_cannot_be_made_is_the_users_error(tmp_path):
 
 def test_a_restore_lands_on_other_devices_than_were_saved_from(tmp_path):
     with checkpoints.open_manager(tmp_path, keep=1) as manager:
-        checkpoints.save(manager, 3, make_state(3), make_data())
+        checkpoints.save(manager, 3, make_state(3))
     program = """if True:
         import jax
         from jax.sharding import Mesh, NamedSharding, PartitionSpec
         from gsjax import checkpoints
-        from tests.test_checkpoints import assert_same, like, make_data, make_state
+        from tests.test_checkpoints import assert_same, like, make_state
         mesh = Mesh(jax.devices(), ("data",))
         everywhere = NamedSharding(mesh, PartitionSpec())
         wanted = like(make_state(), everywhere)
@@ -167,7 +136,7 @@ def test_a_restore_lands_on_other_devices_than_were_saved_from(tmp_path):
         kernel = jax.ShapeDtypeStruct((3, 4), float, sharding=split)
         wanted.generator["head"]["kernel"] = kernel
         with checkpoints.open_manager(DIRECTORY, 1) as manager:
-            state, step = checkpoints.restore_latest(manager, wanted, make_data())
+            state, step = checkpoints.restore_latest(manager, wanted)
         assert_same(state, make_state(3))
         assert state.generator["head"]["kernel"].sharding == split
         assert state.key.sharding.is_equivalent_to(everywhere, 0)
@@ -184,18 +153,15 @@ def test_a_run_killed_while_saving_leaves_whole_checkpoints(tmp_path):
         import itertools, sys
         import jax, jax.numpy as jnp
         from gsjax import checkpoints
-        from tests.test_checkpoints import like, make_data
-        data, state = make_data(), {"a": jnp.zeros((40, 50_000)), "b": jnp.zeros(1_000_000)}
+        from tests.test_checkpoints import like
+        state = {"a": jnp.zeros((40, 50_000)), "b": jnp.zeros(1_000_000)}
         with checkpoints.open_manager(sys.argv[1], keep=2) as manager:
-            _, start = checkpoints.restore_latest(manager, like(state), data) or (0, 0)
+            _, start = checkpoints.restore_latest(manager, like(state)) or (0, 0)
             for step in range(start + 1, 10_000):
-                assert next(data).shape == (4,)
                 state = jax.tree.map(lambda x: jnp.full_like(x, step), state)
-                checkpoints.save(manager, step, state, data)
+                checkpoints.save(manager, step, state)
     """
     state = {"a": jnp.zeros((40, 50_000)), "b": jnp.zeros(1_000_000)}
-    expected = make_data()
-    batches = {}
     steps, cut_short = [0], 0
     for delay in (0.13, 0.31):
         command = [sys.executable, "-c", program, str(tmp_path)]
@@ -208,14 +174,10 @@ def test_a_run_killed_while_saving_leaves_whole_checkpoints(tmp_path):
         process.wait()
         cut_short += any("tmp" in p.name for p in tmp_path.iterdir())
 
-        data = make_data()
         with checkpoints.open_manager(tmp_path, keep=2) as manager:
-            restored, step = checkpoints.restore_latest(manager, like(state), data)
+            restored, step = checkpoints.restore_latest(manager, like(state))
         jax.tree.map(lambda x, step=step: np.testing.assert_array_equal(x, step), restored)
         assert step >= steps[-1] + 3
-        while len(batches) <= step:
-            batches[len(batches)] = next(expected).tolist()
-        assert next(data).tolist() == batches[step]
         assert all(p.name.isdigit() for p in tmp_path.iterdir())
         steps.append(step)
     assert cut_short, "neither kill hit a save: nothing was tested"

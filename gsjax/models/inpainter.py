@@ -12,7 +12,7 @@ from gsjax.models.encoder import Encoder
 from gsjax.models.fill import push_pull
 from gsjax.models.gaussian_head import GaussianHead, Gaussians, anchors
 from gsjax.models.mlp import Mlp
-from gsjax.rasterize import rasterize
+from gsjax.rasterizer import rasterize
 
 
 @flax.struct.dataclass

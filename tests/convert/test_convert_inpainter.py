@@ -8,7 +8,7 @@ from gsjax import convert
 from gsjax.errors import UserError
 from gsjax.models.gaussian_head import anchors
 from gsjax.models.inpainter import GaussianInpainter, init_variables
-from gsjax.rasterize import rasterize
+from gsjax.rasterizer import rasterize
 from tests import published
 from tests.weights import random_variables
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gsjax.rasterize import reference
+from gsjax.rasterizer import reference
 
 # Chosen by measurement on CPU: enough to amortize reading and writing the carry.
 GAUSSIANS_A_STEP = 4

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gsjax.rasterize import xla
+from gsjax.rasterizer import xla
 
 BACKENDS = {"xla": xla.rasterize}
 

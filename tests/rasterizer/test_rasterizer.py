@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gsjax.rasterize import rasterize, reference
+from gsjax.rasterizer import rasterize, reference
+from tests.quick import jit
 
 DRAW = {
     "reference": reference.rasterize,
@@ -31,15 +32,12 @@ class Case(NamedTuple):
 CASES = [
     Case((), 1, 1, (1, 1)),
     Case((), 100, 3, (18, 18)),
-    Case((), 7, 5, (5, 7)),
-    Case((3,), 2, 3, (7, 5)),
-    Case((3,), 1, 5, (18, 18)),
-    Case((3,), 100, 1, (7, 5)),
     Case((2, 5), 7, 3, (7, 5)),
-    Case((2, 5), 2, 5, (1, 1)),
-    Case((2, 5), 7, 1, (18, 18)),
+    Case((), 7, 5, (5, 7)),
+    Case((3,), 2, 1, (7, 5)),
+    Case((3,), 1, 5, (18, 18)),
 ]
-SINGLE, LARGE, MANY = CASES[0], CASES[1], CASES[6]  # for gradients, which compile for longer
+SINGLE, LARGE, MANY = CASES[:3]  # for gradients, which compile for longer
 
 
 def scene(case):
@@ -73,11 +71,6 @@ def close(ours, expected, tolerance):
     ours, expected = np.asarray(ours, np.float64), np.asarray(expected, np.float64)
     assert ours.shape == expected.shape
     np.testing.assert_allclose(ours, expected, rtol=0, atol=tolerance * np.abs(expected).max())
-
-
-def jit(function):
-    """Compiles without LLVM's optimizations: for what runs once, half the time."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @functools.cache
@@ -275,7 +268,7 @@ def test_leading_dimensions_and_vmap_mean_the_same():
 
 
 def test_gaussians_may_share_colors_under_vmap():
-    means, cholesky, colors = (array.astype(np.float32) for array in scene(CASES[3]))
+    means, cholesky, colors = (array.astype(np.float32) for array in scene(CASES[4]))
     draw = jax.vmap(functools.partial(rasterize, patch_shape=(7, 5)), (0, 0, None))
     shared = rasterize(means, cholesky, np.stack([colors[0]] * 3), (7, 5))
     np.testing.assert_allclose(draw(means, cholesky, colors[0]), shared, atol=1e-6)

@@ -1,0 +1,157 @@
+"""The command itself, in processes of its own, as a user runs it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+SMALL = {
+    "data.image_size": "(32, 32)",
+    "model.patch_size": "8",
+    "model.gaussians": "16",
+    "model.width": "16",
+    "model.blocks": "1",
+    "dino.image_size": "28",
+    "discriminator.width": "8",
+    "loss.gan_start": "6",
+    "train.batch_size": "4",
+    "log.every": "2",
+    "checkpoint.every": "2",
+    "validate.every": "6",
+    "validate.images": "6",
+    "validate.samples": "5",
+}
+
+
+def command(config, **fields):
+    fields = {name.replace("__", "."): value for name, value in fields.items()}
+    workdir = fields.pop("workdir", None)
+    flags = [f"--config.{name}={value}" for name, value in fields.items()]
+    flags += [f"--workdir={workdir}"] if workdir else []
+    return [sys.executable, "-m", "gsjax.main", f"--config={config}", *flags]
+
+
+def environment(cache):
+    return os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    }
+
+
+def run(arguments, cache):
+    return subprocess.run(
+        arguments, cwd=ROOT, env=environment(cache), capture_output=True, text=True, timeout=400
+    )
+
+
+@pytest.fixture(scope="module")
+def killed_and_resumed(tmp_path_factory):
+    """A run of 10 steps that was killed on its way, and the same command again."""
+    folder = tmp_path_factory.mktemp("main")
+    workdir, cache = folder / "run", folder / "cache"
+    arguments = command("configs/photos.py", workdir=workdir, train__steps=10, **SMALL)
+    first = subprocess.Popen(arguments, cwd=ROOT, env=environment(cache), stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 300
+    while not (workdir / "checkpoints" / "4").exists():
+        assert first.poll() is None, first.stderr.read().decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    return workdir, run(arguments, cache)
+
+
+@pytest.fixture(scope="module")
+def metrics(killed_and_resumed):
+    lines = (killed_and_resumed[0] / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(killed_and_resumed):
+    _, second = killed_and_resumed
+    assert second.returncode == 0, second.stderr
+    assert any(f"going on after step {step}" in second.stderr for step in (4, 6, 8))
+    assert second.stdout.count("\n") == 1
+    assert second.stdout.startswith("done: 10 steps in ")
+
+
+def test_every_step_is_recorded_once_across_the_kill(metrics):
+    losses = [line["step"] for line in metrics if "loss/total" in line]
+    assert losses == sorted(set(losses))
+    assert {2, 4, 6, 8, 10} <= set(losses)
+
+
+def test_the_discriminator_starts_when_the_config_says(metrics):
+    adversarial = {line["step"]: "loss/gan" in line for line in metrics if "loss/total" in line}
+    assert not adversarial[6]
+    assert adversarial[8]
+
+
+def test_validation_reports_the_hole_and_the_image(metrics):
+    (last,) = [line for line in metrics if line["step"] == 10 and "val/psnr" in line]
+    for name in ("psnr", "ssim", "l1"):
+        assert f"val/{name}" in last
+        assert f"val/{name}_hole" in last
+    assert last["val/psnr"] > last["val/psnr_hole"] > last["val/psnr_hole_mean_fill"] > 5
+
+
+def test_a_workdir_holds_the_runs_record(killed_and_resumed):
+    workdir, _ = killed_and_resumed
+    assert json.loads((workdir / "config.json").read_text())["train"]["steps"] == 10
+    kept = sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+    assert kept == [6, 8, 10]
+    assert list(workdir.glob("events.out.tfevents.*"))
+    with Image.open(workdir / "samples" / "validation_00000010.png") as grid:
+        assert grid.width > 4 * 128
+        assert grid.height > 5 * 128
+
+
+def test_a_finished_run_is_validated_again_and_not_trained(killed_and_resumed):
+    workdir, _ = killed_and_resumed
+    arguments = command("configs/photos.py", workdir=workdir, train__steps=10, **SMALL)
+    before = (workdir / "metrics.jsonl").read_text()
+    again = run(arguments, workdir.parent / "cache")
+    assert again.returncode == 0, again.stderr
+    after = (workdir / "metrics.jsonl").read_text().removeprefix(before)
+    assert "loss/total" not in after
+    assert "val/psnr_hole" in after
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (command("configs/celeba.py"), ["data.train", "CelebA-HQ", "--config.data.train=folder:"]),
+        (
+            command("configs/photos.py", dino__weights="nowhere.pth"),
+            ["dino.weights", "nowhere.pth", "--config.dino.weights=random"],
+        ),
+        (
+            command("configs/photos.py", data__image_size="(60, 64)"),
+            ["data.image_size", "(64, 64)"],
+        ),
+        (
+            command("configs/photos.py", trian__steps="3"),
+            ["--config.trian.steps", "--config.train.steps"],
+        ),
+    ],
+    ids=["no data", "no weights", "a size that does not fit", "a mistyped key"],
+)
+def test_a_mistake_is_named_with_its_remedy_before_anything_is_written(
+    arguments, expected, tmp_path
+):
+    workdir = tmp_path / "run"
+    result = run([*arguments, f"--workdir={workdir}"], tmp_path / "cache")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert "Traceback" not in result.stderr
+    for part in expected:
+        assert part in result.stderr
+    assert not workdir.exists()

@@ -1,0 +1,145 @@
+"""The train step on a small model: what it changes, in which order, on how many devices."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gsjax import losses
+from gsjax.semantic import make_tokens
+from gsjax.step import unpack
+from tests.quick import jit
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_a_batch_is_bytes_and_booleans(tiny_run):
+    images, known = unpack(tiny_run.batch)
+    assert images.dtype == known.dtype == jnp.float32
+    np.testing.assert_allclose(images, np.asarray(tiny_run.batch["image"]) / 255, rtol=1e-6)
+    assert set(np.unique(known)) == {0, 1}
+
+
+@pytest.fixture(scope="module")
+def before_the_start(tiny_run):
+    """The discriminator and the metrics after a step in which it has no part yet."""
+
+    @jit
+    def step():
+        state, metrics = tiny_run.step(tiny_run.state, tiny_run.dino, tiny_run.batch, False)
+        return state.discriminator, state.discriminator_optimizer, metrics
+
+    return step()
+
+
+def test_the_loss_falls_on_one_batch(tiny_run):
+    history = [metrics for _, metrics in tiny_run.steps(5)]
+    assert history[-1]["loss/l1"] < history[0]["loss/l1"]
+    assert history[-1]["loss/semantic"] < history[0]["loss/semantic"]
+    assert history[-1]["loss/discriminator"] < history[0]["loss/discriminator"]
+    assert all(np.isfinite(list(metrics.values())).all() for metrics in history)
+
+
+def test_the_total_is_the_weighted_sum_of_the_terms(tiny_run, before_the_start):
+    weights = tiny_run.config.loss
+    for metrics, names in (
+        (tiny_run.steps(5)[0][1], ("l1", "semantic", "gan")),
+        (before_the_start[-1], ("l1", "semantic")),
+    ):
+        total = sum(weights[name] * metrics[f"loss/{name}"] for name in names)
+        assert metrics["loss/total"] == pytest.approx(float(total), rel=1e-5)
+        assert metrics["learning_rate"] == pytest.approx(1e-3)
+
+
+def test_steps_are_counted_and_the_key_stays(tiny_run):
+    states = [tiny_run.state, *(state for state, _ in tiny_run.steps(5))]
+    assert [int(state.step) for state in states] == [0, 1, 2, 3, 4, 5]
+    assert len({tuple(jax.random.key_data(state.key).tolist()) for state in states}) == 1
+
+
+def test_the_discriminator_rests_until_it_takes_part(tiny_run, before_the_start):
+    start, (playing, played) = tiny_run.state, tiny_run.steps(5)[0]
+    *resting, rested = before_the_start
+    before = (start.discriminator, start.discriminator_optimizer)
+    jax.tree.map(np.testing.assert_array_equal, before, tuple(resting))
+    assert rested["loss/discriminator"] == 0
+    assert "loss/gan" not in rested
+    changes = jax.tree.map(
+        lambda one, other: float(jnp.abs(one - other).max()),
+        start.discriminator,
+        playing.discriminator,
+    )
+    assert max(jax.tree.leaves(changes)) > 1e-4
+    assert played["loss/discriminator"] > 0
+
+
+def test_the_adversarial_term_asks_the_discriminator_that_has_just_learnt(tiny_run):
+    networks, start = tiny_run.networks, tiny_run.state
+    after, metrics = tiny_run.steps(5)[0]
+    images, known = unpack(tiny_run.batch)
+    judge = jit(networks.discriminator.apply)
+
+    @jit
+    def draw(variables):
+        tokens = make_tokens(tiny_run.config, networks.dino)
+        clean, masked = tokens(tiny_run.dino, images, images * known)
+        out = networks.generator.apply(variables, images * known, masked, known)
+        return jnp.clip(out.image, 0, 1), losses.semantic(out.token, clean)
+
+    fake, semantic = draw(start.generator)
+    assert metrics["loss/l1"] == pytest.approx(np.abs(fake - images).mean(), rel=1e-5)
+    assert metrics["loss/semantic"] == pytest.approx(float(semantic), rel=1e-4)
+    before = judge(start.discriminator, fake)
+    hinge = losses.hinge_discriminator(judge(start.discriminator, images), before)
+    assert metrics["loss/discriminator"] == pytest.approx(float(hinge), rel=1e-5)
+    learnt = float(losses.hinge_generator(judge(after.discriminator, fake)))
+    assert metrics["loss/gan"] == pytest.approx(learnt, rel=1e-4)
+    assert abs(learnt - float(losses.hinge_generator(before))) > 1e-3
+
+
+def test_a_gradient_reaches_every_parameter_of_the_generator(tiny_run):
+    state, _ = tiny_run.steps(5)[0]
+    moments = optax.tree.get(state.generator_optimizer, "mu")
+    for path, moment in jax.tree_util.tree_leaves_with_path(moments):
+        assert np.abs(moment).max() > 0, jax.tree_util.keystr(path)
+
+
+def test_the_adversarial_term_reaches_the_generator(tiny_run, before_the_start):
+    _, judged = tiny_run.steps(5)[0]
+    alone = before_the_start[-1]
+    assert judged["loss/l1"] == pytest.approx(float(alone["loss/l1"]), rel=1e-5)
+    assert abs(judged["gradient_norm"] / alone["gradient_norm"] - 1) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("data", "fsdp"), [(2, 2), pytest.param(4, 1, marks=pytest.mark.slow)], ids=str
+)
+def test_four_devices_compute_what_one_does(tiny_run, data, fsdp):
+    program = f"""if True:
+        import json
+        import jax
+        jax.config.update("jax_num_cpu_devices", 4)
+        from tests.tiny import Run
+        run = Run(data={data}, fsdp={fsdp})
+        assert len(run.batch["image"].sharding.device_set) == 4
+        large = [x for x in jax.tree.leaves(run.state.generator) if x.size >= 2**12]
+        assert all(x.sharding.is_fully_replicated == ({fsdp} == 1) for x in large)
+        print(json.dumps([metrics for _, metrics in run.steps(5)]))
+    """
+    env = os.environ | {"JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", program]
+    run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    for ours, (_, one_device) in zip(json.loads(run.stdout), tiny_run.steps(5), strict=True):
+        assert ours.keys() == one_device.keys()
+        for name, value in one_device.items():
+            tolerance = 1e-4 if name.startswith("loss/") else 1e-2
+            # The adversarial term is a mean of logits that cancel.
+            assert ours[name] == pytest.approx(value, rel=tolerance, abs=1e-5), name
