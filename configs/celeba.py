@@ -1,7 +1,9 @@
 """The published recipe on CelebA-HQ at 256×256.
 
 python -m gsjax.main --config=configs/celeba.py
-python -m gsjax.main --config=configs/celeba.py --config.data.train=folder:DIR
+With the pictures and DINO's weights elsewhere:
+python -m gsjax.main --config=configs/celeba.py --config.data.train=folder:DIR \
+    --config.data.validation=folder:DIR --config.dino.weights=FILE
 """
 
 from ml_collections import ConfigDict
@@ -22,5 +24,4 @@ def get_config() -> ConfigDict:
     config.data.train = "folder:datasets/celeba_hq/train"
     config.data.validation = "folder:datasets/celeba_hq/validation"
     config.data.help = HELP
-    config.data.flip = True
     return config

@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
     config.model.patch_size = 8
     config.model.gaussians = 64
     config.model.width = 16
-    config.model.blocks = 4
+    config.model.blocks = 2
     config.model.mask_channel = True
     config.model.residual_colors = True
     config.model.normalize_splats = True
@@ -34,21 +34,20 @@ def get_config() -> ConfigDict:
     config.dino.weights = "random"
     config.dino.image_size = 56
 
-    config.discriminator.width = 32
-    config.loss.gan = 0.01
-    config.loss.gan_start = 100
+    config.discriminator.width = 16
+    config.loss.gan = 0.001  # from the first step: starting late means to compile twice
     config.loss.semantic = 0.1
 
-    config.optimizer.learning_rate = 1e-3
+    config.optimizer.learning_rate = 3e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 10
 
-    config.train.steps = 150
+    config.train.steps = 120
     config.train.batch_size = 8
 
     config.log.every = 10
-    config.checkpoint.every = 50
-    config.validate.every = 75
+    config.checkpoint.every = 30
+    config.validate.every = 60
     config.validate.images = 48
     config.validate.kinds = ("irregular", "free_form", "rectangles")
     return config

@@ -166,7 +166,8 @@ def _check_same_tree(path, saved_tree, state_like):
             raise UserError(
                 f"{path} is a checkpoint of another architecture: {name} is "
                 f"{_as_text(saved, name)} there and {_as_text(wanted, name)} here. Resume with "
-                "the --config.model fields it was trained with, or choose another --workdir"
+                "the model, discriminator and dino it was trained with, or choose another "
+                "--workdir"
             )
 
 

@@ -5,7 +5,7 @@ import math
 import jax
 from ml_collections import ConfigDict
 
-from gsjax.data.pipeline import check_data
+from gsjax.data.pipeline import check_data, check_training_data, check_validation_data
 from gsjax.errors import UserError
 from gsjax.models.encoder import GROUPS
 from gsjax.semantic import check_dino
@@ -16,11 +16,25 @@ def check_config(config: ConfigDict) -> None:
 
     Missing data comes first: it takes the longest to mend.
     """
+    _check_inputs(config)
     check_data(config)
-    check_dino(config)
     _check_numbers(config)
     _check_sizes(config)
     _check_optimizer(config)
+
+
+def _check_inputs(config: ConfigDict) -> None:
+    """Tells all that is missing at once: pictures and weights take long to get."""
+    problems = []
+    for check in (check_training_data, check_validation_data, check_dino):
+        try:
+            check(config)
+        except UserError as error:
+            text = str(error)
+            # How to get the data set is said once.
+            problems.append(text.replace(f"\n{config.data.help}", "") if problems else text)
+    if problems:
+        raise UserError("\n\n".join(problems))
 
 
 def _check_numbers(config: ConfigDict) -> None:
@@ -48,8 +62,8 @@ def _check_numbers(config: ConfigDict) -> None:
     for field, bound in least.items():
         group, name = field.split(".")
         value = config[group][name]
-        if not value >= bound:
-            raise UserError(f"{field}: {value} is too small; it must be at least {bound}")
+        if not bound <= value < math.inf:
+            raise UserError(f"{field}: {value} must be a number of at least {bound}")
     if not config.optimizer.clip_norm > 0:
         raise UserError(f"optimizer.clip_norm: {config.optimizer.clip_norm} must be positive")
 
@@ -104,6 +118,13 @@ def _check_optimizer(config: ConfigDict) -> None:
     options = config.optimizer
     if options.schedule not in ("steps", "cosine"):
         raise UserError(f"optimizer.schedule: {options.schedule!r} is neither steps nor cosine")
+    if not 0 < options.decay_factor <= 1:
+        raise UserError(f"optimizer.decay_factor: {options.decay_factor} is not in (0, 1]")
+    if options.warmup_steps > config.train.steps:
+        raise UserError(
+            f"optimizer.warmup_steps: {options.warmup_steps} is more than train.steps, "
+            f"{config.train.steps}"
+        )
     at = options.decay_at
     if not all(isinstance(step, int) and step > 0 for step in at) or list(at) != sorted(set(at)):
         raise UserError(

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 
 def default() -> ConfigDict:
-    """Returns the published recipe (METHOD §6) with our corrections; no data is named."""
+    """Returns the published recipe with our corrections; no data is named."""
     config = ConfigDict()
     config.seed = 0
 
@@ -17,8 +17,10 @@ def default() -> ConfigDict:
     config.data.validation = ""  # the same; photos holds some pictures out for this
     config.data.help = ""  # how to get the data, shown when it is missing
     config.data.image_size = (256, 256)  # height, width; the patch size divides both
-    config.data.crop = "resize"  # resize: the whole image | random: a random square of it
-    config.data.crop_scale = (0.5, 1.0)  # a random crop's side over the image's shorter side
+    config.data.crop = (
+        "resize"  # resize: the whole image | random: a part of it, of the same aspect
+    )
+    config.data.crop_scale = (0.5, 1.0)  # a random crop's size over the largest that fits
     config.data.flip = False  # mirror half of the training images left to right
     config.data.workers = 4  # processes that read images; 0: threads, for small machines and data
     config.data.prefetch = 8  # batches kept ready

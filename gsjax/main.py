@@ -21,16 +21,20 @@ flags.mark_flag_as_required("config")
 
 def main() -> None:
     """Trains and prints a one-line summary."""
-    from gsjax.train import train  # imports JAX, which --help and mistyped flags need not
+    import jax  # only now: --help and mistyped flags need no JAX
+
+    from gsjax.train import train
 
     start = time.monotonic()
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     workdir = Path(WORKDIR.value or Path("runs") / name)
-    values = train(CONFIG.value, workdir)
+    steps, values = train(CONFIG.value, workdir)
+    if jax.process_index() != 0:
+        return
     minutes, seconds = divmod(round(time.monotonic() - start), 60)
     psnr, mean = values["val/psnr_hole"], values["val/psnr_hole_mean_fill"]
     print(
-        f"done: {CONFIG.value.train.steps} steps in {minutes}:{seconds:02d}; PSNR in the hole "
+        f"done: {steps} steps in {minutes}:{seconds:02d}; PSNR in the hole "
         f"{psnr:.2f} dB ({psnr - mean:+.2f} over the mean color), SSIM {values['val/ssim']:.3f}; "
         f"see {workdir}/samples"
     )

@@ -7,6 +7,7 @@ that is NaN or infinite is null, which JSON has and which readers take for NaN.
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -76,7 +77,8 @@ def open_record(workdir: str | os.PathLike, step: int, active: bool = True) -> R
     """Opens the record of a run that goes on after `step`; 0 for a new run.
 
     What a killed run recorded after its last checkpoint is dropped, since its steps
-    are run again: lines beyond `step`, and a line that was not finished.
+    are run again: lines beyond `step`, and a line that was not finished. A run that
+    starts anew where another left a record keeps that as `metrics.1.jsonl` and so on.
 
     Args:
       workdir: the run's folder; it is made if need be.
@@ -95,10 +97,13 @@ def open_record(workdir: str | os.PathLike, step: int, active: bool = True) -> R
     with _explained(workdir):
         (workdir / "samples").mkdir(parents=True, exist_ok=True)
         path = workdir / "metrics.jsonl"
-        _drop_lines_after(path, step)
+        if step:
+            _drop_lines_after(path, step)
+        else:
+            _set_aside(path)
         metrics = open(path, "ab")  # noqa: SIM115
         # TensorBoard hides what earlier event files say about purge_step and later.
-        purge_step = step + 1 if step else None
+        purge_step = step + 1 if any(workdir.glob("events.out.tfevents.*")) else None
         events = SummaryWriter(str(workdir), purge_step=purge_step, flush_secs=10)
     return Record(workdir, metrics, events)
 
@@ -132,20 +137,28 @@ def read_config(workdir: str | os.PathLike) -> ConfigDict:
         raise UserError(f"{path} is not a run's config: {error}") from error
 
 
-def progress_bar(total: int, initial: int, desc: str) -> tqdm.tqdm:
+def progress_bar(total: int, initial: int, desc: str, active: bool = True) -> tqdm.tqdm:
     """Returns a progress bar in steps, on stderr.
 
     `bar.set_postfix_str("loss 0.123 · 87 images/s", refresh=False)` shows more behind
     it. Where stderr is not a terminal it is a plain line at most every 10 seconds.
     """
     if sys.stderr.isatty():
-        return tqdm.tqdm(total=total, initial=initial, desc=desc, unit=" steps", dynamic_ncols=True)
+        return tqdm.tqdm(
+            total=total,
+            initial=initial,
+            desc=desc,
+            unit=" steps",
+            dynamic_ncols=True,
+            disable=not active,
+        )
     return tqdm.tqdm(
         total=total,
         initial=initial,
         desc=desc,
         unit=" steps",
         file=_Lines(),
+        disable=not active,
         mininterval=10,
         maxinterval=10,
         delay=1e-9,  # no line before the first step
@@ -163,6 +176,12 @@ class _Lines:
 
     def flush(self) -> None:
         sys.stderr.flush()
+
+
+def _set_aside(path: Path) -> None:
+    if path.exists() and path.stat().st_size:
+        others = (path.with_suffix(f".{i}.jsonl") for i in itertools.count(1))
+        path.rename(next(other for other in others if not other.exists()))
 
 
 def _drop_lines_after(path: Path, step: int) -> None:

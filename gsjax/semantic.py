@@ -1,5 +1,6 @@
 """The semantic branch: a frozen DINO whose class token says what an image is of."""
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,17 +22,29 @@ RUN_ONCE = {"xla_backend_optimization_level": 0}
 
 def check_dino(config: ConfigDict) -> None:
     """Raises UserError where `config.dino` cannot work; reads no weights."""
+    if config.dino.patch_size < 1 or config.dino.registers < 0:
+        raise UserError(
+            f"dino.patch_size: {config.dino.patch_size} and dino.registers: "
+            f"{config.dino.registers} must be at least 1 and 0"
+        )
     build_dino(config)
     weights = config.dino.weights
     if weights != "random" and not (weights and Path(weights).is_file()):
         was = f"the file {weights!r} does not exist" if weights else "no weights are named"
-        registers = f"_reg{config.dino.registers}" if config.dino.registers else ""
-        url = OFFICIAL.format(config.dino.size.lower(), registers)
-        where = f"Download {url} and point" if config.dino.size != "ti" else "Point"
+        url = OFFICIAL.format(config.dino.size.lower(), "_reg4" if config.dino.registers else "")
+        official = config.dino.patch_size == 14 and config.dino.registers in (0, 4)
+        official = official and config.dino.size != "ti"
+        download = f"Download {url}\n" if official else ""
         raise UserError(
-            f"dino.weights: {was}.\n{where} to the file (.pth, .safetensors or .npz) with "
-            "--config.dino.weights=FILE,\nor train with an untrained DINO, for a trial: "
+            f"dino.weights: {was}.\n{download}"
+            "Point to a file (.safetensors, .npz, or .pth, which needs PyTorch) with\n"
+            "--config.dino.weights=FILE, or train with an untrained DINO, for a trial, with\n"
             "--config.dino.weights=random"
+        )
+    if weights.endswith((".pth", ".pt", ".bin")) and not importlib.util.find_spec("torch"):
+        raise UserError(
+            f"dino.weights: reading {weights} needs PyTorch: pip install torch, "
+            "or give the same weights as .safetensors"
         )
 
 

@@ -27,7 +27,7 @@ def make_train_step(config: ConfigDict, networks: Networks) -> Callable:
 
     To be jitted, with `adversarial` static: whether the discriminator takes part yet.
     It learns first, from the generator's picture of this step; the generator's
-    adversarial term then asks the discriminator that has learnt. (Two programs rather
+    adversarial term then asks the discriminator that has learned. (Two programs rather
     than a condition in one: XLA runs convolutions inside conditions 25 times slower on CPU.)
     """
     optimizer, rate = adamw(config), learning_rate(config)

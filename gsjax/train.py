@@ -1,5 +1,7 @@
 """A run, from its config to its last checkpoint."""
 
+import contextlib
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -17,21 +19,22 @@ from gsjax.data.pipeline import (
     validation_batches,
     warn_unreadable,
 )
+from gsjax.errors import UserError
 from gsjax.semantic import load_dino
 from gsjax.state import TrainState, abstract_state, build_networks, init_state
 from gsjax.step import make_train_step
 from gsjax.validation import make_validation_step, validate
 
 
-def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
+def train(config: ConfigDict, workdir: Path) -> tuple[int, dict[str, float]]:
     """Trains up to step `config.train.steps`, going on from what is in `workdir`.
 
     Returns:
-      The metrics of the last validation.
+      The steps done in all, and the metrics of the last validation.
 
     Raises:
-      UserError: a mistake in the config, or data or weights that are missing; said
-        before anything is written.
+      UserError: a mistake in the config, or data or weights that are missing, said
+        before anything is written; or a loss that is no number any more.
     """
     check_config(config)
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
@@ -39,62 +42,84 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     module, variables = load_dino(config)
     networks = build_networks(config, module)
     dino = jax.device_put(variables, sharding.replicated(mesh))
-    validation_data = validation_batches(config, config.train.batch_size, process, processes)
-    for batch in validation_data:
-        warn_unreadable(batch, open_validation_source(config), seen=set())
-        del batch["unreadable"]
+    validation_data = load_validation_data(config, process, processes)
 
-    manager = checkpoints.open_manager(workdir / "checkpoints", config.checkpoint.keep)
-    restored = checkpoints.restore_latest(manager, abstract_state(config, networks, mesh))
-    state, done = restored or (init_state(config, networks, mesh), 0)
-    log = record.open_record(workdir, done, active=process == 0)
-    if process == 0:
-        record.write_config(workdir, config)
-        announce(config, workdir, state, done)
+    with contextlib.ExitStack() as stack:
+        manager = checkpoints.open_manager(workdir / "checkpoints", config.checkpoint.keep)
+        stack.enter_context(manager)
+        restored = checkpoints.restore_latest(manager, abstract_state(config, networks, mesh))
+        state, done = restored or (init_state(config, networks, mesh), 0)
+        log = record.open_record(workdir, done, active=process == 0)
+        stack.callback(log.close)
+        feed = Feed(config, process, processes, done)
+        stack.callback(feed.close)
+        if process == 0:
+            record.write_config(workdir, config)
+            announce(config, workdir, state, done)
 
-    train_step = jax.jit(
-        make_train_step(config, networks),
-        static_argnames="adversarial",
-        donate_argnums=0,
-        out_shardings=(sharding.of(state), sharding.replicated(mesh)),
-    )
-    validation_step = jax.jit(
-        make_validation_step(config, networks), out_shardings=sharding.replicated(mesh)
-    )
-
-    def run_validation(step: int) -> dict[str, float]:
-        batches = (sharding.put_batch(batch, mesh) for batch in validation_data)
-        values, grid = validate(
-            validation_step, state.generator, dino, batches, config.validate.samples
+        train_step = jax.jit(
+            make_train_step(config, networks),
+            static_argnames="adversarial",
+            donate_argnums=0,
+            out_shardings=(sharding.of(state), sharding.replicated(mesh)),
         )
-        log.scalars(step, values)
-        log.image(step, "validation", grid)
-        return values
+        validation_step = jax.jit(
+            make_validation_step(config, networks), out_shardings=sharding.replicated(mesh)
+        )
 
-    values = {}
-    feed = Feed(config, process, processes, done)
-    with manager, record.progress_bar(config.train.steps, done, "training") as bar:
-        metrics = None
+        def run_validation(step: int) -> dict[str, float]:
+            batches = (sharding.put_batch(batch, mesh) for batch in validation_data)
+            values, grid = validate(
+                validation_step, state.generator, dino, batches, config.validate.samples
+            )
+            log.scalars(step, values)
+            log.image(step, "validation", grid)
+            return values
+
+        values, metrics = {}, None
+        bar = record.progress_bar(config.train.steps, done, "training", active=process == 0)
+        stack.enter_context(bar)
+        feed.restart()
         for step in range(done + 1, config.train.steps + 1):
             batch = sharding.put_batch(next(feed), mesh)
             jax.block_until_ready(metrics)  # one step computes while the next is fed, no more
-            adversarial = step > config.loss.gan_start
+            adversarial = step > config.loss.gan_start and config.loss.gan > 0
             state, metrics = train_step(state, dino, batch, adversarial=adversarial)
             last = step == config.train.steps
-            if step == done + 1 or step % config.log.every == 0 or last:
+            save = last or step % config.checkpoint.every == 0
+            if save or step == done + 1 or step % config.log.every == 0:
                 scalars = {name: float(value) for name, value in metrics.items()} | feed.rates()
                 log.scalars(step, scalars)
+                check_finite(step, scalars)
                 loss, rate = scalars["loss/total"], scalars["images_per_second"]
                 bar.set_postfix_str(f"loss {loss:.3f} · {rate:.0f} images/s", refresh=False)
             bar.update()
-            if step % config.checkpoint.every == 0 or last:
+            if save:
                 checkpoints.save(manager, step, state)
-            if step % config.validate.every == 0 or last:
+            if last or step % config.validate.every == 0:
                 values = run_validation(step)
-    feed.close()
-    values = values or run_validation(done)  # nothing was left to do
-    log.close()
-    return values
+                feed.restart()
+        return max(done, config.train.steps), values or run_validation(done)
+
+
+def load_validation_data(config: ConfigDict, process: int, processes: int) -> list[dict]:
+    """Returns this process's part of the validation batches, after a look for unreadable images."""
+    batches = validation_batches(config, config.train.batch_size, process, processes)
+    source, seen = open_validation_source(config), set()
+    for batch in batches:
+        warn_unreadable(batch, source, seen)
+        del batch["unreadable"]
+    return batches
+
+
+def check_finite(step: int, scalars: dict[str, float]) -> None:
+    """Raises UserError if the loss is no number any more; called before each checkpoint."""
+    if not math.isfinite(scalars["loss/total"]):
+        raise UserError(
+            f"the loss is {scalars['loss/total']} at step {step}: training has diverged. The "
+            "checkpoints before it are intact; lower optimizer.learning_rate or "
+            "optimizer.clip_norm"
+        )
 
 
 class Feed(Iterator):
@@ -102,10 +127,10 @@ class Feed(Iterator):
 
     def __init__(self, config: ConfigDict, process: int, processes: int, done: int):
         self._source = open_training_source(config)
-        self._batches = training_batches(config, process, processes, first_step=done)
+        self._batches = training_batches(config, process, processes, done, self._source)
         self._batch_size = config.train.batch_size
         self._unreadable: set[int] = set()
-        self._restart()
+        self.restart()
 
     def __next__(self):
         start = time.perf_counter()
@@ -123,14 +148,15 @@ class Feed(Iterator):
             "data/wait_fraction": self._waited / elapsed,
             "data/unreadable": len(self._unreadable),
         }
-        self._restart()
+        self.restart()
         return rates
 
     def close(self) -> None:
         """Ends the worker processes."""
         self._batches.close()
 
-    def _restart(self):
+    def restart(self) -> None:
+        """Lets the time since the last rates go uncounted."""
         self._start, self._waited, self._steps = time.perf_counter(), 0.0, 0
 
 

@@ -3,13 +3,14 @@
 A hole is bool [H, W], True where the image is to be filled. Whatever its kind, the
 part of the image that it covers is within RATIO_TOLERANCE of what was asked. (In
 images under 48 pixels a side no rectangle may have such an area; then the nearest
-one is drawn, at most 0.014 off at 32 pixels.)
+one is drawn, at most 0.014 off at 32 pixels and 0.02 at 24.)
 """
 
 import difflib
 import functools
 import itertools
 import math
+import operator
 import os
 from collections.abc import Sequence
 
@@ -85,7 +86,9 @@ def check_curriculum(curriculum: Sequence[tuple[int, float, float]], field: str)
     """Raises UserError unless it is ((0, low, high), (step, low, high), …), steps ascending."""
     example = "such as ((0, 0.2, 0.2), (20000, 0.2, 0.4))"
     try:
-        entries = [(int(start), float(low), float(high)) for start, low, high in curriculum]
+        entries = [
+            (operator.index(start), float(low), float(high)) for start, low, high in curriculum
+        ]
     except (TypeError, ValueError):
         raise UserError(f"{field}: entries are (step, low, high), {example}") from None
     if not entries or entries[0][0] != 0:

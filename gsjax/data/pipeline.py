@@ -18,13 +18,18 @@ CROPS = ("resize", "random")
 
 
 def training_batches(
-    config: ConfigDict, process_index: int = 0, process_count: int = 1, first_step: int = 0
+    config: ConfigDict,
+    process_index: int = 0,
+    process_count: int = 1,
+    first_step: int = 0,
+    source: ImageSource | None = None,
 ) -> grain.DatasetIterator:
     """Returns an endless iterator over this process's part of the training batches.
 
     What step s holds follows from the config and s alone, whatever the number of
     workers and processes; all images are seen once before any is seen again. So
-    resuming needs no saved state: pass the step to go on with as `first_step`.
+    resuming needs no saved state: pass the step to go on with as `first_step`, and
+    `source` if `config.data.train` is already open.
     (Grain's get_state and set_state work too, with the same number of workers and
     the same `first_step`.) Call `close()` on the iterator to end its workers.
 
@@ -38,7 +43,7 @@ def training_batches(
       UserError: the data is not there, or the batch does not divide by the processes.
     """
     share = _share(config.train.batch_size, process_count, "train.batch_size")
-    source = open_training_source(config)
+    source = source or open_training_source(config)
     recipe = examples.training_recipe(config)
     start = first_step * recipe.batch_size + process_index
     batches = (
@@ -133,14 +138,22 @@ def warn_unreadable(batch: dict[str, np.ndarray], source: ImageSource, seen: set
     return len(new)
 
 
+def check_training_data(config: ConfigDict) -> None:
+    """Raises UserError unless `config.data.train` has a readable image."""
+    require_readable(open_training_source(config), "data.train")
+
+
+def check_validation_data(config: ConfigDict) -> None:
+    """Raises UserError unless `config.data.validation` has a readable image."""
+    require_readable(open_validation_source(config), "data.validation")
+
+
 def check_data(config: ConfigDict) -> None:
-    """Makes every check of the data that can be made before training.
+    """Makes every check of the data's fields that can be made before training.
 
     Raises:
       UserError: naming the config field that is wrong and what would be right.
     """
-    require_readable(open_training_source(config), "data.train")
-    require_readable(open_validation_source(config), "data.validation")
     _check_images(config.data)
     check_kinds(config.masks.kinds, "masks.kinds")
     check_curriculum(config.masks.curriculum, "masks.curriculum")

@@ -102,7 +102,7 @@ class GaussianInpainter(nn.Module):
         side, extent = round(self.gaussians**0.5), self.patch_size + 2 * self.overlap
         along = anchors(side, extent)[:side, 0]
         pixels = np.arange(extent)
-        weights = np.maximum(0.0, 1.0 - np.abs(np.clip(along, 0, None)[:, None] - pixels))
+        weights = np.maximum(0.0, 1.0 - np.abs(np.clip(along, 0, extent - 1)[:, None] - pixels))
         cut = patches.cut(image, self.patch_size, self.overlap)
         weights = jnp.asarray(weights, cut.dtype)
         sampled = jnp.einsum("bpyxc,iy,jx->bpijc", cut, weights, weights)

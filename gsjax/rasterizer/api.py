@@ -27,7 +27,7 @@ def rasterize(
       cholesky: (l11, l21, l22) of the lower triangle L, in pixels.
       colors: any number of channels.
       patch_shape: height and width of a patch, in pixels.
-      backend: "xla", plain JAX for any platform; "auto" picks by platform.
+      backend: "xla", plain JAX for any platform, which is what "auto" picks.
 
     Returns:
       The patches in float32, or in float64 if means and cholesky are. Memory beyond

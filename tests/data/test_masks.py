@@ -67,10 +67,10 @@ def test_the_centered_rectangle_has_the_aspect_of_the_image():
 
 
 def test_holes_in_files_are_what_is_neither_black_nor_transparent(tmp_path):
-    Image.fromarray(np.array([[0, 1, 255]], np.uint8)).save(tmp_path / "grey.png")
+    Image.fromarray(np.array([[0, 1, 255]], np.uint8)).save(tmp_path / "gray.png")
     pixels = np.array([[[255, 255, 255, 0], [255, 255, 255, 255], [0, 0, 0, 255]]], np.uint8)
     Image.fromarray(pixels).save(tmp_path / "alpha.png")
-    assert read_hole(tmp_path / "grey.png").tolist() == [[False, True, True]]
+    assert read_hole(tmp_path / "gray.png").tolist() == [[False, True, True]]
     assert read_hole(tmp_path / "alpha.png").tolist() == [[False, True, False]]
 
 

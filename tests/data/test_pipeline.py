@@ -186,16 +186,22 @@ def test_whole_images_are_resized_with_lanczos(folder):
         ("data__prefetch", 0, r"data\.prefetch: 0"),
         ("masks__kinds", ("lines",), r"masks\.kinds: 'lines'"),
         ("masks__curriculum", ((1, 0.1, 0.1),), r"masks\.curriculum"),
+        ("masks__curriculum", ((0.5, 0.1, 0.1),), r"masks\.curriculum"),
         ("validate__kinds", ("lines",), r"validate\.kinds: 'lines'"),
         ("validate__ratio", (0.6, 0.2), r"validate\.ratio"),
         ("validate__images", 0, r"validate\.images: 0"),
     ],
 )
 def test_mistakes_are_found_before_training(key, value, message):
+    def check():
+        pipeline.check_training_data(config)
+        pipeline.check_validation_data(config)
+        pipeline.check_data(config)
+
     config = config_for("photos")
-    pipeline.check_data(config)
+    check()
     section, name = key.split("__")
     with config.ignore_type():
         config[section][name] = value
     with pytest.raises(UserError, match=message):
-        pipeline.check_data(config)
+        check()

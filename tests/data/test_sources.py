@@ -129,7 +129,7 @@ def test_every_pixel_format_becomes_rgb(tmp_path):
     half = Image.fromarray(np.full((16, 16), 128 * 257, np.uint16))
     see_through = Image.new("RGBA", (16, 16), (200, 100, 50, 0))
     cases = {
-        "grey.png": (Image.new("L", (16, 16), 77), (77, 77, 77)),
+        "gray.png": (Image.new("L", (16, 16), 77), (77, 77, 77)),
         "bits.png": (Image.new("1", (16, 16), 1), (255, 255, 255)),
         "deep.png": (half, (128, 128, 128)),
         "deep.tif": (half, (128, 128, 128)),

@@ -13,7 +13,7 @@ cut = jit(patches.cut, static_argnums=(1, 2))
 
 
 def blended_pixel(views, row, column, y, x, overlap):
-    """The pixel (y, x) of a patch's own p×p: METHOD §5.
+    """The pixel (y, x) of a patch's own p×p: as the published code blends.
 
     `views(row, column, y, x)` is what a patch drew there, or None if there is no such patch.
     """

@@ -51,7 +51,7 @@ def scene(case):
 
 
 def loop(means, cholesky, colors, patch):
-    """The formula as METHOD §5 has it, in NumPy."""
+    """The formula as the paper has it, in NumPy."""
     lead, channels = means.shape[:-2], colors.shape[-1]
     image = np.zeros((*lead, *patch, channels))
     for index in np.ndindex(lead):
