@@ -59,6 +59,16 @@ def test_what_came_after_the_restored_step_is_dropped(tmp_path):
     assert [line["loss"] for line in lines(tmp_path)] == [1.0, 2.0, 4.0]
 
 
+def test_a_run_that_starts_anew_keeps_what_another_recorded(tmp_path):
+    for value in (1.0, 2.0, 3.0):
+        record = record_lib.open_record(tmp_path, 0)
+        record.scalars(1, {"loss/total": value})
+        record.close()
+    assert lines(tmp_path) == [{"step": 1, "loss/total": 3.0}]
+    older = [json.loads((tmp_path / f"metrics.{i}.jsonl").read_text()) for i in (1, 2)]
+    assert [line["loss/total"] for line in older] == [1.0, 2.0]
+
+
 def test_pictures_and_scalars_are_in_samples_and_in_tensorboard(tmp_path):
     picture = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
     record = record_lib.open_record(tmp_path, 0)
