@@ -130,8 +130,10 @@ def test_a_finished_run_is_validated_again_and_not_trained(killed_and_resumed):
     [
         (
             command("configs/celeba.py"),
-            ["data.train", "CelebA-HQ", "--config.data.train=folder:", "data.validation"]
-            + ["dino.weights", "dinov2_vitb14_pretrain.pth"],
+            [
+                *("data.train", "CelebA-HQ", "--config.data.train=folder:", "data.validation"),
+                *("dino.weights", "dinov2_vitb14_pretrain.pth"),
+            ],
         ),
         (
             command("configs/photos.py", dino__weights="nowhere.pth"),
