@@ -120,11 +120,6 @@ def _check_optimizer(config: ConfigDict) -> None:
         raise UserError(f"optimizer.schedule: {options.schedule!r} is neither steps nor cosine")
     if not 0 < options.decay_factor <= 1:
         raise UserError(f"optimizer.decay_factor: {options.decay_factor} is not in (0, 1]")
-    if options.warmup_steps > config.train.steps:
-        raise UserError(
-            f"optimizer.warmup_steps: {options.warmup_steps} is more than train.steps, "
-            f"{config.train.steps}"
-        )
     at = options.decay_at
     if not all(isinstance(step, int) and step > 0 for step in at) or list(at) != sorted(set(at)):
         raise UserError(

@@ -17,10 +17,8 @@ def default() -> ConfigDict:
     config.data.validation = ""  # the same; photos holds some pictures out for this
     config.data.help = ""  # how to get the data, shown when it is missing
     config.data.image_size = (256, 256)  # height, width; the patch size divides both
-    config.data.crop = (
-        "resize"  # resize: the whole image | random: a part of it, of the same aspect
-    )
-    config.data.crop_scale = (0.5, 1.0)  # a random crop's size over the largest that fits
+    config.data.crop = "resize"  # resize: the whole image | random: a part of it
+    config.data.crop_scale = (0.5, 1.0)  # a random part over the largest that fits
     config.data.flip = False  # mirror half of the training images left to right
     config.data.workers = 4  # processes that read images; 0: threads, for small machines and data
     config.data.prefetch = 8  # batches kept ready

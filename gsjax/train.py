@@ -4,10 +4,11 @@ import contextlib
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from gsjax import checkpoints, record, sharding
@@ -21,7 +22,7 @@ from gsjax.data.pipeline import (
 )
 from gsjax.errors import UserError
 from gsjax.semantic import load_dino
-from gsjax.state import TrainState, abstract_state, build_networks, init_state
+from gsjax.state import Networks, TrainState, abstract_state, build_networks, init_state
 from gsjax.step import make_train_step
 from gsjax.validation import make_validation_step, validate
 
@@ -57,15 +58,7 @@ def train(config: ConfigDict, workdir: Path) -> tuple[int, dict[str, float]]:
             record.write_config(workdir, config)
             announce(config, workdir, state, done)
 
-        train_step = jax.jit(
-            make_train_step(config, networks),
-            static_argnames="adversarial",
-            donate_argnums=0,
-            out_shardings=(sharding.of(state), sharding.replicated(mesh)),
-        )
-        validation_step = jax.jit(
-            make_validation_step(config, networks), out_shardings=sharding.replicated(mesh)
-        )
+        train_step, validation_step = jitted_steps(config, networks, state, mesh)
 
         def run_validation(step: int) -> dict[str, float]:
             batches = (sharding.put_batch(batch, mesh) for batch in validation_data)
@@ -102,6 +95,20 @@ def train(config: ConfigDict, workdir: Path) -> tuple[int, dict[str, float]]:
         return max(done, config.train.steps), values or run_validation(done)
 
 
+def jitted_steps(
+    config: ConfigDict, networks: Networks, state: TrainState, mesh: Mesh
+) -> tuple[Callable, Callable]:
+    """Returns the train step, which takes the place of its state, and the validation step."""
+    everywhere = sharding.replicated(mesh)
+    train_step = jax.jit(
+        make_train_step(config, networks),
+        static_argnames="adversarial",
+        donate_argnums=0,
+        out_shardings=(sharding.of(state), everywhere),
+    )
+    return train_step, jax.jit(make_validation_step(config, networks), out_shardings=everywhere)
+
+
 def load_validation_data(config: ConfigDict, process: int, processes: int) -> list[dict]:
     """Returns this process's part of the validation batches, after a look for unreadable images."""
     batches = validation_batches(config, config.train.batch_size, process, processes)
@@ -113,13 +120,13 @@ def load_validation_data(config: ConfigDict, process: int, processes: int) -> li
 
 
 def check_finite(step: int, scalars: dict[str, float]) -> None:
-    """Raises UserError if the loss is no number any more; called before each checkpoint."""
-    if not math.isfinite(scalars["loss/total"]):
-        raise UserError(
-            f"the loss is {scalars['loss/total']} at step {step}: training has diverged. The "
-            "checkpoints before it are intact; lower optimizer.learning_rate or "
-            "optimizer.clip_norm"
-        )
+    """Raises UserError if the loss or its gradient is no number; called before each checkpoint."""
+    for name in ("loss/total", "gradient_norm"):
+        if not math.isfinite(scalars[name]):
+            raise UserError(
+                f"{name} is {scalars[name]} at step {step}: training has diverged. The checkpoints "
+                "before it are intact; lower optimizer.learning_rate or optimizer.clip_norm"
+            )
 
 
 class Feed(Iterator):
