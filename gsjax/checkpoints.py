@@ -86,7 +86,13 @@ def restore_latest(manager: ocp.CheckpointManager, state_like: Any) -> tuple[Any
     if step is None:
         return None
     path = manager.directory / str(step)
-    _check_same_tree(path, manager.item_metadata(step)[_STATE].tree, state_like)
+    check_same_shapes(
+        path,
+        manager.item_metadata(step)[_STATE].tree,
+        state_like,
+        "Resume with the model, discriminator and dino it was trained with, or choose another "
+        "--workdir",
+    )
     args = ocp.args.Composite(**{_STATE: ocp.args.StandardRestore(state_like)})
     return manager.restore(step, args=args)[_STATE], step
 
@@ -105,13 +111,8 @@ def restore_params(path: str | os.PathLike, *names: str) -> Any:
       UserError: if there is no checkpoint at the path, or no such branch in it.
     """
     checkpoint = find_checkpoint(path)
-    reader = ocp.CheckpointManager(
-        checkpoint.parent,
-        item_handlers={_STATE: ocp.PyTreeCheckpointHandler()},
-        options=ocp.CheckpointManagerOptions(create=False),
-    )
     step = int(checkpoint.name)
-    with reader:
+    with _open_to_read(checkpoint) as reader:
         branch = reader.item_metadata(step)[_STATE].tree
         for name in names:
             if not isinstance(branch, Mapping) or name not in branch:
@@ -126,6 +127,17 @@ def restore_params(path: str | os.PathLike, *names: str) -> Any:
     for name in names:
         restored = restored[name]
     return restored
+
+
+def names_in(path: str | os.PathLike) -> set[str]:
+    """Returns the names of the branches of the state in the newest checkpoint, given as above.
+
+    Raises:
+      UserError: if there is no checkpoint at the path.
+    """
+    checkpoint = find_checkpoint(path)
+    with _open_to_read(checkpoint) as reader:
+        return set(reader.item_metadata(int(checkpoint.name))[_STATE].tree)
 
 
 def find_checkpoint(path: str | os.PathLike) -> epath.Path:
@@ -153,21 +165,34 @@ def latest_step(directory: str | os.PathLike) -> int | None:
     return max((int(p.name) for p in directory.iterdir() if p.name.isdigit()), default=None)
 
 
+def _open_to_read(checkpoint: epath.Path) -> ocp.CheckpointManager:
+    return ocp.CheckpointManager(
+        checkpoint.parent,
+        item_handlers={_STATE: ocp.PyTreeCheckpointHandler()},
+        options=ocp.CheckpointManagerOptions(create=False),
+    )
+
+
 def _absolute(path):
     path = os.fspath(path)
     return epath.Path(path if "://" in path else os.path.abspath(path))
 
 
-def _check_same_tree(path, saved_tree, state_like):
-    """Names the first difference, where Orbax would list a whole state."""
-    saved, wanted = _shapes(saved_tree), _shapes(state_like)
+def check_same_shapes(path: str | os.PathLike, saved: Any, wanted: Any, advice: str) -> None:
+    """Raises UserError, naming the first difference, unless both trees have the same shapes.
+
+    Args:
+      path: of the checkpoint, for the error.
+      saved: the tree in the checkpoint: anything with shapes.
+      wanted: the tree that it should be.
+      advice: what to do, behind the difference.
+    """
+    saved, wanted = _shapes(saved), _shapes(wanted)
     for name in [*wanted, *saved]:
         if saved.get(name) != wanted.get(name):
             raise UserError(
                 f"{path} is a checkpoint of another architecture: {name} is "
-                f"{_as_text(saved, name)} there and {_as_text(wanted, name)} here. Resume with "
-                "the model, discriminator and dino it was trained with, or choose another "
-                "--workdir"
+                f"{_as_text(saved, name)} there and {_as_text(wanted, name)} here. {advice}"
             )
 
 

@@ -9,6 +9,7 @@ from gsjax.data.pipeline import check_data, check_training_data, check_validatio
 from gsjax.errors import UserError
 from gsjax.models.encoder import GROUPS
 from gsjax.semantic import check_dino
+from gsjax.state import check_initial
 
 
 def check_config(config: ConfigDict) -> None:
@@ -26,7 +27,7 @@ def check_config(config: ConfigDict) -> None:
 def _check_inputs(config: ConfigDict) -> None:
     """Tells all that is missing at once: pictures and weights take long to get."""
     problems = []
-    for check in (check_training_data, check_validation_data, check_dino):
+    for check in (check_training_data, check_validation_data, check_dino, check_initial):
         try:
             check(config)
         except UserError as error:

@@ -6,6 +6,7 @@ keeps its traceback.
 """
 
 import difflib
+import functools
 import inspect
 import logging as python_logging
 import os
@@ -27,10 +28,16 @@ _EXAMPLE = "configs/photos.py"
 _HELP = {f"{dashes}{name}" for dashes in ("-", "--") for name in ("help", "helpshort", "h", "?")}
 
 
-def run(main: Callable[[], Any]) -> NoReturn:
-    """Parses the flags, calls `main`, and exits with 0, 2 (a mistake) or 130 (interrupted)."""
+def run(main: Callable[..., Any], commands: tuple[str, ...] = ()) -> NoReturn:
+    """Parses the flags, calls `main`, and exits with 0, 2 (a mistake) or 130 (interrupted).
+
+    With `commands`, one of them must be the first argument, and `main` is given it.
+    """
     try:
-        app.run(lambda _: main(), flags_parser=_parse)
+        app.run(
+            lambda argv: main(*argv[1:]),
+            flags_parser=functools.partial(_parse, commands=commands),
+        )
     except UserError as error:
         _exit(str(error))
     except KeyboardInterrupt:
@@ -61,7 +68,7 @@ def _exit(message: str) -> NoReturn:
     sys.exit(2)
 
 
-def _parse(argv: list[str]) -> list[str]:
+def _parse(argv: list[str], commands: tuple[str, ...]) -> list[str]:
     """A flags parser for `app.run`."""
     _quiet_libraries()
     config_flag = _config_flag()
@@ -74,6 +81,8 @@ def _parse(argv: list[str]) -> list[str]:
         _exit(_missing_file(config_flag, path))
     if config_flag is not None and f"--{config_flag.name}=" in argv:
         _exit(_missing_flag(config_flag))
+    if commands:
+        _check_command(argv[1:2], commands)
     try:
         rest = flags.FLAGS(argv)[1:]
     except Exception as error:
@@ -81,9 +90,18 @@ def _parse(argv: list[str]) -> list[str]:
         if message is None:
             raise
         _exit(message)
+    command, rest = rest[: bool(commands)], rest[bool(commands) :]
     if rest:
         _exit(f"unexpected argument {rest[0]!r}: options look like --name=value")
-    return argv[:1]
+    return argv[:1] + command
+
+
+def _check_command(given: list[str], commands: tuple[str, ...]) -> None:
+    if not given or given[0] not in commands:
+        meant = suggestion(given[0], list(commands)) if given else None
+        hint = f"; did you mean {meant}?" if meant else ""
+        was = f"is {given[0]!r}" if given else "is missing"
+        _exit(f"the first argument {was}: it must be one of {', '.join(commands)}{hint}")
 
 
 def _quiet_libraries() -> None:

@@ -11,6 +11,7 @@ def default() -> ConfigDict:
     """Returns the published recipe with our corrections; no data is named."""
     config = ConfigDict()
     config.seed = 0
+    config.initial = ""  # a run or converted checkpoint whose networks training starts from
 
     config.data = ConfigDict()
     config.data.train = ""  # photos | folder:DIR | list:FILE
@@ -39,13 +40,15 @@ def default() -> ConfigDict:
     config.model.downs = 3  # halvings of the resolution
     config.model.blocks = 9  # residual blocks at the lowest resolution
     config.model.skips = True  # U-shaped: decoder layers see the encoder's
+    config.model.semantic = True  # a frozen DINO's token modulates the encoder
     config.model.mask_channel = False  # the encoder sees which pixels are known
     config.model.residual_colors = False  # colors are corrections of a coarse fill
     config.model.normalize_splats = False  # divide what is drawn by the summed opacity
 
     config.dino = ConfigDict()
     config.dino.size = "B"  # ti | S | B | L | g
-    config.dino.weights = ""  # a file of weights | random
+    # dinov2_vitb14 and the like, fetched once | a file of weights | a converted checkpoint | random
+    config.dino.weights = ""
     config.dino.patch_size = 14
     config.dino.registers = 0
     config.dino.image_size = 224  # the side images are resized to before DINO sees them
@@ -116,5 +119,5 @@ def published(images: int, epochs: int, batch_size: int) -> ConfigDict:
     config.masks.curriculum = tuple(
         (round(20 * stretch * i), ratio, ratio) for i, ratio in enumerate((0.2, 0.3, 0.4, 0.5, 0.6))
     )
-    config.dino.weights = "weights/dinov2_vitb14_pretrain.pth"
+    config.dino.weights = "dinov2_vitb14"
     return config

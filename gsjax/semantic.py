@@ -1,5 +1,6 @@
 """The semantic branch: a frozen DINO whose class token says what an image is of."""
 
+import dataclasses
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,8 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from gsjax.errors import UserError
+from gsjax.fetch import REMOTE, cached_path, fetch
 from gsjax.models.dino import DinoViT, dino, preprocess
-
-OFFICIAL = "https://dl.fbaipublicfiles.com/dinov2/dinov2_vit{0}14/dinov2_vit{0}14{1}_pretrain.pth"
 
 # For programs that run once: on CPU, compiling is three times as fast without LLVM's
 # optimizations.
@@ -21,7 +21,9 @@ RUN_ONCE = {"xla_backend_optimization_level": 0}
 
 
 def check_dino(config: ConfigDict) -> None:
-    """Raises UserError where `config.dino` cannot work; reads no weights."""
+    """Raises UserError where `config.dino` cannot work; reads and fetches no weights."""
+    if not config.model.semantic:
+        return
     if config.dino.patch_size < 1 or config.dino.registers < 0:
         raise UserError(
             f"dino.patch_size: {config.dino.patch_size} and dino.registers: "
@@ -29,14 +31,12 @@ def check_dino(config: ConfigDict) -> None:
         )
     build_dino(config)
     weights = config.dino.weights
-    if weights != "random" and not (weights and Path(weights).is_file()):
-        was = f"the file {weights!r} does not exist" if weights else "no weights are named"
-        url = OFFICIAL.format(config.dino.size.lower(), "_reg4" if config.dino.registers else "")
-        official = config.dino.patch_size == 14 and config.dino.registers in (0, 4)
-        official = official and config.dino.size != "ti"
-        download = f"Download {url}\n" if official else ""
+    if weights in REMOTE:
+        weights = str(cached_path(weights))
+    elif weights != "random" and not (weights and Path(weights).exists()):
+        was = f"there is no file {weights!r}" if weights else "no weights are named"
         raise UserError(
-            f"dino.weights: {was}.\n{download}"
+            f"dino.weights: {was}.\n{_fetchable(config)}"
             "Point to a file (.safetensors, .npz, or .pth, which needs PyTorch) with\n"
             "--config.dino.weights=FILE, or train with an untrained DINO, for a trial, with\n"
             "--config.dino.weights=random"
@@ -48,20 +48,32 @@ def check_dino(config: ConfigDict) -> None:
         )
 
 
+def _fetchable(config: ConfigDict) -> str:
+    """Says which weights that fit the config have a name, or that none do."""
+    name = f"dinov2_vit{config.dino.size.lower()}{config.dino.patch_size}"
+    name += "_reg" if config.dino.registers else ""
+    if name not in REMOTE or config.dino.registers not in (0, 4):
+        return f"Those with a name are {', '.join(REMOTE)}.\n"
+    return f"Have the published ones fetched with\n--config.dino.weights={name}\n"
+
+
 def build_dino(config: ConfigDict) -> DinoViT:
     """Returns the module that `config.dino` describes."""
     return dino(config.dino.size, config.dino.patch_size, config.dino.registers)
 
 
-def load_dino(config: ConfigDict) -> tuple[DinoViT, PyTree]:
+def load_dino(config: ConfigDict) -> tuple[DinoViT | None, PyTree]:
     """Returns the module and its variables, from `config.dino.weights`.
 
-    `random` draws them from `config.seed`: the same in every run of a config.
+    `random` draws them from `config.seed`: the same in every run of a config. Without
+    semantic branch there is no module and nothing in the variables.
 
     Raises:
-      UserError: the file is unreadable, or holds another architecture than configured.
+      UserError: the weights cannot be had, or are of another architecture than configured.
     """
     weights = config.dino.weights
+    if not config.model.semantic:
+        return None, {}
     if weights == "random":
         module = build_dino(config)
         logging.warning(
@@ -73,10 +85,7 @@ def load_dino(config: ConfigDict) -> tuple[DinoViT, PyTree]:
         init = jax.jit(module.init, compiler_options=RUN_ONCE)
         return module, init(jax.random.key(config.seed), jnp.zeros((1, side, side, 3)))
 
-    from gsjax.convert import dino as convert
-    from gsjax.convert.files import read_state_dict
-
-    found, variables = convert(read_state_dict(weights, "dino.weights"))
+    found, variables = _read_weights(weights)
     wanted = build_dino(config)
     for field in ("width", "depth", "heads", "patch_size", "registers", "swiglu", "layer_scale"):
         here, there = getattr(wanted, field), getattr(found, field)
@@ -86,14 +95,34 @@ def load_dino(config: ConfigDict) -> tuple[DinoViT, PyTree]:
                 f"dino.size={config.dino.size}, dino.patch_size={config.dino.patch_size} and "
                 f"dino.registers={config.dino.registers} mean {field}={here}"
             )
+    if weights in REMOTE:
+        # Hugging Face's files hold the official weights, but its code resamples positions
+        # a little differently from the official code, whose numbers the name stands for.
+        found = dataclasses.replace(found, antialias=wanted.antialias, offset=wanted.offset)
     return found, variables
 
 
-def make_tokens(config: ConfigDict, module: DinoViT) -> Callable:
+def _read_weights(weights: str) -> tuple[DinoViT, PyTree]:
+    """Returns what a name, a file or a converted folder holds."""
+    # Only now: most runs of small models need none of this.
+    from gsjax.convert import dino as convert
+    from gsjax.convert.files import read_state_dict
+    from gsjax.convert.folder import read_dino
+
+    if weights in REMOTE:
+        weights = str(fetch(weights, "dino.weights"))
+    elif Path(weights).is_dir():
+        return read_dino(weights, "dino.weights")
+    return convert(read_state_dict(weights, "dino.weights"))
+
+
+def make_tokens(config: ConfigDict, module: DinoViT | None) -> Callable:
     """Returns `tokens(variables, *images)`: DINO's class token of each batch of images.
 
-    Images are f32[B, H, W, 3] in [0, 1], tokens f32[B, D].
+    Images are f32[B, H, W, 3] in [0, 1], tokens f32[B, D], or None without semantic branch.
     """
+    if module is None:
+        return lambda variables, *images: [None] * len(images)
 
     def tokens(variables: PyTree, *images: jax.Array) -> list[jax.Array]:
         # All in one batch, interleaved so that no image changes its device.

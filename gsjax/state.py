@@ -1,16 +1,19 @@
 """What training changes, and its beginning."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from absl import logging
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from gsjax import sharding
+from gsjax import checkpoints, sharding
+from gsjax.errors import UserError
 from gsjax.models.dino import DinoViT
 from gsjax.models.discriminator import Discriminator
 from gsjax.models.inpainter import GaussianInpainter, init_variables
@@ -36,41 +39,90 @@ class Networks:
 
     generator: GaussianInpainter
     discriminator: Discriminator
-    dino: DinoViT
+    dino: DinoViT | None  # None: without semantic branch
 
 
 def build_networks(config: ConfigDict, dino: DinoViT | None = None) -> Networks:
     """Returns the networks that `config` describes, with this DINO if there is one already."""
+    if config.model.semantic:
+        dino = dino or build_dino(config)
     return Networks(
-        GaussianInpainter(**config.model),
-        Discriminator(config.discriminator.width),
-        dino or build_dino(config),
+        GaussianInpainter(**config.model), Discriminator(config.discriminator.width), dino
     )
 
 
-def init_state(config: ConfigDict, networks: Networks, mesh: Mesh) -> TrainState:
-    """Returns the state at step 0, drawn from `config.seed`, already sharded over `mesh`."""
-    start, shardings = _initializer(config, networks, mesh)
-    return jax.jit(start, out_shardings=shardings, compiler_options=RUN_ONCE)()
+def init_state(
+    config: ConfigDict, networks: Networks, mesh: Mesh, initial: Mapping[str, PyTree] | None = None
+) -> TrainState:
+    """Returns the state at step 0, drawn from `config.seed`, already sharded over `mesh`.
+
+    Networks in `initial`, from `load_initial`, take the place of those drawn.
+    """
+    start = _starter(config, networks)
+    shardings = sharding.over_fsdp(jax.eval_shape(start), mesh)
+    state = jax.jit(start, out_shardings=shardings, compiler_options=RUN_ONCE)()
+    initial = initial or {}
+    return state.replace(
+        **{name: jax.device_put(initial[name], getattr(shardings, name)) for name in initial}
+    )
+
+
+def check_initial(config: ConfigDict) -> None:
+    """Raises UserError if `config.initial` names no checkpoint; reads none."""
+    if config.initial:
+        try:
+            checkpoints.find_checkpoint(config.initial)
+        except UserError as error:
+            raise UserError(f"initial: {error}") from None
+
+
+def load_initial(config: ConfigDict, networks: Networks) -> dict[str, PyTree]:
+    """Returns the networks in the checkpoint that `config.initial` names, none if it is empty.
+
+    A converted checkpoint has the generator, a run's the discriminator too.
+
+    Raises:
+      UserError: there is no checkpoint, or one of another architecture.
+    """
+    if not config.initial:
+        return {}
+    check_initial(config)
+    found = checkpoints.names_in(config.initial)
+    if "generator" not in found:
+        raise UserError(f"initial: {config.initial} holds {', '.join(found)}, but no generator")
+    wanted = jax.eval_shape(_starter(config, networks))
+    loaded = {}
+    for name in sorted(found & {"generator", "discriminator"}):
+        loaded[name] = checkpoints.restore_params(config.initial, name)
+        checkpoints.check_same_shapes(
+            f"initial: {config.initial}",
+            {name: loaded[name]},
+            {name: getattr(wanted, name)},
+            "Set model and discriminator to what they are in its config.json",
+        )
+    logging.info("%s taken from %s", " and ".join(loaded), config.initial)
+    return loaded
 
 
 def abstract_state(config: ConfigDict, networks: Networks, mesh: Mesh) -> TrainState:
     """Returns the shapes and shardings of the state, without computing anything."""
-    start, shardings = _initializer(config, networks, mesh)
+    state = jax.eval_shape(_starter(config, networks))
     return jax.tree.map(
         lambda array, where: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=where),
-        jax.eval_shape(start),
-        shardings,
+        state,
+        sharding.over_fsdp(state, mesh),
     )
 
 
-def _initializer(config, networks, mesh):
+def _starter(config: ConfigDict, networks: Networks) -> Callable[[], TrainState]:
+    """Returns the function that draws the state."""
     height, width = config.data.image_size
     optimizer = adamw(config)
 
     def start() -> TrainState:
         key, generator_key, discriminator_key = jax.random.split(jax.random.key(config.seed), 3)
-        generator = init_variables(networks.generator, generator_key, networks.dino.width)
+        token_size = networks.dino.width if networks.dino else 0
+        generator = init_variables(networks.generator, generator_key, token_size)
         image = jnp.zeros((1, height, width, 3))
         discriminator = networks.discriminator.init(discriminator_key, image)
         return TrainState(
@@ -82,4 +134,4 @@ def _initializer(config, networks, mesh):
             discriminator_optimizer=optimizer.init(discriminator),
         )
 
-    return start, sharding.over_fsdp(jax.eval_shape(start), mesh)
+    return start

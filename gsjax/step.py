@@ -61,10 +61,9 @@ def make_train_step(config: ConfigDict, networks: Networks) -> Callable:
         def generator_loss(variables):
             out = networks.generator.apply(variables, masked, masked_token, known, rngs=rngs)
             fake = jnp.clip(out.image, 0.0, 1.0)
-            terms = {
-                "l1": losses.l1(fake, images),
-                "semantic": losses.semantic(out.token, clean_token),
-            }
+            terms = {"l1": losses.l1(fake, images)}
+            if config.model.semantic:
+                terms["semantic"] = losses.semantic(out.token, clean_token)
             after, discriminator_loss = state, jnp.zeros(())
             if adversarial:
                 after, discriminator_loss = train_discriminator(

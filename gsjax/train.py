@@ -22,7 +22,14 @@ from gsjax.data.pipeline import (
 )
 from gsjax.errors import UserError
 from gsjax.semantic import load_dino
-from gsjax.state import Networks, TrainState, abstract_state, build_networks, init_state
+from gsjax.state import (
+    Networks,
+    TrainState,
+    abstract_state,
+    build_networks,
+    init_state,
+    load_initial,
+)
 from gsjax.step import make_train_step
 from gsjax.validation import make_validation_step, validate
 
@@ -44,12 +51,14 @@ def train(config: ConfigDict, workdir: Path) -> tuple[int, dict[str, float]]:
     networks = build_networks(config, module)
     dino = jax.device_put(variables, sharding.replicated(mesh))
     validation_data = load_validation_data(config, process, processes)
+    goes_on = checkpoints.latest_step(workdir / "checkpoints") is not None
+    initial = {} if goes_on else load_initial(config, networks)
 
     with contextlib.ExitStack() as stack:
         manager = checkpoints.open_manager(workdir / "checkpoints", config.checkpoint.keep)
         stack.enter_context(manager)
         restored = checkpoints.restore_latest(manager, abstract_state(config, networks, mesh))
-        state, done = restored or (init_state(config, networks, mesh), 0)
+        state, done = restored or (init_state(config, networks, mesh, initial), 0)
         log = record.open_record(workdir, done, active=process == 0)
         stack.callback(log.close)
         feed = Feed(config, process, processes, done)

@@ -1,5 +1,7 @@
 """DINO from the config: weights from a file or drawn, mistakes, tokens."""
 
+import hashlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from safetensors.numpy import save_file
 from gsjax import config as configs
 from gsjax import convert, semantic
 from gsjax.errors import UserError
+from gsjax.fetch import REMOTE, Remote
 from gsjax.models.dino import DinoViT, preprocess
 from tests.quick import jit
 from tests.weights import random_variables
@@ -67,15 +70,49 @@ def test_a_missing_file_says_what_to_download_and_how_to_go_on_without(tmp_path)
     with pytest.raises(UserError) as error:
         semantic.check_dino(config_with(size="B", registers=4, weights=missing))
     message = str(error.value)
-    assert message.startswith(f"dino.weights: the file '{missing}' does not exist")
-    assert "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitb14/dinov2_vitb14_reg4" in message
+    assert message.startswith(f"dino.weights: there is no file '{missing}'")
+    assert "--config.dino.weights=dinov2_vitb14_reg\n" in message
     assert "--config.dino.weights=random" in message
 
 
-def test_no_weights_are_the_users_error_and_ti_has_none_to_download():
+def test_no_weights_are_the_users_error_and_ti_has_none_to_fetch():
     with pytest.raises(UserError, match=r"dino\.weights: no weights are named") as error:
         semantic.check_dino(config_with(weights=""))
-    assert "https" not in str(error.value)
+    assert "Those with a name are dinov2_vits14, dinov2_vitb14" in str(error.value)
+
+
+def test_weights_by_name_are_fetched_and_resample_positions_as_the_official_code(
+    tmp_path, monkeypatch, state_dict
+):
+    """From a file with Hugging Face's keys, whose own code does it without an offset."""
+    hugging_face = {
+        key.replace("cls_token", "embeddings.cls_token")
+        .replace("pos_embed", "embeddings.position_embeddings")
+        .replace("patch_embed.proj", "embeddings.patch_embeddings.projection")
+        .replace("attn.proj", "attention.output.dense"): array
+        for key, array in state_dict.items()
+    }
+    renamed = {key.replace("blocks.", "encoder.layer."): hugging_face[key] for key in hugging_face}
+    monkeypatch.setenv("GSJAX_CACHE", str(tmp_path))
+    path = tmp_path / "dinov2_vits14.safetensors"
+    save_file(renamed, path)
+    remote = Remote(
+        "http://127.0.0.1:9/x.safetensors", hashlib.sha256(path.read_bytes()).hexdigest()
+    )
+    monkeypatch.setitem(REMOTE, "dinov2_vits14", remote)
+    config = config_with(weights="dinov2_vits14")
+    semantic.check_dino(config)
+    module, variables = semantic.load_dino(config)
+    assert module.offset == 0.1
+    assert convert.dino(renamed)[0].offset == 0.0
+    assert_same(convert.dino_state_dict(module, variables), state_dict)
+
+
+def test_without_semantic_branch_there_is_no_dino():
+    config = config_with(weights="")
+    config.model.semantic = False
+    semantic.check_dino(config)
+    assert semantic.load_dino(config) == (None, {})
 
 
 def test_an_unknown_size_is_the_users_error():

@@ -23,8 +23,9 @@ _HEAD_MLPS = (("color_mlp", "color", 5), ("mlp_gaudict", "atoms", 5), ("mlp_xy",
 def from_state_dict(state_dict: Mapping, overlap: int = 1) -> tuple[GaussianInpainter, dict]:
     """Reads the inpainter off a state dict of arrays by published keys.
 
-    Widths, depths, skips, patch size, Gaussians a patch and features come from the keys
-    and shapes. `dino_model.*` and the unused `skip_linear.*` may be there and are left out.
+    Widths, depths, skips, patch size, Gaussians a patch, features and whether there is a
+    semantic branch come from the keys and shapes. `dino_model.*` and the unused
+    `skip_linear.*` may be there and are left out.
 
     Args:
       state_dict: the arrays; `{"model": …}` around them and "module." prefixes are taken off.
@@ -44,8 +45,10 @@ def from_state_dict(state_dict: Mapping, overlap: int = 1) -> tuple[GaussianInpa
         f"{_ENCODER}.downs.0.0.weight": 4,
         f"{_ENCODER}.mid_res.0.conv_block.1.weight": 4,
         "encoder.conv_out.weight": 4,
-        "dino_map_mlp.layers.0.weight": 2,
     }
+    semantic = any(key.startswith("dino_map_mlp.") or ".adapter_mlp." in key for key in arrays)
+    if semantic:
+        ranks["dino_map_mlp.layers.0.weight"] = 2
     ranks |= {f"{_ENCODER}.downs.{i}.0.weight": 4 for i in range(downs)}
     ranks |= {f"{_ENCODER}.ups.{i}.0.weight": 4 for i in range(downs)}
     keys.require(arrays, ranks, _NETWORK)
@@ -69,9 +72,10 @@ def from_state_dict(state_dict: Mapping, overlap: int = 1) -> tuple[GaussianInpa
         downs=downs,
         blocks=blocks,
         skips=downs < 2 or ups[1][0] == 2 * ups[0][1],
+        semantic=semantic,
         mask_channel=first[1] == 4,
     )
-    token_size = arrays["dino_map_mlp.layers.0.weight"].shape[1]
+    token_size = arrays["dino_map_mlp.layers.0.weight"].shape[1] if semantic else 0
     init = functools.partial(init_variables, module, token_size=token_size)
     shapes = jax.eval_shape(init, jax.random.key(0))["params"]
     return module, {"params": keys.to_params(arrays, table(module), shapes, _NETWORK)}
@@ -85,7 +89,7 @@ def to_state_dict(module: GaussianInpainter, variables: Mapping) -> dict[str, np
 def table(module: GaussianInpainter) -> keys.Table:
     """Returns where each published key goes."""
     entries = {
-        **_mlp("dino_map_mlp", "alignment", 2),
+        **(_mlp("dino_map_mlp", "alignment", 2) if module.semantic else {}),
         **keys.weighted(f"{_ENCODER}.inp_module.1", "encoder/stem/conv", keys.CONV),
         **keys.norm(f"{_ENCODER}.inp_module.2", "encoder/stem_norm"),
         **keys.weighted(f"{_ENCODER}.out_module.1", "encoder/out/conv", keys.CONV),
@@ -101,7 +105,8 @@ def table(module: GaussianInpainter) -> keys.Table:
             entries |= keys.norm(f"{key}.1", f"{path}_norm")
     for index in range(module.blocks):
         key, path = f"{_ENCODER}.mid_res.{index}", f"encoder/block_{index}"
-        entries |= keys.weighted(f"{key}.adapter_mlp", f"{path}/adapter", keys.LINEAR)
+        if module.semantic:
+            entries |= keys.weighted(f"{key}.adapter_mlp", f"{path}/adapter", keys.LINEAR)
         for place, layer in ((1, 1), (5, 2)):
             conv = f"{key}.conv_block.{place}"
             entries |= keys.weighted(conv, f"{path}/conv_{layer}/conv", keys.CONV)

@@ -74,28 +74,32 @@ def _group_norm(dtype: jnp.dtype | None, name: str) -> nn.GroupNorm:
 class AdaptiveBlock(nn.Module):
     """A residual block: x + γ · convs((1 + α) · normalized(x) + β); α, β, γ from the token.
 
-    The normalization is over the image, per channel, with the unbiased variance.
+    The normalization is over the image, per channel, with the unbiased variance. Without
+    a token it is LaMa's block, x + convs(x).
     """
 
     dtype: jnp.dtype | None = None
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], token: Float[Array, "b d"]
+        self, x: Float[Array, "b h w c"], token: Float[Array, "b d"] | None
     ) -> Float[Array, "b h w c"]:
-        channels = x.shape[-1]
-        modulation = nn.Dense(3 * channels, dtype=self.dtype, name="adapter")(token)
+        if token is None:
+            return x + self._convolve(x)
+        modulation = nn.Dense(3 * x.shape[-1], dtype=self.dtype, name="adapter")(token)
         alpha, beta, gamma = jnp.split(modulation[:, None, None, :], 3, axis=-1)
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         mean = wide.mean((1, 2), keepdims=True)
         variance = wide.var((1, 2), keepdims=True, ddof=1)
-        y = ((wide - mean) / jnp.sqrt(variance + 1e-6)).astype(x.dtype)
-        y = y * (1 + alpha) + beta
-        y = ReflectConv(channels, 3, self.dtype, name="conv_1")(y)
-        y = nn.relu(_group_norm(self.dtype, "norm_1")(y))
-        y = ReflectConv(channels, 3, self.dtype, name="conv_2")(y)
-        y = _group_norm(self.dtype, "norm_2")(y)
-        return x + gamma * y
+        normalized = ((wide - mean) / jnp.sqrt(variance + 1e-6)).astype(x.dtype)
+        return x + gamma * self._convolve(normalized * (1 + alpha) + beta)
+
+    def _convolve(self, x):
+        channels = x.shape[-1]
+        x = ReflectConv(channels, 3, self.dtype, name="conv_1")(x)
+        x = nn.relu(_group_norm(self.dtype, "norm_1")(x))
+        x = ReflectConv(channels, 3, self.dtype, name="conv_2")(x)
+        return _group_norm(self.dtype, "norm_2")(x)
 
 
 class Encoder(nn.Module):
@@ -121,7 +125,7 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w i"], token: Float[Array, "b d"]
+        self, x: Float[Array, "b h w i"], token: Float[Array, "b d"] | None
     ) -> Float[Array, "b h w f"]:
         widths = [min(self.width * 2**level, self.max_width) for level in range(self.downs + 1)]
         x = ReflectConv(widths[0], 7, self.dtype, name="stem")(x)

@@ -21,12 +21,13 @@ class Inpainting:
 
     Attributes:
       image: the drawing, not clamped to [0, 1].
-      token: the masked image's token, mapped towards that of the clean image.
+      token: the masked image's token, mapped towards that of the clean image; None
+        without semantic branch.
       gaussians: what was drawn, patches row by row.
     """
 
     image: Float[Array, "b h w 3"]
-    token: Float[Array, "b d"]
+    token: Float[Array, "b d"] | None
     gaussians: Gaussians
 
 
@@ -46,6 +47,7 @@ class GaussianInpainter(nn.Module):
     downs: int = 3
     blocks: int = 9
     skips: bool = True
+    semantic: bool = True
     mask_channel: bool = False
     residual_colors: bool = False
     normalize_splats: bool = False
@@ -55,23 +57,24 @@ class GaussianInpainter(nn.Module):
     def __call__(
         self,
         images: Float[Array, "b h w 3"],
-        dino_token: Float[Array, "b d"],
+        dino_token: Float[Array, "b d"] | None = None,
         known: Float[Array, "b h w 1"] | None = None,
     ) -> Inpainting:
         """Draws images whose holes are zero.
 
         Args:
           images: already masked: in [0, 1], and 0 in the holes.
-          dino_token: DINO's class token of those images.
+          dino_token: DINO's class token of those images; needed by `semantic`.
           known: 1 where a pixel is known; needed by `mask_channel` and `residual_colors`.
         """
         if known is None and (self.mask_channel or self.residual_colors):
             raise ValueError("mask_channel and residual_colors need `known`")
+        if dino_token is None and self.semantic:
+            raise ValueError("the semantic branch needs `dino_token`")
         height, width = images.shape[1:3]
         if height % self.patch_size or width % self.patch_size:
             raise ValueError(f"patches of {self.patch_size} px do not divide {height}×{width} px")
-        dim = dino_token.shape[-1]
-        token = Mlp((4 * dim, dim), self.dtype, name="alignment")(dino_token)
+        token = self._align(dino_token) if self.semantic else None
         features = self._encode(images, token, known)
         head = GaussianHead(self.patch_size, self.overlap, name="head")
         gaussians = head(features.astype(jnp.promote_types(features.dtype, jnp.float32)))
@@ -82,6 +85,11 @@ class GaussianInpainter(nn.Module):
         extent = self.patch_size + 2 * self.overlap
         drawn = draw(gaussians, (extent, extent), self.normalize_splats)
         return Inpainting(patches.blend(drawn, grid, self.overlap), token, gaussians)
+
+    def _align(self, token) -> Float[Array, "b d"]:
+        """Maps the masked image's token towards that of the clean image."""
+        dim = token.shape[-1]
+        return Mlp((4 * dim, dim), self.dtype, name="alignment")(token)
 
     def _encode(self, images, token, known) -> Float[Array, "b p n f"]:
         """Returns each Gaussian's features: encoder, then one strided convolution a patch."""
@@ -135,10 +143,15 @@ def composite(
 
 
 def init_variables(model: GaussianInpainter, key: jax.Array, token_size: int):
-    """Returns fresh parameters; the smallest image that the layers accept is enough."""
+    """Returns fresh parameters; the smallest image that the layers accept is enough.
+
+    Args:
+      model: the inpainter.
+      key: of the randomness.
+      token_size: channels of DINO's token; 0 without semantic branch.
+    """
     size = max(model.patch_size, 2 ** (model.downs + 1))
     size = -(-size // model.patch_size) * model.patch_size
     image = jnp.zeros((1, size, size, 3))
-    return jax.jit(model.init)(
-        key, image, jnp.zeros((1, token_size)), jnp.ones_like(image[..., :1])
-    )
+    token = jnp.zeros((1, token_size)) if model.semantic else None
+    return jax.jit(model.init)(key, image, token, jnp.ones_like(image[..., :1]))

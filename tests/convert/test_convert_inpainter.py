@@ -94,8 +94,9 @@ def test_every_bit_but_what_is_unused_survives_a_round_trip(state_dict):
         GaussianInpainter(8, 1, 4, 6, width=16, max_width=32, downs=2, blocks=1, skips=False),
         GaussianInpainter(8, 1, 9, 4, width=16, downs=2, blocks=3, mask_channel=True),
         GaussianInpainter(4, 1, 4, 4, width=16, downs=1, blocks=1),
+        GaussianInpainter(4, 1, 4, 4, width=16, downs=1, blocks=1, semantic=False),
     ],
-    ids=["capped, no skips", "mask channel", "one halving"],
+    ids=["capped, no skips", "mask channel", "one halving", "no semantic branch"],
 )
 def test_other_architectures_survive_a_round_trip(module):
     def init(key):

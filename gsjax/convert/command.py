@@ -1,0 +1,112 @@
+"""What `python -m gsjax.convert` does: a file of weights in, a folder and a description out."""
+
+import jax
+
+from gsjax import config as configs
+from gsjax import convert
+from gsjax.convert import folder
+from gsjax.convert.files import read_state_dict
+from gsjax.errors import UserError
+from gsjax.models.dino import SIZES, DinoViT
+from gsjax.models.inpainter import GaussianInpainter
+
+_DINO_PREFIX = "dino_model."  # where the published inpainter keeps its frozen DINO
+
+
+def convert_dino(source: str, output: str, image_size: int | None) -> str:
+    """Converts a DINO; returns what to tell the user.
+
+    Raises:
+      UserError: the file is no DINO that we know, or the folder cannot be written.
+    """
+    state_dict = read_state_dict(source, "--input")
+    module, variables = _named(convert.dino, state_dict, source, image_size=image_size)
+    folder.write(output, {"dino": variables}, dino=module)
+    use = f"--config.dino.weights={output}"
+    return f"{_describe_dino(module, variables)}\nwrote {output}: use it with {use}"
+
+
+def convert_reference(source: str, output: str, overlap: int) -> str:
+    """Converts an inpainter and the DINO beside it, if any; returns what to tell the user.
+
+    Raises:
+      UserError: the file is no inpainter that we know, or the folder cannot be written.
+    """
+    state_dict = read_state_dict(source, "--input")
+    module, variables = _named(convert.reference, state_dict, source, overlap=overlap)
+    lines, networks = [_describe_inpainter(module, variables)], {"generator": variables}
+    inside = {
+        key.removeprefix(_DINO_PREFIX): array
+        for key, array in state_dict.items()
+        if key.startswith(_DINO_PREFIX)
+    }
+    dino = None
+    if inside:
+        dino, networks["dino"] = _named(convert.dino, inside, source)
+        lines.append(f"with {_describe_dino(dino, networks['dino'])}")
+    config = published_config(module, dino)
+    if inside:
+        config.dino.weights = output
+    folder.write(output, networks, config, dino)
+    use = f"--config.initial={output}" + (f" --config.dino.weights={output}" if inside else "")
+    return "\n".join([*lines, f"wrote {output}: train on from it with {use}"])
+
+
+def published_config(module: GaussianInpainter, dino: DinoViT | None):
+    """Returns the config that a published checkpoint is of, with the published behavior."""
+    config = configs.default()
+    config.dino.normalize = False
+    config.model.update({name: getattr(module, name) for name in config.model})
+    if dino is not None:
+        sizes = {size for size, shape in SIZES.items() if shape == _shape(dino)}
+        config.dino.size = sizes.pop() if sizes else config.dino.size
+        config.dino.update({"patch_size": dino.patch_size, "registers": dino.registers})
+    return config
+
+
+def _named(convert_to, state_dict, source, **options):
+    """Converts, and names the file in what is wrong with it."""
+    try:
+        return convert_to(state_dict, **options)
+    except UserError as error:
+        raise UserError(f"--input: {source}: {error}") from None
+
+
+def _describe_inpainter(module: GaussianInpainter, variables) -> str:
+    size = module.patch_size
+    token = variables["params"]["alignment"]["Dense_0"]["kernel"].shape[0] if module.semantic else 0
+    parts = [
+        f"inpainter, {_millions(variables)} parameters",
+        f"patches of {size}×{size} pixels with {module.gaussians} Gaussians of {module.features} "
+        f"features, overlap {module.overlap}",
+        f"encoder of width {module.width}, {module.downs} halvings, {module.blocks} blocks, "
+        f"{'with' if module.skips else 'without'} skips",
+        f"semantic branch of {token} channels" if token else "no semantic branch",
+        f"images: any multiple of {max(size, 2**module.downs)} pixels",
+    ]
+    return "; ".join(parts)
+
+
+def _describe_dino(module: DinoViT, variables) -> str:
+    sizes = {shape: size for size, shape in SIZES.items()}
+    kind = "DINOv2" if module.layer_scale else "DINO"
+    size = sizes.get(_shape(module), f"{module.width} channels, {module.depth} blocks")
+    rows, columns = (side * module.patch_size for side in module.grid)
+    parts = [
+        f"{kind} ViT-{size}/{module.patch_size}"
+        if _shape(module) in sizes
+        else f"{kind} ViT of {size}, patches of {module.patch_size} pixels",
+        f"{_millions(variables)} parameters",
+        f"positions learned at {rows}×{columns} pixels",
+        f"{module.registers} registers" if module.registers else "no registers",
+        "SwiGLU" if module.swiglu else "MLP",
+    ]
+    return ", ".join(parts)
+
+
+def _shape(module: DinoViT) -> tuple[int, int, int]:
+    return module.width, module.depth, module.heads
+
+
+def _millions(variables) -> str:
+    return f"{sum(array.size for array in jax.tree.leaves(variables)) / 1e6:.1f} M"

@@ -1,0 +1,82 @@
+"""Converted networks on disk: a folder that training and inference load like a run's workdir.
+
+It holds a checkpoint at step 0 and, with an inpainter, the `config.json` that describes it;
+with a DINO, `dino.json`, the fields of `DinoViT` that no config names.
+"""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from gsjax import checkpoints, record
+from gsjax.errors import UserError
+from gsjax.files import write_atomically
+from gsjax.models.dino import DinoViT
+
+_DINO = "dino.json"
+
+
+def write(
+    folder: str | Path,
+    networks: Mapping[str, Any],
+    config: ConfigDict | None = None,
+    dino: DinoViT | None = None,
+) -> None:
+    """Writes the folder, all of it or nothing.
+
+    Args:
+      folder: where to; must not exist.
+      networks: the variables of each by its name in a run's state: generator, dino.
+      config: of the generator, if there is one.
+      dino: the module of the dino, if there is one.
+
+    Raises:
+      UserError: the folder exists or cannot be written.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise UserError(f"--output: {folder} exists; choose another name, nothing is overwritten")
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if unfinished.exists():  # left by one that was killed
+            shutil.rmtree(unfinished)
+        with checkpoints.open_manager(unfinished / "checkpoints", keep=1) as manager:
+            checkpoints.save(manager, 0, dict(networks))
+        if config is not None:
+            record.write_config(unfinished, config)
+        if dino is not None:
+            fields = dataclasses.asdict(dino)
+            fields = {key: fields[key] for key in fields if key not in ("dtype", "parent", "name")}
+            write_atomically(unfinished / _DINO, json.dumps(fields, indent=2).encode() + b"\n")
+        unfinished.rename(folder)
+    except OSError as error:
+        raise UserError(f"--output: cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def read_dino(folder: str | Path, field: str) -> tuple[DinoViT, dict]:
+    """Reads the module and the variables of the DINO in a converted folder.
+
+    Args:
+      folder: which `write` has written.
+      field: the flag or config field that named it, for errors.
+
+    Raises:
+      UserError: there is none in it.
+    """
+    try:
+        fields = json.loads((Path(folder) / _DINO).read_text())
+        module = DinoViT(**fields | {"grid": tuple(fields["grid"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        raise UserError(
+            f"{field}: {folder} holds no DINO; expected what "
+            "`python -m gsjax.convert dino` has written"
+        ) from None
+    return module, checkpoints.restore_params(folder, "dino")

@@ -1,0 +1,166 @@
+"""Published weights by name: fetched once into a cache, their hash checked."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from gsjax.errors import UserError
+from gsjax.record import progress_bar
+
+
+class Remote(NamedTuple):
+    """A published file."""
+
+    url: str
+    sha256: str
+
+
+def _hugging_face(model: str, revision: str, sha256: str) -> Remote:
+    # The variable by which the Hub's own programs are pointed to a mirror.
+    server = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    return Remote(f"{server}/facebook/{model}/resolve/{revision}/model.safetensors", sha256)
+
+
+# The weights of DINOv2 (Apache-2.0) by their names in the official repository. All but one
+# come as .safetensors, which PyTorch is not needed for.
+REMOTE = {
+    "dinov2_vits14": _hugging_face(
+        "dinov2-small",
+        "ed25f3a31f01632728cabb09d1542f84ab7b0056",
+        "ae1e99fcefd534ed978cdeb8326f08030c96e28b7a81ffcbc98a857c84d14be1",
+    ),
+    "dinov2_vitb14": _hugging_face(
+        "dinov2-base",
+        "f9e44c814b77203eaa57a6bdbbd535f21ede1415",
+        "d73036b56966966d07975d696bde331762f37297e2f095de8cea0040c3aa0841",
+    ),
+    "dinov2_vitl14": _hugging_face(
+        "dinov2-large",
+        "47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
+        "399fba97a95f22c36834418bc69373364a99af3a1153da1c0fb31db567c92e23",
+    ),
+    "dinov2_vitg14": _hugging_face(
+        "dinov2-giant",
+        "611a9d42f2335e0f921f1e313ad3c1b7178d206d",
+        "917d3c470db999d32a312f8542149be91c7cbac61ee8fb4b67ae3d82b79ce21f",
+    ),
+    "dinov2_vits14_reg": Remote(
+        "https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/dinov2_vits14_reg4_pretrain.pth",
+        "f433177089a681826f849f194ece3bb48f4d63fb38d32fc837e3dc7a4e5641fb",
+    ),
+    "dinov2_vitb14_reg": _hugging_face(
+        "dinov2-with-registers-base",
+        "a1d738ccfa7ae170945f210395d99dde8adb1805",
+        "7a6f7b3b9fa4b8732e707476a03cd6cdce210048582f21aafb7991c17d98e362",
+    ),
+    "dinov2_vitl14_reg": _hugging_face(
+        "dinov2-with-registers-large",
+        "e4c89a4e05589de9b3e188688a303d0f3c04d0f3",
+        "edccedab2c4e164e80833096de89a32a6e8d7365870499a066a61dbc8894b42b",
+    ),
+    "dinov2_vitg14_reg": _hugging_face(
+        "dinov2-with-registers-giant",
+        "8d0d49f77fb8b5dd78842496ff14afe7dd4d85cb",
+        "c03832d44691e99b62ae28c4dfa2f134853a3614b3756c94f525109cce5a5051",
+    ),
+}
+
+
+def cached_path(name: str) -> Path:
+    """Returns where the file of that name is or will be: in $GSJAX_CACHE or the user's cache."""
+    import pooch
+
+    folder = os.environ.get("GSJAX_CACHE") or pooch.os_cache("gsjax")
+    return Path(folder) / (name + Path(REMOTE[name].url).suffix)
+
+
+def fetch(name: str, field: str) -> Path:
+    """Returns the file of published weights, from the cache or else from the network.
+
+    A download that was cut short goes on where it stopped. Only a file whose hash is right
+    ever has its name in the cache; a damaged one there is fetched again. Processes that ask
+    for the same file at once wait for the first.
+
+    Args:
+      name: one of `REMOTE`.
+      field: the config field that named it, for errors.
+
+    Raises:
+      UserError: it cannot be fetched or stored; says what to download and where to put it.
+    """
+    import filelock
+    import pooch
+    import requests
+
+    remote, path = REMOTE[name], cached_path(name)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(f"{path}.lock"):
+            pooch.retrieve(
+                remote.url,
+                known_hash=f"sha256:{remote.sha256}",
+                fname=path.name,
+                path=path.parent,
+                downloader=_resuming(name, part),
+            )
+    except requests.exceptions.RequestException as error:
+        reason = f"could not be fetched ({_reason(error)})"
+    except ValueError:  # pooch's error for a wrong hash
+        reason = "was fetched with another content than expected, which was deleted"
+    except OSError as error:
+        raise UserError(
+            f"{field}: {name} cannot be stored in {path.parent}: {error.strerror or error}; "
+            "point the environment variable GSJAX_CACHE to another folder"
+        ) from error
+    else:
+        return path
+    raise UserError(
+        f"{field}: {name} is not in the cache and {reason}.\n"
+        f"Download {remote.url}\n"
+        f"(SHA-256 {remote.sha256})\n"
+        f"elsewhere and put it at {path}"
+    )
+
+
+def _resuming(name: str, part: Path) -> Callable:
+    """Returns a downloader for pooch that keeps what has arrived in `part`, and goes on there."""
+
+    def download(url: str, output_file: str, _pooch) -> None:
+        import requests
+
+        done = part.stat().st_size if part.exists() else 0
+        headers = {"Range": f"bytes={done}-"} if done else {}
+        with requests.get(url, headers=headers, stream=True, timeout=30) as response:
+            # 416: nothing is left to send; the hash will tell whether that is so.
+            if response.status_code != requests.codes.requested_range_not_satisfiable:
+                response.raise_for_status()
+                goes_on = response.status_code == requests.codes.partial_content
+                _store(response, part, done if goes_on else 0, name)
+        os.replace(part, output_file)
+
+    return download
+
+
+def _store(response, part: Path, done: int, name: str) -> None:
+    """Writes what arrives behind the first `done` bytes of the file."""
+    total = done + int(response.headers.get("Content-Length", 0))
+    bar = progress_bar(total, done, f"fetching {name}", unit="B", unit_scale=True)
+    with bar, open(part, "ab" if done else "wb") as file:
+        for chunk in response.iter_content(2**16):
+            file.write(chunk)
+            bar.update(len(chunk))
+
+
+def _reason(error: Exception) -> str:
+    """The first cause, which requests wraps in several layers of classes' names."""
+    if getattr(error, "response", None) is not None:
+        return f"HTTP status {error.response.status_code}"
+    import requests
+
+    if isinstance(error, requests.exceptions.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke off; the same command goes on from there"
+    return "no connection"

@@ -1,0 +1,70 @@
+"""The beginning of a run: drawn, or taken from a checkpoint."""
+
+import jax
+import numpy as np
+import pytest
+
+from gsjax import checkpoints, sharding
+from gsjax.convert import folder
+from gsjax.errors import UserError
+from gsjax.state import build_networks, init_state, load_initial
+from tests.tiny import make_config
+from tests.weights import random_variables
+
+
+def assert_same(one, other):
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(one), jax.device_get(other))
+
+
+@pytest.fixture(scope="module")
+def variables(tiny_run):
+    return random_variables(lambda key: tiny_run.state.generator)
+
+
+def config_from(path):
+    config = make_config()
+    config.initial = str(path)
+    return config
+
+
+def test_a_converted_generator_is_trained_on(tiny_run, variables, tmp_path):
+    folder.write(tmp_path / "converted", {"generator": variables})
+    config = config_from(tmp_path / "converted")
+    initial = load_initial(config, tiny_run.networks)
+    state = init_state(config, tiny_run.networks, tiny_run.mesh, initial)
+    assert_same(state.generator, variables)
+    assert sharding.of(state.generator) == sharding.of(tiny_run.state.generator)
+    assert_same(state.discriminator, tiny_run.state.discriminator)
+
+
+def test_a_runs_discriminator_is_taken_too(tiny_run, variables, tmp_path):
+    other = random_variables(lambda key: tiny_run.state.discriminator)
+    state = tiny_run.state.replace(generator=variables, discriminator=other)
+    with checkpoints.open_manager(tmp_path / "run" / "checkpoints", keep=1) as manager:
+        checkpoints.save(manager, 7, state)
+    initial = load_initial(config_from(tmp_path / "run"), tiny_run.networks)
+    assert_same(initial, {"generator": variables, "discriminator": other})
+
+
+def test_without_a_name_nothing_is_taken(tiny_run):
+    assert load_initial(make_config(), tiny_run.networks) == {}
+
+
+def test_a_path_without_checkpoint_is_the_users_error(tiny_run, tmp_path):
+    with pytest.raises(UserError, match=r"^initial: .*nowhere does not exist"):
+        load_initial(config_from(tmp_path / "nowhere"), tiny_run.networks)
+
+
+def test_a_converted_dino_is_no_beginning(tiny_run, tmp_path):
+    folder.write(tmp_path / "dino", {"dino": tiny_run.dino})
+    with pytest.raises(UserError, match=r"^initial: .* holds dino, but no generator"):
+        load_initial(config_from(tmp_path / "dino"), tiny_run.networks)
+
+
+def test_another_architecture_names_the_first_difference(tiny_run, variables, tmp_path):
+    folder.write(tmp_path / "converted", {"generator": variables})
+    config = config_from(tmp_path / "converted")
+    config.model.width = 32
+    networks = build_networks(config, tiny_run.networks.dino)
+    with pytest.raises(UserError, match=r"^initial: .* generator/params/\S+ is \d+\S* there and"):
+        load_initial(config, networks)
