@@ -68,6 +68,21 @@ def save(manager: ocp.CheckpointManager, step: int, state: Any) -> bool:
     return manager.save(step, args=ocp.args.Composite(**{_STATE: ocp.args.StandardSave(state)}))
 
 
+def save_alone(directory: str | os.PathLike, state: Any) -> None:
+    """Writes the one checkpoint of a new folder, at step 0; all is on disk when this returns.
+
+    Raises:
+      OSError: if it cannot be written, on a full disk for instance.
+    """
+    options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
+    args = ocp.args.Composite(**{_STATE: ocp.args.StandardSave(state)})
+    try:
+        with ocp.CheckpointManager(_absolute(directory), options=options) as manager:
+            manager.save(0, args=args)
+    except ValueError as error:  # TensorStore's, for whatever the system tells it
+        raise OSError(str(error).splitlines()[0][:200]) from error
+
+
 def restore_latest(manager: ocp.CheckpointManager, state_like: Any) -> tuple[Any, int] | None:
     """Restores the newest checkpoint, on whatever devices `state_like` asks for.
 
@@ -155,6 +170,11 @@ def find_checkpoint(path: str | os.PathLike) -> epath.Path:
             return directory / str(step)
     reason = "holds no finished checkpoint" if path.exists() else "does not exist"
     raise UserError(f"{path} {reason}: give a run's workdir or one of its checkpoints")
+
+
+def workdir_of(path: str | os.PathLike) -> epath.Path:
+    """Returns the folder that has the checkpoints' folder, given as for `find_checkpoint`."""
+    return find_checkpoint(path).parent.parent
 
 
 def latest_step(directory: str | os.PathLike) -> int | None:

@@ -5,6 +5,7 @@ import math
 import jax
 from ml_collections import ConfigDict
 
+from gsjax.backends import BACKENDS
 from gsjax.data.pipeline import check_data, check_training_data, check_validation_data
 from gsjax.errors import UserError
 from gsjax.models.encoder import GROUPS
@@ -12,22 +13,24 @@ from gsjax.semantic import check_dino
 from gsjax.state import check_initial
 
 
-def check_config(config: ConfigDict) -> None:
+def check_config(config: ConfigDict, resumes: bool = False) -> None:
     """Raises UserError, naming the field and what would be right, if `config` cannot be run.
 
-    Missing data comes first: it takes the longest to mend.
+    Missing data comes first: it takes the longest to mend. A run that `resumes` does not
+    need what it started from any more.
     """
-    _check_inputs(config)
+    _check_inputs(config, resumes)
     check_data(config)
     _check_numbers(config)
     _check_sizes(config)
     _check_optimizer(config)
 
 
-def _check_inputs(config: ConfigDict) -> None:
+def _check_inputs(config: ConfigDict, resumes: bool) -> None:
     """Tells all that is missing at once: pictures and weights take long to get."""
     problems = []
-    for check in (check_training_data, check_validation_data, check_dino, check_initial):
+    checks = [check_training_data, check_validation_data, check_dino]
+    for check in checks if resumes else [*checks, check_initial]:
         try:
             check(config)
         except UserError as error:
@@ -76,6 +79,10 @@ def _check_sizes(config: ConfigDict) -> None:
         raise UserError(
             f"model.gaussians: {model.gaussians} is not a square number; the nearest is {near}"
         )
+    if model.backend not in ("auto", *BACKENDS):
+        raise UserError(
+            f"model.backend: {model.backend!r} must be one of auto, {', '.join(BACKENDS)}"
+        )
     if 2 * model.overlap > model.patch_size:
         raise UserError(
             f"model.overlap: {model.overlap} must be at most half of model.patch_size, "
@@ -103,7 +110,9 @@ def _check_sizes(config: ConfigDict) -> None:
             f"data.image_size: {tuple(size)} is too small: the encoder and the discriminator "
             f"need at least {least} pixels a side"
         )
-    if config.dino.image_size < 1 or config.dino.image_size % config.dino.patch_size:
+    if model.semantic and (
+        config.dino.image_size < 1 or config.dino.image_size % config.dino.patch_size
+    ):
         raise UserError(
             f"dino.image_size: {config.dino.image_size} is not a multiple of "
             f"dino.patch_size, {config.dino.patch_size}"

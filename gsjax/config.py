@@ -44,6 +44,7 @@ def default() -> ConfigDict:
     config.model.mask_channel = False  # the encoder sees which pixels are known
     config.model.residual_colors = False  # colors are corrections of a coarse fill
     config.model.normalize_splats = False  # divide what is drawn by the summed opacity
+    config.model.backend = "auto"  # of splatting and mixture: auto | xla | pallas | triton
 
     config.dino = ConfigDict()
     config.dino.size = "B"  # ti | S | B | L | g

@@ -1,7 +1,7 @@
 """Published weights by name: fetched once into a cache, their hash checked."""
 
+import hashlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ class Remote(NamedTuple):
 
 def _hugging_face(model: str, revision: str, sha256: str) -> Remote:
     # The variable by which the Hub's own programs are pointed to a mirror.
-    server = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    server = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
     return Remote(f"{server}/facebook/{model}/resolve/{revision}/model.safetensors", sha256)
 
 
@@ -69,18 +69,18 @@ REMOTE = {
 
 def cached_path(name: str) -> Path:
     """Returns where the file of that name is or will be: in $GSJAX_CACHE or the user's cache."""
-    import pooch
+    import platformdirs
 
-    folder = os.environ.get("GSJAX_CACHE") or pooch.os_cache("gsjax")
-    return Path(folder) / (name + Path(REMOTE[name].url).suffix)
+    folder = os.environ.get("GSJAX_CACHE") or platformdirs.user_cache_dir("gsjax")
+    return Path(folder).expanduser() / (name + Path(REMOTE[name].url).suffix)
 
 
 def fetch(name: str, field: str) -> Path:
     """Returns the file of published weights, from the cache or else from the network.
 
     A download that was cut short goes on where it stopped. Only a file whose hash is right
-    ever has its name in the cache; a damaged one there is fetched again. Processes that ask
-    for the same file at once wait for the first.
+    ever has its name in the cache; a damaged one there is replaced. Processes that ask for
+    the same file at once wait for the first.
 
     Args:
       name: one of `REMOTE`.
@@ -90,77 +90,87 @@ def fetch(name: str, field: str) -> Path:
       UserError: it cannot be fetched or stored; says what to download and where to put it.
     """
     import filelock
-    import pooch
     import requests
 
     remote, path = REMOTE[name], cached_path(name)
-    part = path.with_name(f"{path.name}.part")
     try:
+        if _is_whole(path, remote):
+            return path
         path.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(f"{path}.lock"):
-            pooch.retrieve(
-                remote.url,
-                known_hash=f"sha256:{remote.sha256}",
-                fname=path.name,
-                path=path.parent,
-                downloader=_resuming(name, part),
-            )
+            # Another process may have fetched it by now.
+            if not _is_whole(path, remote):
+                _download(name, remote, path)
+        return path
     except requests.exceptions.RequestException as error:
-        reason = f"could not be fetched ({_reason(error)})"
-    except ValueError:  # pooch's error for a wrong hash
-        reason = "was fetched with another content than expected, which was deleted"
+        was = "is damaged" if path.exists() else "is not in the cache"
+        raise UserError(
+            f"{field}: {name} {was} and could not be fetched ({_reason(error)}).\n"
+            f"Download {remote.url}\n"
+            f"(SHA-256 {remote.sha256})\n"
+            f"elsewhere and put it at {path}"
+        ) from error
     except OSError as error:
         raise UserError(
             f"{field}: {name} cannot be stored in {path.parent}: {error.strerror or error}; "
             "point the environment variable GSJAX_CACHE to another folder"
         ) from error
-    else:
-        return path
-    raise UserError(
-        f"{field}: {name} is not in the cache and {reason}.\n"
-        f"Download {remote.url}\n"
-        f"(SHA-256 {remote.sha256})\n"
-        f"elsewhere and put it at {path}"
-    )
 
 
-def _resuming(name: str, part: Path) -> Callable:
-    """Returns a downloader for pooch that keeps what has arrived in `part`, and goes on there."""
-
-    def download(url: str, output_file: str, _pooch) -> None:
-        import requests
-
-        done = part.stat().st_size if part.exists() else 0
-        headers = {"Range": f"bytes={done}-"} if done else {}
-        with requests.get(url, headers=headers, stream=True, timeout=30) as response:
-            # 416: nothing is left to send; the hash will tell whether that is so.
-            if response.status_code != requests.codes.requested_range_not_satisfiable:
-                response.raise_for_status()
-                goes_on = response.status_code == requests.codes.partial_content
-                _store(response, part, done if goes_on else 0, name)
-        os.replace(part, output_file)
-
-    return download
+def _is_whole(path: Path, remote: Remote) -> bool:
+    if not path.exists():
+        return False
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == remote.sha256
 
 
-def _store(response, part: Path, done: int, name: str) -> None:
-    """Writes what arrives behind the first `done` bytes of the file."""
-    total = done + int(response.headers.get("Content-Length", 0))
-    bar = progress_bar(total, done, f"fetching {name}", unit="B", unit_scale=True)
-    with bar, open(part, "ab" if done else "wb") as file:
-        for chunk in response.iter_content(2**16):
-            file.write(chunk)
-            bar.update(len(chunk))
+def _download(name: str, remote: Remote, path: Path) -> None:
+    """Fetches what is missing of the file, and puts it at `path` if its hash is right."""
+    import requests
+
+    part = path.with_name(f"{path.name}.{remote.sha256[:8]}.part")
+    resumes = part.exists()
+    _fetch_rest(name, remote.url, part)
+    if not _is_whole(part, remote) and resumes:  # what was there may be what is wrong
+        part.unlink()
+        _fetch_rest(name, remote.url, part)
+    if not _is_whole(part, remote):
+        part.unlink()
+        raise requests.exceptions.InvalidSchema("the server sent another file than expected")
+    os.replace(part, path)
+
+
+def _fetch_rest(name: str, url: str, part: Path) -> None:
+    """Appends to `part` what the server has beyond it."""
+    import requests
+
+    done = part.stat().st_size if part.exists() else 0
+    # Compressed on the way, a file's bytes could not be counted.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
+    with requests.get(url, headers=headers, stream=True, timeout=30) as response:
+        if response.status_code == requests.codes.requested_range_not_satisfiable:
+            return  # all of it is there; the hash will tell whether that is so
+        response.raise_for_status()
+        if response.status_code != requests.codes.partial_content:
+            done = 0
+        total = done + int(response.headers.get("Content-Length", 0))
+        bar = progress_bar(total, done, f"fetching {name}", unit="B", unit_scale=True)
+        with bar, open(part, "ab" if done else "wb") as file:
+            for chunk in response.iter_content(2**16):
+                file.write(chunk)
+                bar.update(len(chunk))
 
 
 def _reason(error: Exception) -> str:
     """The first cause, which requests wraps in several layers of classes' names."""
-    if getattr(error, "response", None) is not None:
-        return f"HTTP status {error.response.status_code}"
     import requests
 
+    if getattr(error, "response", None) is not None:
+        return f"HTTP status {error.response.status_code}"
     if isinstance(error, requests.exceptions.Timeout):
         return "no answer in time"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the connection broke off; the same command goes on from there"
-    return "no connection"
+    if type(error) is requests.exceptions.ConnectionError:
+        return "no connection"
+    return str(error) or type(error).__name__

@@ -32,6 +32,12 @@ def check_dino(config: ConfigDict) -> None:
     build_dino(config)
     weights = config.dino.weights
     if weights in REMOTE:
+        if weights != _fitting_name(config):
+            raise UserError(
+                f"dino.weights: {weights} is not what dino.size={config.dino.size}, "
+                f"dino.patch_size={config.dino.patch_size} and "
+                f"dino.registers={config.dino.registers} describe. {_fetchable(config)}"
+            )
         weights = str(cached_path(weights))
     elif weights != "random" and not (weights and Path(weights).exists()):
         was = f"there is no file {weights!r}" if weights else "no weights are named"
@@ -50,11 +56,16 @@ def check_dino(config: ConfigDict) -> None:
 
 def _fetchable(config: ConfigDict) -> str:
     """Says which weights that fit the config have a name, or that none do."""
-    name = f"dinov2_vit{config.dino.size.lower()}{config.dino.patch_size}"
-    name += "_reg" if config.dino.registers else ""
-    if name not in REMOTE or config.dino.registers not in (0, 4):
+    name = _fitting_name(config)
+    if name is None:
         return f"Those with a name are {', '.join(REMOTE)}.\n"
     return f"Have the published ones fetched with\n--config.dino.weights={name}\n"
+
+
+def _fitting_name(config: ConfigDict) -> str | None:
+    registers = {0: "", 4: "_reg"}.get(config.dino.registers, "?")
+    name = f"dinov2_vit{config.dino.size.lower()}{config.dino.patch_size}{registers}"
+    return name if name in REMOTE else None
 
 
 def build_dino(config: ConfigDict) -> DinoViT:
@@ -86,6 +97,8 @@ def load_dino(config: ConfigDict) -> tuple[DinoViT | None, PyTree]:
         return module, init(jax.random.key(config.seed), jnp.zeros((1, side, side, 3)))
 
     found, variables = _read_weights(weights)
+    if Path(weights).is_dir():
+        return found, variables  # it says itself what it is, more than a config can
     wanted = build_dino(config)
     for field in ("width", "depth", "heads", "patch_size", "registers", "swiglu", "layer_scale"):
         here, there = getattr(wanted, field), getattr(found, field)

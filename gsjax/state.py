@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from gsjax import checkpoints, sharding
+from gsjax import checkpoints, record, sharding
 from gsjax.errors import UserError
 from gsjax.models.dino import DinoViT
 from gsjax.models.discriminator import Discriminator
@@ -51,6 +51,22 @@ def build_networks(config: ConfigDict, dino: DinoViT | None = None) -> Networks:
     )
 
 
+def _warn_of_differences(config: ConfigDict) -> None:
+    """Names what shapes do not show: fields that the checkpoint was trained with otherwise."""
+    folder = checkpoints.workdir_of(config.initial)
+    if not (folder / "config.json").exists():
+        return
+    before = record.read_config(str(folder))
+    for group, names in (("model", list(config.model)), ("dino", ["normalize"])):
+        for name in names:
+            here, there = config[group][name], before.get(group, {}).get(name)
+            if name != "backend" and there is not None and here != there:
+                logging.warning(
+                    "initial: %s was trained with %s.%s=%s; here it is %s",
+                    config.initial, group, name, there, here,
+                )  # fmt: skip
+
+
 def init_state(
     config: ConfigDict, networks: Networks, mesh: Mesh, initial: Mapping[str, PyTree] | None = None
 ) -> TrainState:
@@ -73,7 +89,9 @@ def check_initial(config: ConfigDict) -> None:
         try:
             checkpoints.find_checkpoint(config.initial)
         except UserError as error:
-            raise UserError(f"initial: {error}") from None
+            raise UserError(
+                f"initial: {error}. python -m gsjax.convert makes one of PyTorch weights"
+            ) from None
 
 
 def load_initial(config: ConfigDict, networks: Networks) -> dict[str, PyTree]:
@@ -98,8 +116,9 @@ def load_initial(config: ConfigDict, networks: Networks) -> dict[str, PyTree]:
             f"initial: {config.initial}",
             {name: loaded[name]},
             {name: getattr(wanted, name)},
-            "Set model and discriminator to what they are in its config.json",
+            "Set model, discriminator and dino to what they are in its config.json",
         )
+    _warn_of_differences(config)
     logging.info("%s taken from %s", " and ".join(loaded), config.initial)
     return loaded
 

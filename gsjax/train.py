@@ -44,15 +44,15 @@ def train(config: ConfigDict, workdir: Path) -> tuple[int, dict[str, float]]:
       UserError: a mistake in the config, or data or weights that are missing, said
         before anything is written; or a loss that is no number any more.
     """
-    check_config(config)
+    resumes = checkpoints.latest_step(workdir / "checkpoints") is not None
+    check_config(config, resumes)
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
     process, processes = jax.process_index(), jax.process_count()
     module, variables = load_dino(config)
     networks = build_networks(config, module)
     dino = jax.device_put(variables, sharding.replicated(mesh))
     validation_data = load_validation_data(config, process, processes)
-    goes_on = checkpoints.latest_step(workdir / "checkpoints") is not None
-    initial = {} if goes_on else load_initial(config, networks)
+    initial = {} if resumes else load_initial(config, networks)
 
     with contextlib.ExitStack() as stack:
         manager = checkpoints.open_manager(workdir / "checkpoints", config.checkpoint.keep)

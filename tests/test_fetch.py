@@ -59,6 +59,11 @@ def server(tmp_path, monkeypatch):
         thread.join()
 
 
+def part_path():
+    cached_path(NAME).parent.mkdir()
+    return cached_path(NAME).with_name(f"{cached_path(NAME).name}.{REMOTE[NAME].sha256[:8]}.part")
+
+
 def refused():
     with pytest.raises(UserError, match=rf"^dino\.weights: {NAME} ") as error:
         fetch(NAME, "dino.weights")
@@ -92,8 +97,7 @@ def test_a_server_that_cannot_go_on_sends_all_again(server):
 
 
 def test_all_that_had_arrived_before_a_kill_is_used(server):
-    part = cached_path(NAME).with_name(f"{cached_path(NAME).name}.part")
-    part.parent.mkdir()
+    part = part_path()
     part.write_bytes(CONTENT)
     assert fetch(NAME, "dino.weights").read_bytes() == CONTENT
     assert not part.exists()
@@ -101,8 +105,14 @@ def test_all_that_had_arrived_before_a_kill_is_used(server):
 
 def test_other_content_than_expected_is_never_used(server):
     server.content = CONTENT[:-1] + b"x"
-    assert "another content than expected" in refused()
-    assert [path.suffix for path in cached_path(NAME).parent.iterdir()] in ([], [".lock"])
+    assert "another file than expected" in refused()
+    assert {path.suffix for path in cached_path(NAME).parent.iterdir()} <= {".lock"}
+
+
+def test_a_wrong_beginning_is_fetched_again(server):
+    part_path().write_bytes(b"x" * 1000)
+    assert fetch(NAME, "dino.weights").read_bytes() == CONTENT
+    assert server.asked == ["bytes=1000-", None]
 
 
 def test_a_damaged_file_in_the_cache_is_fetched_again(server):
@@ -117,6 +127,19 @@ def test_a_file_put_there_by_hand_is_used_offline(server):
     server.status = 500
     assert fetch(NAME, "dino.weights").read_bytes() == CONTENT
     assert server.asked == []
+
+
+def test_a_file_in_a_cache_that_cannot_be_written_is_used(server):
+    cached_path(NAME).parent.mkdir()
+    cached_path(NAME).write_bytes(CONTENT)
+    cached_path(NAME).with_name(f"{cached_path(NAME).name}.lock").mkdir()  # no lock can be taken
+    assert fetch(NAME, "dino.weights").read_bytes() == CONTENT
+
+
+def test_a_home_in_the_caches_name_is_the_users(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GSJAX_CACHE", "~/cache")
+    assert cached_path(NAME).parent == tmp_path / "cache"
 
 
 def test_offline_it_says_what_to_download_and_where_to_put_it(server, monkeypatch):

@@ -129,10 +129,10 @@ def test_a_finished_run_is_validated_again_and_not_trained(killed_and_resumed):
     ("arguments", "expected"),
     [
         (
-            command("configs/celeba.py"),
+            command("configs/celeba.py", dino__weights="nowhere.npz", initial="no_run"),
             [
                 *("data.train", "CelebA-HQ", "--config.data.train=folder:", "data.validation"),
-                *("dino.weights", "dinov2_vitb14_pretrain.pth"),
+                *("dino.weights", "--config.dino.weights=dinov2_vitb14\n", "initial: ", "no_run"),
             ],
         ),
         (

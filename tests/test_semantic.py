@@ -94,18 +94,23 @@ def test_weights_by_name_are_fetched_and_resample_positions_as_the_official_code
     }
     renamed = {key.replace("blocks.", "encoder.layer."): hugging_face[key] for key in hugging_face}
     monkeypatch.setenv("GSJAX_CACHE", str(tmp_path))
-    path = tmp_path / "dinov2_vits14.safetensors"
+    path = tmp_path / "dinov2_vitti14.safetensors"
     save_file(renamed, path)
     remote = Remote(
         "http://127.0.0.1:9/x.safetensors", hashlib.sha256(path.read_bytes()).hexdigest()
     )
-    monkeypatch.setitem(REMOTE, "dinov2_vits14", remote)
-    config = config_with(weights="dinov2_vits14")
+    monkeypatch.setitem(REMOTE, "dinov2_vitti14", remote)
+    config = config_with(weights="dinov2_vitti14")
     semantic.check_dino(config)
     module, variables = semantic.load_dino(config)
     assert module.offset == 0.1
     assert convert.dino(renamed)[0].offset == 0.0
     assert_same(convert.dino_state_dict(module, variables), state_dict)
+
+
+def test_a_name_that_does_not_fit_is_refused_before_it_is_fetched():
+    with pytest.raises(UserError, match=r"dinov2_vitg14 is not what dino.size=ti, .* describe"):
+        semantic.check_dino(config_with(weights="dinov2_vitg14"))
 
 
 def test_without_semantic_branch_there_is_no_dino():

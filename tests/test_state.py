@@ -46,6 +46,17 @@ def test_a_runs_discriminator_is_taken_too(tiny_run, variables, tmp_path):
     assert_same(initial, {"generator": variables, "discriminator": other})
 
 
+def test_what_shapes_do_not_show_is_warned_of(tiny_run, variables, tmp_path, caplog):
+    before = make_config()
+    before.model.overlap, before.dino.normalize = 2, False
+    folder.write(tmp_path / "converted", {"generator": variables}, before)
+    with caplog.at_level("WARNING", "absl"):
+        load_initial(config_from(tmp_path / "converted"), tiny_run.networks)
+    assert "was trained with model.overlap=2; here it is 1" in caplog.text
+    assert "was trained with dino.normalize=False; here it is True" in caplog.text
+    assert len(caplog.records) == 2
+
+
 def test_without_a_name_nothing_is_taken(tiny_run):
     assert load_initial(make_config(), tiny_run.networks) == {}
 

@@ -2,21 +2,27 @@
 
 `dino`, `discriminator` and `reference` (the inpainter) take a state dict, `{key: array}`
 with the published keys, read the architecture off keys and shapes, and return
-`(module, variables)`. `files.read_state_dict` reads a state dict from disk.
+`(module, variables)`; `lpips` takes two, of a classifier and of its heads.
+`files.read_state_dict` reads a state dict from disk.
 """
 
-from gsjax.convert.inpainter import from_state_dict as reference
-from gsjax.convert.inpainter import to_state_dict as reference_state_dict
-from gsjax.convert.patchgan import from_state_dict as discriminator
-from gsjax.convert.patchgan import to_state_dict as discriminator_state_dict
-from gsjax.convert.vit import from_state_dict as dino
-from gsjax.convert.vit import to_state_dict as dino_state_dict
+import importlib
 
-__all__ = [
-    "dino",
-    "dino_state_dict",
-    "discriminator",
-    "discriminator_state_dict",
-    "reference",
-    "reference_state_dict",
-]
+# Public name: where it is, imported when first asked for, so that `--help` needs no JAX.
+_PUBLIC = {
+    "dino": "vit.from_state_dict",
+    "dino_state_dict": "vit.to_state_dict",
+    "discriminator": "patchgan.from_state_dict",
+    "discriminator_state_dict": "patchgan.to_state_dict",
+    "lpips": "perceptual.from_state_dicts",
+    "reference": "inpainter.from_state_dict",
+    "reference_state_dict": "inpainter.to_state_dict",
+}
+__all__ = list(_PUBLIC)
+
+
+def __getattr__(name: str):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'gsjax.convert' has no attribute {name!r}")
+    module, function = _PUBLIC[name].split(".")
+    return getattr(importlib.import_module(f"gsjax.convert.{module}"), function)

@@ -1,4 +1,4 @@
-"""Published PyTorch weights to a checkpoint that training and inference load.
+"""Published PyTorch weights to a checkpoint that training starts from.
 
 python -m gsjax.convert reference --input=FILE --output=FOLDER
 python -m gsjax.convert dino --input=FILE --output=FOLDER
@@ -8,34 +8,45 @@ dino:      DINO v1 or v2, by the official key names or Hugging Face's
 Files are .pth, .pt or .bin (which need PyTorch), .safetensors or .npz; no code in them is run.
 """
 
+import os
+
 from absl import flags
 
 from gsjax import cli
+from gsjax.errors import UserError
 
 INPUT = flags.DEFINE_string("input", None, "the file of published weights")
 OUTPUT = flags.DEFINE_string("output", None, "the folder to write, which must not exist")
 OVERLAP = flags.DEFINE_integer(
-    "overlap", 1, "reference: pixels by which a patch draws over its neighbors"
+    "overlap", None, "reference: pixels by which a patch draws over its neighbors, 1 if not given"
 )
 IMAGE_SIZE = flags.DEFINE_integer(
     "image_size", None, "dino: side in pixels that positions were learned at, if it does not show"
 )
+HEADS = flags.DEFINE_integer("heads", None, "dino: attention heads, if not of 64 channels each")
 flags.mark_flags_as_required(["input", "output"])
 
 
 def main(what: str) -> None:
     """Reads, converts, writes, and says what was recognized."""
-    from pathlib import Path
+    options = {
+        "reference": {"overlap": OVERLAP.value},
+        "dino": {"image_size": IMAGE_SIZE.value, "heads": HEADS.value},
+    }
+    for other in options.keys() - {what}:
+        for name, value in options[other].items():
+            if value is not None:
+                raise UserError(f"--{name} is for {other}, not for {what}")
+    source, output = (os.path.expanduser(flag.value) for flag in (INPUT, OUTPUT))
+    if not output or os.path.lexists(output):
+        was = "exists" if output else "is empty"
+        raise UserError(f"--output: {output!r} {was}; name a folder that does not exist")
 
     from gsjax.convert import command  # only now: --help and mistyped flags need no JAX
-    from gsjax.errors import UserError
 
-    if Path(OUTPUT.value).exists():
-        raise UserError(f"--output: {OUTPUT.value} exists; choose another name")
-    if what == "dino":
-        print(command.convert_dino(INPUT.value, OUTPUT.value, IMAGE_SIZE.value))
-    else:
-        print(command.convert_reference(INPUT.value, OUTPUT.value, OVERLAP.value))
+    convert = command.convert_dino if what == "dino" else command.convert_reference
+    given = {name: value for name, value in options[what].items() if value is not None}
+    print(convert(source, output, **given))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,9 @@
 """What `python -m gsjax.convert` does: a file of weights in, a folder and a description out."""
 
+import math
+import shlex
+from pathlib import Path
+
 import jax
 
 from gsjax import config as configs
@@ -13,20 +17,22 @@ from gsjax.models.inpainter import GaussianInpainter
 _DINO_PREFIX = "dino_model."  # where the published inpainter keeps its frozen DINO
 
 
-def convert_dino(source: str, output: str, image_size: int | None) -> str:
+def convert_dino(
+    source: str, output: str, image_size: int | None = None, heads: int | None = None
+) -> str:
     """Converts a DINO; returns what to tell the user.
 
     Raises:
       UserError: the file is no DINO that we know, or the folder cannot be written.
     """
     state_dict = read_state_dict(source, "--input")
-    module, variables = _named(convert.dino, state_dict, source, image_size=image_size)
+    module, variables = _named(convert.dino, state_dict, source, image_size=image_size, heads=heads)
     folder.write(output, {"dino": variables}, dino=module)
-    use = f"--config.dino.weights={output}"
+    use = f"--config.dino.weights={_path(output)}"
     return f"{_describe_dino(module, variables)}\nwrote {output}: use it with {use}"
 
 
-def convert_reference(source: str, output: str, overlap: int) -> str:
+def convert_reference(source: str, output: str, overlap: int = 1) -> str:
     """Converts an inpainter and the DINO beside it, if any; returns what to tell the user.
 
     Raises:
@@ -42,26 +48,30 @@ def convert_reference(source: str, output: str, overlap: int) -> str:
     }
     dino = None
     if inside:
-        dino, networks["dino"] = _named(convert.dino, inside, source)
+        dino, networks["dino"] = _named(convert.dino, inside, f"{source}, {_DINO_PREFIX}*")
         lines.append(f"with {_describe_dino(dino, networks['dino'])}")
-    config = published_config(module, dino)
-    if inside:
-        config.dino.weights = output
-    folder.write(output, networks, config, dino)
-    use = f"--config.initial={output}" + (f" --config.dino.weights={output}" if inside else "")
-    return "\n".join([*lines, f"wrote {output}: train on from it with {use}"])
-
-
-def published_config(module: GaussianInpainter, dino: DinoViT | None):
-    """Returns the config that a published checkpoint is of, with the published behavior."""
-    config = configs.default()
+    config, default = configs.default(), configs.default()
     config.dino.normalize = False
     config.model.update({name: getattr(module, name) for name in config.model})
-    if dino is not None:
-        sizes = {size for size, shape in SIZES.items() if shape == _shape(dino)}
-        config.dino.size = sizes.pop() if sizes else config.dino.size
-        config.dino.update({"patch_size": dino.patch_size, "registers": dino.registers})
-    return config
+    if inside:
+        config.dino.weights = str(Path(output).absolute())
+    folder.write(output, networks, config, dino)
+    use = [
+        "python -m gsjax.main --config=configs/published.py",
+        f"--config.initial={_path(output)}",
+    ]
+    use += [f"--config.dino.weights={_path(output)}"] if inside else []
+    use += [
+        f"--config.model.{name}={value}"
+        for name, value in config.model.items()
+        if value != default.model[name]
+    ]
+    return "\n".join([*lines, f"wrote {output}: train on from it with", " \\\n    ".join(use)])
+
+
+def _path(output: str) -> str:
+    """As one word of a command line that works from any folder."""
+    return shlex.quote(str(Path(output).absolute()))
 
 
 def _named(convert_to, state_dict, source, **options):
@@ -82,7 +92,7 @@ def _describe_inpainter(module: GaussianInpainter, variables) -> str:
         f"encoder of width {module.width}, {module.downs} halvings, {module.blocks} blocks, "
         f"{'with' if module.skips else 'without'} skips",
         f"semantic branch of {token} channels" if token else "no semantic branch",
-        f"images: any multiple of {max(size, 2**module.downs)} pixels",
+        f"images: any multiple of {math.lcm(size, 2**module.downs)} pixels",
     ]
     return "; ".join(parts)
 
@@ -98,6 +108,7 @@ def _describe_dino(module: DinoViT, variables) -> str:
         else f"{kind} ViT of {size}, patches of {module.patch_size} pixels",
         f"{_millions(variables)} parameters",
         f"positions learned at {rows}×{columns} pixels",
+        f"{module.heads} heads",
         f"{module.registers} registers" if module.registers else "no registers",
         "SwiGLU" if module.swiglu else "MLP",
     ]

@@ -29,12 +29,13 @@ def read_state_dict(path: str | Path, field: str) -> dict[str, np.ndarray]:
         raise UserError(f"{named} is a folder; expected a file of weights")
     if not path.exists():
         raise UserError(f"{named} does not exist; expected a file of weights")
-    if path.suffix not in _READERS:
+    suffix = path.suffix.lower()
+    if suffix not in _READERS:
         raise UserError(f"{named} is in an unknown format; expected {', '.join(_READERS)}")
     if not path.stat().st_size:
         raise UserError(f"{named} is empty; expected a file of weights")
     try:
-        loaded = _READERS[path.suffix](path)
+        loaded = _READERS[suffix](path)
     except ImportError as error:
         raise UserError(
             f"{named} needs {error.name} to be read: "

@@ -1,4 +1,4 @@
-"""Converted networks on disk: a folder that training and inference load like a run's workdir.
+"""Converted networks on disk: a folder that is read like a run's workdir.
 
 It holds a checkpoint at step 0 and, with an inpainter, the `config.json` that describes it;
 with a DINO, `dino.json`, the fields of `DinoViT` that no config names.
@@ -7,6 +7,7 @@ with a DINO, `dino.json`, the fields of `DinoViT` that no config names.
 import dataclasses
 import json
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,27 +39,26 @@ def write(
     Raises:
       UserError: the folder exists or cannot be written.
     """
-    folder = Path(folder)
-    if folder.exists():
-        raise UserError(f"--output: {folder} exists; choose another name, nothing is overwritten")
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    folder, unfinished = Path(folder), None
     try:
+        if folder.exists():
+            raise UserError(f"--output: {folder} exists; nothing is overwritten, choose another")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if unfinished.exists():  # left by one that was killed
-            shutil.rmtree(unfinished)
-        with checkpoints.open_manager(unfinished / "checkpoints", keep=1) as manager:
-            checkpoints.save(manager, 0, dict(networks))
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        checkpoints.save_alone(unfinished / "checkpoints", dict(networks))
         if config is not None:
             record.write_config(unfinished, config)
         if dino is not None:
             fields = dataclasses.asdict(dino)
             fields = {key: fields[key] for key in fields if key not in ("dtype", "parent", "name")}
             write_atomically(unfinished / _DINO, json.dumps(fields, indent=2).encode() + b"\n")
+        unfinished.chmod(0o755)  # mkdtemp keeps others out
         unfinished.rename(folder)
     except OSError as error:
         raise UserError(f"--output: cannot write {folder}: {error.strerror or error}") from error
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        if unfinished is not None:
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def read_dino(folder: str | Path, field: str) -> tuple[DinoViT, dict]:
@@ -76,7 +76,7 @@ def read_dino(folder: str | Path, field: str) -> tuple[DinoViT, dict]:
         module = DinoViT(**fields | {"grid": tuple(fields["grid"])})
     except (OSError, ValueError, TypeError, KeyError):
         raise UserError(
-            f"{field}: {folder} holds no DINO; expected what "
-            "`python -m gsjax.convert dino` has written"
+            f"{field}: {folder} holds no DINO; expected what `python -m gsjax.convert` has "
+            "written from a DINO, or from an inpainter with one inside"
         ) from None
     return module, checkpoints.restore_params(folder, "dino")

@@ -35,11 +35,14 @@ def from_state_dict(state_dict: Mapping, overlap: int = 1) -> tuple[GaussianInpa
       The module and its variables.
 
     Raises:
-      UserError: keys missing, left over or wrongly shaped, all of them listed.
+      UserError: keys missing, left over or wrongly shaped, all of them listed; or an
+        overlap of more than half a patch.
     """
     arrays = keys.unwrap(state_dict, _NETWORK)
     arrays = {key: array for key, array in arrays.items() if not key.startswith(_UNUSED)}
-    downs, blocks = _count(arrays, f"{_ENCODER}.downs."), _count(arrays, f"{_ENCODER}.mid_res.")
+    downs, blocks = (
+        max(keys.count(arrays, f"{_ENCODER}.{name}.", _NETWORK), 1) for name in ("downs", "mid_res")
+    )
     ranks = {
         f"{_ENCODER}.inp_module.1.weight": 4,
         f"{_ENCODER}.downs.0.0.weight": 4,
@@ -62,6 +65,8 @@ def from_state_dict(state_dict: Mapping, overlap: int = 1) -> tuple[GaussianInpa
             f"{_NETWORK}: encoder.conv_out.weight has {channels} outputs; expected a square "
             f"number of Gaussians times {features} features"
         )
+    if not 0 <= 2 * overlap <= patch_size:
+        raise UserError(f"overlap is {overlap}; it must be from 0 to half of {patch_size} pixels")
     module = GaussianInpainter(
         patch_size=patch_size,
         overlap=overlap,
@@ -123,12 +128,6 @@ def _mlp(key: str, path: str, layers: int) -> keys.Table:
         for i in range(layers)
     ]
     return functools.reduce(dict.__or__, entries)
-
-
-def _count(arrays: Mapping, prefix: str) -> int:
-    """One more than the highest number that follows `prefix`; gaps will be missing keys."""
-    numbers = [key.removeprefix(prefix).split(".")[0] for key in arrays if key.startswith(prefix)]
-    return 1 + max((int(number) for number in numbers if number.isdigit()), default=0)
 
 
 def _max_width(widths: list[int]) -> int:

@@ -99,6 +99,19 @@ def require(state_dict: Mapping[str, np.ndarray], ranks: Mapping[str, int], netw
         raise UserError(_problems(network, missing, (), wrong))
 
 
+def count(arrays: Mapping[str, np.ndarray], prefix: str, network: str) -> int:
+    """Returns one more than the highest number after `prefix`; gaps will be missing keys.
+
+    Raises:
+      UserError: the number cannot be one of a network's layers.
+    """
+    numbers = [key.removeprefix(prefix).split(".")[0] for key in arrays if key.startswith(prefix)]
+    highest = max((int(number) for number in numbers if number.isdecimal()), default=-1)
+    if highest >= len(arrays):
+        raise UserError(f"{network}: there is a key {prefix}{highest}, but {len(arrays)} in all")
+    return highest + 1
+
+
 def to_params(state_dict: Mapping[str, np.ndarray], table: Table, params, network: str) -> dict:
     """Returns the parameter tree that a state dict describes.
 

@@ -69,7 +69,7 @@ def from_state_dict(
         offset = 0.0 if hugging_face or registers else 0.1
     module = DinoViT(
         width=width,
-        depth=1 + max(int(m[1]) for m in map(re.compile(r"blocks\.(\d+)\.").match, arrays) if m),
+        depth=keys.count(arrays, "blocks.", _NETWORK),
         heads=heads or width // math.gcd(width, 64),
         mlp_width=_mlp_width(arrays, swiglu),
         patch_size=patch_size,

@@ -7,11 +7,11 @@ import itertools
 
 import flax.linen as nn
 import flax.struct
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from gsjax.mixture import mix
 from gsjax.models.mlp import Mlp
 
 
@@ -46,38 +46,18 @@ def anchors(side: int, extent: int) -> Float[np.ndarray, "n 2"]:
     return np.stack([x.ravel(), y.ravel()], -1).astype(np.float32)
 
 
-def mix_atoms(
-    queries: Float[Array, "*p n d"], keys: Float[Array, "a d"], atoms: Float[Array, "a 3"]
-) -> Float[Array, "*p n 3"]:
-    """Returns softmax(queries · keysᵀ) · atoms.
-
-    One Gaussian of every patch at a time, computed again for the gradient, so that
-    the logits (n·730 a patch, nine tenths of the memory of a model) never exist at once.
-    """
-
-    atoms_and_one = jnp.concatenate([atoms, jnp.ones_like(atoms[:, :1])], axis=-1)
-
-    @jax.checkpoint
-    def mix(query):
-        logits = jnp.einsum("...d,ad->...a", query, keys)
-        peak = jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True))
-        # The last column of ones sums the weights: the mixture is divided, not the weights.
-        mixed = jnp.einsum("...a,al->...l", jnp.exp(logits - peak), atoms_and_one)
-        return mixed[..., :-1] / mixed[..., -1:]
-
-    return jnp.moveaxis(jax.lax.map(mix, jnp.moveaxis(queries, -2, 0)), 0, -2)
-
-
 class GaussianHead(nn.Module):
     """Decodes each feature vector to a Gaussian of its padded patch.
 
     Attributes:
       patch_size: side p of a patch in pixels.
       overlap: pixels by which a patch draws over its neighbors.
+      backend: of the mixture of atoms; see `gsjax.backends`.
     """
 
     patch_size: int
     overlap: int = 1
+    backend: str = "auto"
 
     @nn.compact
     def __call__(self, features: Float[Array, "*p n d"]) -> Gaussians:
@@ -92,5 +72,5 @@ class GaussianHead(nn.Module):
         atoms = jnp.asarray(dictionary())
         keys = Mlp((width // 2, width, width, width, width), name="atoms")(atoms)
         queries = nn.Dense(width, name="shape")(nn.leaky_relu(features, 0.01))
-        cholesky = mix_atoms(queries, keys, atoms) * (extent / self.patch_size)
+        cholesky = mix(queries, keys, atoms, self.backend) * (extent / self.patch_size)
         return Gaussians(means, cholesky, colors)

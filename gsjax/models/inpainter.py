@@ -51,6 +51,7 @@ class GaussianInpainter(nn.Module):
     mask_channel: bool = False
     residual_colors: bool = False
     normalize_splats: bool = False
+    backend: str = "auto"
     dtype: jnp.dtype | None = None
 
     @nn.compact
@@ -76,14 +77,14 @@ class GaussianInpainter(nn.Module):
             raise ValueError(f"patches of {self.patch_size} px do not divide {height}×{width} px")
         token = self._align(dino_token) if self.semantic else None
         features = self._encode(images, token, known)
-        head = GaussianHead(self.patch_size, self.overlap, name="head")
+        head = GaussianHead(self.patch_size, self.overlap, self.backend, name="head")
         gaussians = head(features.astype(jnp.promote_types(features.dtype, jnp.float32)))
         if self.residual_colors:
             fill = self._colors_at_anchors(push_pull(images, known))
             gaussians = gaussians.replace(colors=gaussians.colors + fill)
         grid = (height // self.patch_size, width // self.patch_size)
         extent = self.patch_size + 2 * self.overlap
-        drawn = draw(gaussians, (extent, extent), self.normalize_splats)
+        drawn = draw(gaussians, (extent, extent), self.normalize_splats, self.backend)
         return Inpainting(patches.blend(drawn, grid, self.overlap), token, gaussians)
 
     def _align(self, token) -> Float[Array, "b d"]:
@@ -118,7 +119,7 @@ class GaussianInpainter(nn.Module):
 
 
 def draw(
-    gaussians: Gaussians, patch_shape: tuple[int, int], normalize: bool
+    gaussians: Gaussians, patch_shape: tuple[int, int], normalize: bool, backend: str = "auto"
 ) -> Float[Array, "*p h w c"]:
     """Splats Gaussians on their patches.
 
@@ -127,9 +128,9 @@ def draw(
     """
     means, cholesky, colors = gaussians.means, gaussians.cholesky, gaussians.colors
     if not normalize:
-        return rasterize(means, cholesky, colors, patch_shape)
+        return rasterize(means, cholesky, colors, patch_shape, backend)
     colors = jnp.concatenate([colors, jnp.ones_like(colors[..., :1])], axis=-1)
-    drawn = rasterize(means, cholesky, colors, patch_shape)
+    drawn = rasterize(means, cholesky, colors, patch_shape, backend)
     return drawn[..., :-1] / jnp.maximum(drawn[..., -1:], 1e-3)
 
 

@@ -1,12 +1,12 @@
 """The public splatting function: checks, dispatch by backend, the contract."""
 
+import importlib
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gsjax.rasterizer import xla
-
-BACKENDS = {"xla": xla.rasterize}
+from gsjax.backends import choose
 
 
 def rasterize(
@@ -25,9 +25,9 @@ def rasterize(
     Args:
       means: (x, y) in pixels of the patch; pixel centers are the integers.
       cholesky: (l11, l21, l22) of the lower triangle L, in pixels.
-      colors: any number of channels.
+      colors: any number of channels; bfloat16 is fine, they are drawn in float32.
       patch_shape: height and width of a patch, in pixels.
-      backend: "xla", plain JAX for any platform, which is what "auto" picks.
+      backend: auto | xla | pallas | triton; see `gsjax.backends`.
 
     Returns:
       The patches in float32, or in float64 if means and cholesky are. Memory beyond
@@ -36,8 +36,6 @@ def rasterize(
     Raises:
       ValueError: for shapes that do not fit together or an unknown backend.
     """
-    if backend != "auto" and backend not in BACKENDS:
-        raise ValueError(f"backend {backend!r} is unknown; there are auto, {', '.join(BACKENDS)}")
     lead = means.shape[:-1]
     fitting = means.shape == (*lead, 2) and cholesky.shape == (*lead, 3)
     if not lead or not fitting or colors.shape[:-1] != lead:
@@ -49,5 +47,6 @@ def rasterize(
         raise ValueError(f"patch_shape must be (height, width) in pixels; got {patch_shape}")
     dtype = jnp.promote_types(jnp.result_type(means, cholesky), jnp.float32)
     arrays = [jnp.asarray(array, dtype) for array in (means, cholesky, colors)]
+    module = importlib.import_module(f"gsjax.rasterizer.{choose(backend, dtype)}")
     with jax.named_scope("rasterize"):
-        return BACKENDS["xla" if backend == "auto" else backend](*arrays, tuple(patch_shape))
+        return module.rasterize(*arrays, tuple(patch_shape))

@@ -5,6 +5,7 @@ import pickle
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import jax
@@ -13,6 +14,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from gsjax import checkpoints, convert, record, semantic
+from gsjax import config as configs
 from gsjax.convert import command, folder
 from gsjax.errors import UserError
 from gsjax.models.inpainter import GaussianInpainter
@@ -67,8 +69,9 @@ def test_the_command_says_what_it_recognized(converted):
     path, said = converted
     assert "16 Gaussians of 12 features" in said
     assert "semantic branch of 768 channels" in said
-    assert re.search(r"with DINOv2 .* positions learned at \d+×\d+ pixels, 4 registers", said)
-    assert f"--config.initial={path} --config.dino.weights={path}" in said
+    assert re.search(r"with DINOv2 .* positions learned at \d+×\d+ pixels, 3 heads, 4 registers", said)
+    assert f"--config.initial={path} \\\n    --config.dino.weights={path}" in said
+    assert "--config.model.gaussians=16" in said
 
 
 def test_a_converted_config_has_the_published_behavior(converted):
@@ -83,11 +86,40 @@ def test_a_converted_dino_keeps_what_no_config_names(dino, tmp_path):
     assert_same(restored, variables)
 
 
+def test_a_dino_that_no_config_describes_is_trained_with(dino, tmp_path):
+    module, variables = convert.dino(dino)
+    folder.write(tmp_path / "dino", {"dino": variables}, dino=module)
+    config = configs.default()
+    config.dino.weights = str(tmp_path / "dino")
+    semantic.check_dino(config)
+    assert semantic.load_dino(config)[0] == module
+
+
 def test_a_dino_is_converted_from_a_file_without_pytorch(dino, tmp_path):
     save_file(dino, tmp_path / "dino.safetensors")
     said = command.convert_dino(tmp_path / "dino.safetensors", tmp_path / "out", None)
     assert f"--config.dino.weights={tmp_path / 'out'}" in said
     assert_same(semantic._read_weights(str(tmp_path / "out"))[1], convert.dino(dino)[1])
+
+
+def test_of_several_that_write_the_same_one_wins(dino, tmp_path):
+    module, variables = convert.dino(dino)
+    errors = []
+
+    def write():
+        try:
+            folder.write(tmp_path / "dino", {"dino": variables}, dino=module)
+        except UserError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(errors) == 2
+    assert_same(folder.read_dino(tmp_path / "dino", "dino.weights")[1], variables)
+    assert [path.name for path in tmp_path.iterdir()] == ["dino"]
 
 
 class _Code:
@@ -144,6 +176,13 @@ def test_a_mistyped_command_says_which_there_are():
     done = run("refrence", "--input=x", "--output=y")
     assert done.returncode == 2
     assert "did you mean reference?" in done.stderr
+
+
+@pytest.mark.parametrize("overlap", [-1, 9])
+def test_an_overlap_that_patches_do_not_allow_is_refused(bad_files, tmp_path, overlap):
+    path = bad_files / "inpainter.safetensors"
+    with pytest.raises(UserError, match=r"overlap is .*; it must be from 0 to half"):
+        command.convert_reference(str(path), str(tmp_path / "out"), overlap)
 
 
 def test_nothing_is_overwritten(bad_files):

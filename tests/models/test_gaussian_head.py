@@ -1,13 +1,12 @@
-"""From features to Gaussians: the atoms, the anchors, the mixture."""
+"""From features to Gaussians: the atoms, the anchors, the head."""
 
 import itertools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gsjax.models.gaussian_head import GaussianHead, anchors, dictionary, mix_atoms
+from gsjax.models.gaussian_head import GaussianHead, anchors, dictionary
 from tests.quick import jit
 from tests.weights import random_variables
 
@@ -29,35 +28,6 @@ def test_anchors_are_spread_row_by_row_from_the_corner(side, extent):
     for i, j in itertools.product(range(side), range(side)):
         expected = (extent * j / side - 0.5, extent * i / side - 0.5)
         np.testing.assert_allclose(places[i * side + j], expected, atol=1e-6)
-
-
-def test_the_mixture_is_the_softmax_of_all_atoms_with_its_gradient():
-    rng = np.random.default_rng(0)
-    queries, keys = rng.normal(size=(2, 3, 5, 8)), rng.normal(size=(730, 8))
-    inputs = [array.astype(np.float32) for array in (queries, keys, dictionary())]
-
-    def plain(queries, keys, atoms):
-        return jax.nn.softmax(queries @ keys.T) @ atoms
-
-    def differentiated(mix):
-        def objective(*inputs):
-            mixed = mix(*inputs)
-            return jnp.sin(2 * mixed).sum(), mixed
-
-        return jit(jax.value_and_grad(objective, (0, 1, 2), has_aux=True))(*inputs)
-
-    (_, ours), gradients = differentiated(mix_atoms)
-    (_, expected), plain_gradients = differentiated(plain)
-    assert ours.shape == (2, 3, 5, 3)
-    np.testing.assert_allclose(ours, expected, atol=1e-5)
-    for one, other in zip(gradients, plain_gradients, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5 * np.abs(other).max())
-
-
-def test_huge_logits_choose_one_atom():
-    keys, atoms = np.float32(np.eye(4)), np.float32(np.arange(12).reshape(4, 3))
-    queries = np.float32(1e6 * np.eye(4)[[2, 0]] - 3e6)[None]
-    np.testing.assert_allclose(jit(mix_atoms)(queries, keys, atoms)[0], atoms[[2, 0]])
 
 
 @pytest.fixture(scope="module")

@@ -347,7 +347,7 @@ def test_shapes_that_do_not_fit_are_named(shapes):
 
 
 def test_an_unknown_backend_names_those_there_are():
-    with pytest.raises(ValueError, match=r"'cuda' is unknown; there are auto, xla"):
+    with pytest.raises(ValueError, match=r"'cuda' is unknown; there are auto, xla, pallas, triton"):
         rasterize(np.zeros((4, 2)), np.zeros((4, 3)), np.zeros((4, 3)), backend="cuda")
 
 

@@ -1,0 +1,1 @@
+"""What measures speed and memory; run one with python -m benchmarks.NAME."""

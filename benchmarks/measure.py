@@ -1,0 +1,154 @@
+"""Timing of compiled programs against each other, and the machine's own limits."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.stages import Compiled
+
+
+class Figures(NamedTuple):
+    """What a program takes.
+
+    Attributes:
+      seconds: the median over all rounds.
+      temporary_bytes: memory beside its inputs and outputs, as the compiler plans it.
+    """
+
+    seconds: float
+    temporary_bytes: int
+
+
+def compare(
+    programs: Mapping[str, tuple[Callable, Sequence[jax.Array]]], rounds: int
+) -> dict[str, Figures]:
+    """Compiles the programs and runs them in turn, so that all see the same machine.
+
+    Args:
+      programs: functions and their arguments by name.
+      rounds: how often each is run, after one run that is not counted.
+    """
+    compiled = {name: jax.jit(f).lower(*args).compile() for name, (f, args) in programs.items()}
+    times: dict[str, list[float]] = {name: [] for name in programs}
+    for round_ in range(rounds + 1):
+        for name, program in compiled.items():
+            seconds = run(program, programs[name][1])
+            if round_:
+                times[name].append(seconds)
+    return {
+        name: Figures(float(np.median(times[name])), temporary_bytes(program))
+        for name, program in compiled.items()
+    }
+
+
+def run(program: Compiled, args: Sequence[jax.Array]) -> float:
+    """Returns the seconds that one run takes."""
+    start = time.perf_counter()
+    jax.block_until_ready(program(*args))
+    return time.perf_counter() - start
+
+
+def temporary_bytes(program: Compiled) -> int:
+    """Returns the memory that a program plans beside inputs and outputs."""
+    return program.memory_analysis().temp_size_in_bytes
+
+
+def exponentials(count: int) -> tuple[Callable, Sequence[jax.Array]]:
+    """Returns a program of nothing but that many float32 exponentials, summed."""
+
+    def program(step):
+        return jnp.exp(-step * jnp.arange(count, dtype=jnp.float32)).sum()
+
+    return program, (jnp.float32(1e-7),)
+
+
+def multiply_adds(count: int) -> tuple[Callable, Sequence[jax.Array]]:
+    """Returns a product of float32 matrices with that many multiply-adds: what runs fastest."""
+    side = 1024
+    rows = max(1, count // side**2)
+
+    def program(left, right):
+        return jnp.dot(left, right, precision="highest")
+
+    return program, (jnp.ones((rows, side)), jnp.ones((side, side)))
+
+
+def device_name() -> str:
+    """Returns what the programs run on, in words."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        return f"{device.device_kind}, JAX {jax.__version__}"
+    return f"{_cpu_name()}, {os.cpu_count()} cores, JAX {jax.__version__}"
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def compare_ways(
+    what: Mapping,
+    forward: Mapping[str, tuple[Callable, Sequence[jax.Array]]],
+    both: Mapping[str, tuple[Callable, Sequence[jax.Array]]],
+    counts: tuple[tuple[int, int], tuple[int, int]],
+    rounds: int,
+    output: str | None,
+) -> None:
+    """Measures the ways to compute an op, prints a table and, if asked, adds JSON lines to a file.
+
+    Args:
+      what: the op and its sizes.
+      forward: programs by the name of the way; the first is what ratios are to.
+      both: the same with the gradients.
+      counts: exponentials and multiply-adds that no way can do without, forward and for both.
+      rounds: how often each program is timed.
+      output: the file.
+    """
+    floors = {}
+    for part, (exps, fmas) in zip(("forward", "both"), counts, strict=True):
+        floors[f"{part} exp"] = exponentials(exps)
+        floors[f"{part} fma"] = multiply_adds(fmas)
+    programs = {f"{name} forward": program for name, program in forward.items()}
+    programs |= {f"{name} both": program for name, program in both.items()}
+    figures = compare(programs | floors, rounds)
+    shared = jax.default_backend() == "cpu"
+    print(f"{device_name()}; {', '.join(f'{key} {value}' for key, value in what.items())}")
+    rows = []
+    for name in forward:
+        row = {"way": name}
+        for part in ("forward", "both"):
+            took, first = figures[f"{name} {part}"], figures[f"{next(iter(forward))} {part}"]
+            floor = [figures[f"{part} {unit}"].seconds for unit in ("exp", "fma")]
+            floor = sum(floor) if shared else max(floor)
+            row |= {
+                f"{part} ms": 1e3 * took.seconds,
+                f"{part} ratio": first.seconds / took.seconds,
+                f"{part} MB": took.temporary_bytes / 1e6,
+                f"{part} of floor": floor / took.seconds,
+            }
+        rows.append(row)
+    print(_table(rows))
+    if output:
+        common = {**what, "device": device_name(), "date": time.strftime("%Y-%m-%d")}
+        with open(output, "a") as file:
+            file.writelines(json.dumps(common | row) + "\n" for row in rows)
+
+
+def _table(rows: Sequence[Mapping]) -> str:
+    columns = list(rows[0])
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[_text(row[column]) for column in columns] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _text(value) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

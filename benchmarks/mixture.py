@@ -1,0 +1,56 @@
+"""Speed and memory of the mixture of atoms: every backend against the direct formula.
+
+python -m benchmarks.mixture [--output=FILE.jsonl]
+
+The floor counts, for each pair of a query and an atom, one exponential and the multiply-adds
+around it: D + C + 1 forward and 3 D + 2 C + 2 more backward; see benchmarks.rasterize.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from benchmarks import measure
+from gsjax import cli
+from gsjax.mixture import mix, reference
+
+QUERIES = flags.DEFINE_integer("queries", 256 * 324, "queries; one for each Gaussian")
+ATOMS = flags.DEFINE_integer("atoms", 730, "atoms in the dictionary")
+FEATURES = flags.DEFINE_integer("features", 12, "channels of queries and keys")
+BACKENDS = flags.DEFINE_list("backends", ["xla"], "backends beside the direct formula")
+ROUNDS = flags.DEFINE_integer("rounds", 9, "timed runs of each program")
+OUTPUT = flags.DEFINE_string("output", None, "a file to add the rows to, as JSON lines")
+
+
+def main() -> None:
+    """Measures and prints."""
+    rows, atoms, d, c = QUERIES.value, ATOMS.value, FEATURES.value, 3
+    rng = np.random.default_rng(0)
+    shapes = ((rows, d), (atoms, d), (atoms, c))
+    arrays = [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
+    error = jnp.asarray(rng.normal(size=(rows, c)), jnp.float32)
+
+    def both(way):
+        def program(*arrays):
+            mixed, pull = jax.vjp(way, *arrays)
+            return mixed, pull(error)
+
+        return program
+
+    ways = {"direct": reference.mix}
+    for backend in BACKENDS.value:
+        ways[backend] = lambda *arrays, backend=backend: mix(*arrays, backend)
+    pairs = rows * atoms
+    measure.compare_ways(
+        {"op": "mixture", "queries": rows, "atoms": atoms, "features": d},
+        {name: (way, arrays) for name, way in ways.items()},
+        {name: (both(way), arrays) for name, way in ways.items()},
+        ((pairs, (d + c + 1) * pairs), (2 * pairs, (4 * d + 3 * c + 3) * pairs)),
+        ROUNDS.value,
+        OUTPUT.value,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,70 @@
+"""Speed and memory of splatting: every backend against the direct formula, in one run.
+
+python -m benchmarks.rasterize [--output=FILE.jsonl]
+
+The floor counts, for each pair of a pixel and a Gaussian, one exponential and the multiply-adds
+around it: 7 + C forward and 17 + 2 C more backward. Both are measured alone on this machine, and
+the floor is the larger of the two where a device has separate units for them (GPU, TPU), their
+sum where it has not (CPU).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from benchmarks import measure
+from gsjax import cli
+from gsjax.rasterizer import rasterize, reference
+
+PATCHES = flags.DEFINE_integer("patches", 256, "patches; 256 of 16 pixels are an image of 256²")
+GAUSSIANS = flags.DEFINE_integer("gaussians", 324, "Gaussians a patch")
+SIDE = flags.DEFINE_integer("side", 18, "pixels a side of a patch with its overlap")
+CHANNELS = flags.DEFINE_integer("channels", 3, "channels of a color")
+BACKENDS = flags.DEFINE_list("backends", ["xla"], "backends beside the direct formula")
+ROUNDS = flags.DEFINE_integer("rounds", 9, "timed runs of each program")
+OUTPUT = flags.DEFINE_string("output", None, "a file to add the rows to, as JSON lines")
+
+
+def main() -> None:
+    """Measures and prints."""
+    patches, n, c = PATCHES.value, GAUSSIANS.value, CHANNELS.value
+    patch = (SIDE.value, SIDE.value)
+    rng = np.random.default_rng(0)
+    gaussians = [
+        jnp.asarray(array, jnp.float32)
+        for array in (
+            rng.uniform(0, SIDE.value, (patches, n, 2)),
+            rng.uniform(0.4, 2.0, (patches, n, 3)),
+            rng.normal(size=(patches, n, c)),
+        )
+    ]
+    error = jnp.asarray(rng.normal(size=(patches, *patch, c)), jnp.float32)
+
+    def forward(draw):
+        return lambda *gaussians: draw(*gaussians, patch)
+
+    def both(draw):
+        def program(*gaussians):
+            image, pull = jax.vjp(forward(draw), *gaussians)
+            return image, pull(error)
+
+        return program
+
+    ways = {"direct": reference.rasterize}
+    for backend in BACKENDS.value:
+        ways[backend] = lambda *args, backend=backend: rasterize(*args, backend)
+    pairs = patches * n * patch[0] * patch[1]
+    measure.compare_ways(
+        {"op": "rasterize", "patches": patches, "gaussians": n, "side": SIDE.value, "channels": c},
+        {name: (forward(draw), gaussians) for name, draw in ways.items()},
+        {name: (both(draw), gaussians) for name, draw in ways.items()},
+        # exponentials and multiply-adds, forward and with the gradient
+        ((pairs, (7 + c) * pairs), (2 * pairs, (7 + c + 17 + 2 * c) * pairs)),
+        ROUNDS.value,
+        OUTPUT.value,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,49 @@
+"""Which implementation of an op runs: plain JAX, a TPU kernel or a GPU kernel."""
+
+import functools
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+from absl import logging
+from numpy.typing import DTypeLike
+
+BACKENDS = ("xla", "pallas", "triton")
+_KERNELS = {"tpu": "pallas", "gpu": "triton"}
+
+
+def choose(backend: str, dtype: DTypeLike) -> str:
+    """Returns the backend to run, one of `BACKENDS`.
+
+    Args:
+      backend: one of them, or "auto": the kernels of the platform that JAX runs on, else xla.
+      dtype: what is computed in; the kernels know float32 alone.
+
+    Raises:
+      ValueError: there is no such backend, or it does not know the dtype.
+    """
+    if backend not in ("auto", *BACKENDS):
+        raise ValueError(f"backend {backend!r} is unknown; there are auto, {', '.join(BACKENDS)}")
+    if backend == "auto":
+        return _kernels(jax.default_backend()) if dtype == jnp.float32 else "xla"
+    if backend != "xla" and dtype != jnp.float32:
+        raise ValueError(f"backend {backend!r} computes in float32; {dtype} needs xla")
+    return backend
+
+
+@functools.cache
+def _kernels(platform: str) -> str:
+    """Returns the fastest backend of a platform; warns once if it is not installed."""
+    backend = _KERNELS.get(platform, "xla")
+    missing = [
+        name
+        for name in ("triton", "jax_triton")
+        if backend == "triton" and not importlib.util.find_spec(name)
+    ]
+    if missing:
+        logging.warning(
+            "the GPU kernels are not used, only plain JAX, several times as slow: pip install %s",
+            " ".join(name.replace("_", "-") for name in missing),
+        )
+        return "xla"
+    return backend

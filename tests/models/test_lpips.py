@@ -1,0 +1,118 @@
+"""LPIPS against the published formula in PyTorch, with the same random weights."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gsjax.convert import lpips as convert
+from gsjax.errors import UserError
+from gsjax.models.lpips import LEAST_SIDE, Lpips
+from tests.quick import jit
+
+torch = pytest.importorskip("torch", reason="LPIPS is compared with PyTorch")
+F = torch.nn.functional
+
+# torchvision's layers: convolutions by input, output, kernel, stride, padding.
+LAYERS = {
+    "alex": [
+        (3, 64, 11, 4, 2), "relu", "pool", (64, 192, 5, 1, 2), "relu", "pool",
+        (192, 384, 3, 1, 1), "relu", (384, 256, 3, 1, 1), "relu", (256, 256, 3, 1, 1), "relu",
+    ],
+    "vgg": [
+        (3, 64, 3, 1, 1), "relu", (64, 64, 3, 1, 1), "relu", "pool",
+        (64, 128, 3, 1, 1), "relu", (128, 128, 3, 1, 1), "relu", "pool",
+        (128, 256, 3, 1, 1), "relu", (256, 256, 3, 1, 1), "relu", (256, 256, 3, 1, 1), "relu",
+        "pool",
+        (256, 512, 3, 1, 1), "relu", (512, 512, 3, 1, 1), "relu", (512, 512, 3, 1, 1), "relu",
+        "pool",
+        (512, 512, 3, 1, 1), "relu", (512, 512, 3, 1, 1), "relu", (512, 512, 3, 1, 1), "relu",
+    ],
+}  # fmt: skip
+TAPS = {"alex": (1, 4, 7, 9, 11), "vgg": (3, 8, 15, 22, 29)}
+CHANNELS = {"alex": (64, 192, 384, 256, 256), "vgg": (64, 128, 256, 512, 512)}
+
+
+def weights(kind):
+    """Random weights under the published keys: of the backbone and of the heads."""
+    rng = np.random.default_rng(0)
+    backbone = {"classifier.1.weight": np.zeros((2, 2), np.float32)}
+    for place, layer in enumerate(LAYERS[kind]):
+        if isinstance(layer, tuple):
+            inputs, outputs, size, *_ = layer
+            kernel = rng.normal(size=(outputs, inputs, size, size)) / np.sqrt(inputs * size**2 / 2)
+            backbone[f"features.{place}.weight"] = kernel.astype(np.float32)
+            backbone[f"features.{place}.bias"] = rng.normal(size=outputs).astype(np.float32) / 10
+    heads = {
+        f"lin{i}.model.1.weight": rng.random((1, channels, 1, 1), np.float32)
+        for i, channels in enumerate(CHANNELS[kind])
+    }
+    return backbone, heads
+
+
+def published(kind, backbone, heads, images, others):
+    """LPIPS 0.1 as its authors compute it, from NHWC pixels in [−1, 1]."""
+    shift, scale = (
+        torch.tensor(v).view(1, 3, 1, 1) for v in ((-0.030, -0.088, -0.188), (0.458, 0.448, 0.450))
+    )
+    taps = []
+    for pixels in (images, others):
+        x, found = (torch.from_numpy(pixels).permute(0, 3, 1, 2) - shift) / scale, []
+        for place, layer in enumerate(LAYERS[kind]):
+            if layer == "relu":
+                x = F.relu(x)
+            elif layer == "pool":
+                x = F.max_pool2d(x, 3 if kind == "alex" else 2, 2)
+            else:
+                kernel, bias = (
+                    torch.from_numpy(backbone[f"features.{place}.{n}"]) for n in ("weight", "bias")
+                )
+                x = F.conv2d(x, kernel, bias, layer[3], layer[4])
+            if place in TAPS[kind]:
+                found.append(x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10))
+        taps.append(found)
+    total = 0
+    for i, (one, other) in enumerate(zip(*taps, strict=True)):
+        head = torch.from_numpy(heads[f"lin{i}.model.1.weight"])
+        total = total + F.conv2d((one - other).square(), head).mean((1, 2, 3))
+    return total.numpy()
+
+
+def pairs(side):
+    rng = np.random.default_rng(1)
+    return rng.random((2, 2, side, side + 5, 3), np.float32)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_distances_are_those_of_the_published_code(kind):
+    backbone, heads = weights(kind)
+    images, others = pairs(33)
+    module, variables = convert(backbone, heads)
+    assert module == Lpips(kind)
+    expected = published(kind, backbone, heads, 2 * images - 1, 2 * others - 1)
+    np.testing.assert_allclose(jit(module.apply)(variables, images, others), expected, rtol=2e-5)
+    raw = jit(Lpips(kind, normalize=False).apply)(variables, images, others)
+    np.testing.assert_allclose(raw, published(kind, backbone, heads, images, others), rtol=2e-5)
+
+
+def test_an_image_is_at_no_distance_of_itself_with_a_finite_gradient():
+    module, variables = convert(*weights("alex"))
+    black = np.zeros((1, LEAST_SIDE["alex"], LEAST_SIDE["alex"], 3), np.float32)
+
+    def distance(image):
+        return module.apply(variables, image, black).sum()
+
+    value, slope = jit(jax.value_and_grad(distance))(jnp.asarray(black))
+    assert value == 0
+    assert np.isfinite(slope).all()
+
+
+def test_another_network_is_refused():
+    backbone, heads = weights("alex")
+    with pytest.raises(UserError, match=r"expected torchvision's AlexNet or VGG16"):
+        convert({"conv1.weight": np.zeros((64, 3, 7, 7))}, heads)
+    heads["lin2.model.1.weight"] = np.zeros((1, 3, 1, 1), np.float32)
+    with pytest.raises(
+        UserError, match=r"wrongly shaped: lin2\.model\.1\.weight \[3\], expected \[384\]"
+    ):
+        convert(backbone, heads)
