@@ -34,6 +34,9 @@ def get_config() -> ConfigDict:
     config.dino.weights = "random"
     config.dino.image_size = 56
 
+    config.lpips.weights = ""
+    config.loss.lpips = 0.0
+
     config.discriminator.width = 16
     config.loss.gan = 0.001  # from the first step: starting late means to compile twice
     config.loss.semantic = 0.1

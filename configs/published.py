@@ -3,8 +3,8 @@
 python -m gsjax.convert reference --input=last.pth --output=weights/published
 python -m gsjax.main --config=configs/published.py
 
-The published code gives DINO pixels in [0, 1] without ImageNet's mean and deviation; so does
-this config, and no other.
+The published code gives DINO pixels in [0, 1] without ImageNet's mean and deviation, and LPIPS
+pixels in [0, 1] where it expects [−1, 1]; so does this config, and no other.
 """
 
 from ml_collections import ConfigDict
@@ -17,4 +17,5 @@ def get_config() -> ConfigDict:
     config = celeba.get_config()
     config.initial = "weights/published"
     config.dino.normalize = False
+    config.lpips.normalize = False
     return config

@@ -152,7 +152,13 @@ def names_in(path: str | os.PathLike) -> set[str]:
     """
     checkpoint = find_checkpoint(path)
     with _open_to_read(checkpoint) as reader:
-        return set(reader.item_metadata(int(checkpoint.name))[_STATE].tree)
+        tree = reader.item_metadata(int(checkpoint.name))[_STATE].tree
+    return {name for name, branch in tree.items() if jax.tree.leaves(branch)}
+
+
+def generator_in(path: str | os.PathLike) -> str:
+    """Returns the branch with the generator that fills best: its average, if there is one."""
+    return "average" if "average" in names_in(path) else "generator"
 
 
 def find_checkpoint(path: str | os.PathLike) -> epath.Path:

@@ -9,6 +9,7 @@ from gsjax.backends import BACKENDS
 from gsjax.data.pipeline import check_data, check_training_data, check_validation_data
 from gsjax.errors import UserError
 from gsjax.models.encoder import GROUPS
+from gsjax.perceptual import check_lpips
 from gsjax.semantic import check_dino
 from gsjax.state import check_initial
 
@@ -29,7 +30,7 @@ def check_config(config: ConfigDict, resumes: bool = False) -> None:
 def _check_inputs(config: ConfigDict, resumes: bool) -> None:
     """Tells all that is missing at once: pictures and weights take long to get."""
     problems = []
-    checks = [check_training_data, check_validation_data, check_dino]
+    checks = [check_training_data, check_validation_data, check_dino, check_lpips]
     for check in checks if resumes else [*checks, check_initial]:
         try:
             check(config)
@@ -50,6 +51,7 @@ def _check_numbers(config: ConfigDict) -> None:
         "model.downs": 1,
         "model.blocks": 0,
         "loss.l1": 0,
+        "loss.lpips": 0,
         "loss.gan": 0,
         "loss.gan_start": 0,
         "loss.semantic": 0,
@@ -57,6 +59,9 @@ def _check_numbers(config: ConfigDict) -> None:
         "optimizer.warmup_steps": 0,
         "optimizer.weight_decay": 0,
         "train.steps": 1,
+        "train.accumulate": 1,
+        "train.ema": 0,
+        "train.max_skipped": 1,
         "log.every": 1,
         "checkpoint.every": 1,
         "checkpoint.keep": 1,
@@ -68,6 +73,12 @@ def _check_numbers(config: ConfigDict) -> None:
         value = config[group][name]
         if not bound <= value < math.inf:
             raise UserError(f"{field}: {value} must be a number of at least {bound}")
+    if config.train.ema >= 1:
+        raise UserError(f"train.ema: {config.train.ema} must be less than 1, like 0.999")
+    if config.train.precision not in ("float32", "bfloat16"):
+        raise UserError(
+            f"train.precision: {config.train.precision!r} is neither float32 nor bfloat16"
+        )
     if not config.optimizer.clip_norm > 0:
         raise UserError(f"optimizer.clip_norm: {config.optimizer.clip_norm} must be positive")
 
@@ -117,10 +128,11 @@ def _check_sizes(config: ConfigDict) -> None:
             f"dino.image_size: {config.dino.image_size} is not a multiple of "
             f"dino.patch_size, {config.dino.patch_size}"
         )
-    if config.train.batch_size % jax.device_count():
+    parts = config.train.accumulate * jax.device_count()
+    if config.train.batch_size % parts:
         raise UserError(
-            f"train.batch_size: {config.train.batch_size} does not divide by the "
-            f"{jax.device_count()} devices"
+            f"train.batch_size: {config.train.batch_size} does not divide by {parts}, for "
+            f"train.accumulate={config.train.accumulate} on {jax.device_count()} devices"
         )
 
 

@@ -55,11 +55,16 @@ def default() -> ConfigDict:
     config.dino.image_size = 224  # the side images are resized to before DINO sees them
     config.dino.normalize = True  # ImageNet mean and deviation; the published code had none
 
+    config.lpips = ConfigDict()
+    config.lpips.weights = "alex"  # alex | vgg, fetched once | a converted checkpoint | none: ""
+    config.lpips.normalize = True  # pixels to the [-1, 1] it expects; the published code does not
+
     config.discriminator = ConfigDict()
     config.discriminator.width = 64
 
     config.loss = ConfigDict()
     config.loss.l1 = 1.0
+    config.loss.lpips = 3.0
     config.loss.gan = 0.3
     config.loss.gan_start = 0  # the step from which the discriminator takes part
     config.loss.semantic = 1.0
@@ -76,6 +81,11 @@ def default() -> ConfigDict:
     config.train = ConfigDict()
     config.train.steps = 100_000
     config.train.batch_size = 8  # over all devices
+    config.train.accumulate = 1  # parts that a batch is computed in, one after the other
+    config.train.precision = "float32"  # float32 | bfloat16, of the networks; splats are float32
+    config.train.recompute = False  # less memory, a third more work: blocks are computed twice
+    config.train.ema = 0.999  # of the generator that is validated and kept; 0: none
+    config.train.max_skipped = 10  # stop after so many steps in a row whose loss is no number
 
     config.log = ConfigDict()
     config.log.every = 100

@@ -65,6 +65,26 @@ REMOTE = {
         "c03832d44691e99b62ae28c4dfa2f134853a3614b3756c94f525109cce5a5051",
     ),
 }
+# The classifiers of torchvision (BSD-3-Clause) and the linear heads of LPIPS 0.1 (BSD-2-Clause).
+_HEADS = (
+    "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1"
+)
+REMOTE |= {
+    "alexnet": Remote(
+        "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+        "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+    ),
+    "vgg16": Remote(
+        "https://download.pytorch.org/models/vgg16-397923af.pth",
+        "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+    ),
+    "lpips_alex": Remote(
+        f"{_HEADS}/alex.pth", "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"
+    ),
+    "lpips_vgg": Remote(
+        f"{_HEADS}/vgg.pth", "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868"
+    ),
+}
 
 
 def cached_path(name: str) -> Path:

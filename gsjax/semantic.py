@@ -58,7 +58,7 @@ def _fetchable(config: ConfigDict) -> str:
     """Says which weights that fit the config have a name, or that none do."""
     name = _fitting_name(config)
     if name is None:
-        return f"Those with a name are {', '.join(REMOTE)}.\n"
+        return f"Those with a name are {', '.join(n for n in REMOTE if 'dino' in n)}.\n"
     return f"Have the published ones fetched with\n--config.dino.weights={name}\n"
 
 

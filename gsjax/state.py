@@ -17,6 +17,7 @@ from gsjax.errors import UserError
 from gsjax.models.dino import DinoViT
 from gsjax.models.discriminator import Discriminator
 from gsjax.models.inpainter import GaussianInpainter, init_variables
+from gsjax.models.lpips import Lpips
 from gsjax.optimizer import adamw
 from gsjax.semantic import RUN_ONCE, build_dino
 
@@ -31,6 +32,8 @@ class TrainState:
     generator_optimizer: optax.OptState
     discriminator: PyTree
     discriminator_optimizer: optax.OptState
+    average: PyTree | None  # of the generator over the steps; None if not asked for
+    skipped: jax.Array  # steps that changed nothing, for a loss or gradient that was no number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,15 +43,28 @@ class Networks:
     generator: GaussianInpainter
     discriminator: Discriminator
     dino: DinoViT | None  # None: without semantic branch
+    lpips: Lpips | None = None  # None: neither loss nor metric
 
 
-def build_networks(config: ConfigDict, dino: DinoViT | None = None) -> Networks:
+def build_networks(
+    config: ConfigDict, dino: DinoViT | None = None, lpips: Lpips | None = None
+) -> Networks:
     """Returns the networks that `config` describes, with this DINO if there is one already."""
     if config.model.semantic:
         dino = dino or build_dino(config)
+    dtype = jnp.dtype(config.train.precision)
+    remat = config.train.recompute
     return Networks(
-        GaussianInpainter(**config.model), Discriminator(config.discriminator.width), dino
+        GaussianInpainter(**config.model, recompute=remat, dtype=dtype),
+        Discriminator(config.discriminator.width, dtype),
+        dino and dino.clone(dtype=dtype),
+        lpips and lpips.clone(dtype=dtype),
     )
+
+
+def pictured(state: TrainState) -> PyTree:
+    """Returns the generator that fills best: the average, if there is one."""
+    return state.generator if state.average is None else state.average
 
 
 def _warn_of_differences(config: ConfigDict) -> None:
@@ -78,6 +94,8 @@ def init_state(
     shardings = sharding.over_fsdp(jax.eval_shape(start), mesh)
     state = jax.jit(start, out_shardings=shardings, compiler_options=RUN_ONCE)()
     initial = initial or {}
+    if state.average is not None and "generator" in initial:
+        initial = {**initial, "average": initial["generator"]}
     return state.replace(
         **{name: jax.device_put(initial[name], getattr(shardings, name)) for name in initial}
     )
@@ -97,7 +115,8 @@ def check_initial(config: ConfigDict) -> None:
 def load_initial(config: ConfigDict, networks: Networks) -> dict[str, PyTree]:
     """Returns the networks in the checkpoint that `config.initial` names, none if it is empty.
 
-    A converted checkpoint has the generator, a run's the discriminator too.
+    A converted checkpoint has the generator; a run's has the discriminator too, and maybe
+    an average of the generator, which is taken in its place.
 
     Raises:
       UserError: there is no checkpoint, or one of another architecture.
@@ -111,7 +130,8 @@ def load_initial(config: ConfigDict, networks: Networks) -> dict[str, PyTree]:
     wanted = jax.eval_shape(_starter(config, networks))
     loaded = {}
     for name in sorted(found & {"generator", "discriminator"}):
-        loaded[name] = checkpoints.restore_params(config.initial, name)
+        best = checkpoints.generator_in(config.initial) if name == "generator" else name
+        loaded[name] = checkpoints.restore_params(config.initial, best)
         checkpoints.check_same_shapes(
             f"initial: {config.initial}",
             {name: loaded[name]},
@@ -151,6 +171,8 @@ def _starter(config: ConfigDict, networks: Networks) -> Callable[[], TrainState]
             generator_optimizer=optimizer.init(generator),
             discriminator=discriminator,
             discriminator_optimizer=optimizer.init(discriminator),
+            average=jax.tree.map(jnp.copy, generator) if config.train.ema > 0 else None,
+            skipped=jnp.zeros((), jnp.int32),
         )
 
     return start

@@ -21,6 +21,7 @@ from gsjax.data.pipeline import (
     warn_unreadable,
 )
 from gsjax.errors import UserError
+from gsjax.perceptual import load_lpips
 from gsjax.semantic import load_dino
 from gsjax.state import (
     Networks,
@@ -29,6 +30,7 @@ from gsjax.state import (
     build_networks,
     init_state,
     load_initial,
+    pictured,
 )
 from gsjax.step import make_train_step
 from gsjax.validation import make_validation_step, validate
@@ -48,9 +50,11 @@ def train(config: ConfigDict, workdir: Path) -> tuple[int, dict[str, float]]:
     check_config(config, resumes)
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
     process, processes = jax.process_index(), jax.process_count()
-    module, variables = load_dino(config)
-    networks = build_networks(config, module)
-    dino = jax.device_put(variables, sharding.replicated(mesh))
+    dino, dino_variables = load_dino(config)
+    lpips, lpips_variables = load_lpips(config)
+    networks = build_networks(config, dino, lpips)
+    frozen = {"dino": dino_variables, "lpips": lpips_variables}
+    frozen = jax.device_put(frozen, sharding.replicated(mesh))
     validation_data = load_validation_data(config, process, processes)
     initial = {} if resumes else load_initial(config, networks)
 
@@ -72,7 +76,7 @@ def train(config: ConfigDict, workdir: Path) -> tuple[int, dict[str, float]]:
         def run_validation(step: int) -> dict[str, float]:
             batches = (sharding.put_batch(batch, mesh) for batch in validation_data)
             values, grid = validate(
-                validation_step, state.generator, dino, batches, config.validate.samples
+                validation_step, pictured(state), frozen, batches, config.validate.samples
             )
             log.scalars(step, values)
             log.image(step, "validation", grid)
@@ -86,7 +90,7 @@ def train(config: ConfigDict, workdir: Path) -> tuple[int, dict[str, float]]:
             batch = sharding.put_batch(next(feed), mesh)
             jax.block_until_ready(metrics)  # one step computes while the next is fed, no more
             adversarial = step > config.loss.gan_start and config.loss.gan > 0
-            state, metrics = train_step(state, dino, batch, adversarial=adversarial)
+            state, metrics = train_step(state, frozen, batch, adversarial=adversarial)
             last = step == config.train.steps
             save = last or step % config.checkpoint.every == 0
             if save or step == done + 1 or step % config.log.every == 0:

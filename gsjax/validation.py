@@ -17,7 +17,7 @@ from gsjax.step import Batch, unpack
 
 
 def make_validation_step(config: ConfigDict, networks: Networks) -> Callable:
-    """Returns `step(generator_variables, dino_variables, batch) -> (pictures, values)`.
+    """Returns `step(generator_variables, frozen, batch) -> (pictures, values)`.
 
     To be jitted with replicated results. `pictures` are the four that `sample_grid`
     takes, f32[B, H, W, ·] in [0, 1]; `values` the metrics of each image by name and
@@ -27,10 +27,10 @@ def make_validation_step(config: ConfigDict, networks: Networks) -> Callable:
     """
     tokens = make_tokens(config, networks.dino)
 
-    def step(variables: PyTree, dino: PyTree, batch: Batch):
+    def step(variables: PyTree, frozen: PyTree, batch: Batch):
         images, known = unpack(batch)
         hole = 1.0 - known
-        (token,) = tokens(dino, images * known)
+        (token,) = tokens(frozen["dino"], images * known)
         out = networks.generator.apply(variables, images * known, token, known)
         filled = composite(images, out.image, known)
         values = {
@@ -43,26 +43,28 @@ def make_validation_step(config: ConfigDict, networks: Networks) -> Callable:
             "l1_hole": metrics.l1(filled, images, hole),
             "l1": metrics.l1(filled, images),
         }
+        if networks.lpips is not None:
+            values["lpips"] = networks.lpips.apply(frozen["lpips"], filled, images)
         return (images, known, jnp.clip(out.image, 0.0, 1.0), filled), values
 
     return step
 
 
 def validate(
-    step: Callable, variables: PyTree, dino: PyTree, batches: Iterable[Batch], samples: int
+    step: Callable, variables: PyTree, frozen: PyTree, batches: Iterable[Batch], samples: int
 ) -> tuple[dict[str, float], np.ndarray]:
     """Returns the means of the metrics, as `val/NAME`, and a grid of the first images.
 
     Args:
       step: from `make_validation_step`, jitted.
       variables: the generator's.
-      dino: DINO's variables.
+      frozen: the variables of dino and lpips.
       batches: global arrays; images that fill up the last batch have weight 0.
       samples: rows of the grid.
     """
     collected, pictures = [], []
     for batch in batches:
-        shown, values = jax.device_get(step(variables, dino, batch))
+        shown, values = jax.device_get(step(variables, frozen, batch))
         collected.append(values)
         if sum(len(rows[0]) for rows in pictures) < samples:
             pictures.append(shown)

@@ -37,9 +37,9 @@ def test_a_converted_generator_is_trained_on(tiny_run, variables, tmp_path):
     assert_same(state.discriminator, tiny_run.state.discriminator)
 
 
-def test_a_runs_discriminator_is_taken_too(tiny_run, variables, tmp_path):
+def test_a_runs_average_and_discriminator_are_taken(tiny_run, variables, tmp_path):
     other = random_variables(lambda key: tiny_run.state.discriminator)
-    state = tiny_run.state.replace(generator=variables, discriminator=other)
+    state = tiny_run.state.replace(average=variables, discriminator=other)
     with checkpoints.open_manager(tmp_path / "run" / "checkpoints", keep=1) as manager:
         checkpoints.save(manager, 7, state)
     initial = load_initial(config_from(tmp_path / "run"), tiny_run.networks)

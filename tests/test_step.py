@@ -33,7 +33,9 @@ def before_the_start(tiny_run):
 
     @jit
     def step():
-        state, metrics = tiny_run.step(tiny_run.state, tiny_run.dino, tiny_run.batch, False)
+        state, metrics = tiny_run.step(
+            tiny_run.state, {"dino": tiny_run.dino}, tiny_run.batch, False
+        )
         return state.discriminator, state.discriminator_optimizer, metrics
 
     return step()

@@ -19,6 +19,7 @@ def make_config():
     options = {"mask_channel": True, "residual_colors": True, "normalize_splats": True}
     config.model.update(sizes | options)
     config.dino.image_size = 28
+    config.lpips.weights, config.loss.lpips = "", 0.0
     config.discriminator.width = 8
     config.optimizer.learning_rate = 1e-3
     config.train.batch_size = 4
@@ -55,6 +56,6 @@ class Run:
         step = jit(self.step, static_argnums=3, out_shardings=where)
         state, history = self.state, []
         for _ in range(count):
-            state, metrics = step(state, self.dino, self.batch, True)
+            state, metrics = step(state, {"dino": self.dino}, self.batch, True)
             history.append((state, {name: float(value) for name, value in metrics.items()}))
         return history

@@ -51,7 +51,7 @@ def convert_reference(source: str, output: str, overlap: int = 1) -> str:
         dino, networks["dino"] = _named(convert.dino, inside, f"{source}, {_DINO_PREFIX}*")
         lines.append(f"with {_describe_dino(dino, networks['dino'])}")
     config, default = configs.default(), configs.default()
-    config.dino.normalize = False
+    config.dino.normalize = config.lpips.normalize = False
     config.model.update({name: getattr(module, name) for name in config.model})
     if inside:
         config.dino.weights = str(Path(output).absolute())

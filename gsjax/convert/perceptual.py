@@ -6,12 +6,15 @@ import jax
 import jax.numpy as jnp
 
 from gsjax.convert import keys
+from gsjax.convert.files import read_state_dict
 from gsjax.errors import UserError
+from gsjax.fetch import fetch
 from gsjax.models.lpips import BACKBONES, LEAST_SIDE, Lpips
 
 _NETWORK = "LPIPS weights"
 # Where torchvision's convolutions stand among activations and pools.
 _PLACES = {"alex": (0, 3, 6, 8, 10), "vgg": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)}
+REMOTE_BACKBONE = {"alex": "alexnet", "vgg": "vgg16"}
 _CLASSIFIER = "classifier."  # of the backbone; LPIPS does not use it
 
 
@@ -47,6 +50,20 @@ def from_state_dicts(backbone: Mapping, heads: Mapping) -> tuple[Lpips, dict]:
     image = jax.ShapeDtypeStruct((1, LEAST_SIDE[kind], LEAST_SIDE[kind], 3), jnp.float32)
     shapes = jax.eval_shape(module.init, jax.random.key(0), image, image)["params"]
     return module, {"params": keys.to_params(arrays, table(kind), shapes, _NETWORK)}
+
+
+def fetch_lpips(kind: str, field: str) -> tuple[Lpips, dict]:
+    """Returns LPIPS with the published weights, fetched where they are not in the cache.
+
+    Args:
+      kind: alex | vgg.
+      field: the config field that asks for them, for errors.
+
+    Raises:
+      UserError: they cannot be had.
+    """
+    backbone = read_state_dict(fetch(REMOTE_BACKBONE[kind], field), field)
+    return from_state_dicts(backbone, read_state_dict(fetch(f"lpips_{kind}", field), field))
 
 
 def table(backbone: str) -> keys.Table:

@@ -48,10 +48,8 @@ def _backward(saved, cotangent):
         weights = jnp.exp(_dot("rd,ad->ra", query, keys) - scale)
         slopes = weights * (_dot("rc,ac->ra", error, atoms) - shift)
         d_keys, d_atoms = carry
-        carry = (
-            d_keys + _dot("ra,rd->ad", slopes, query),
-            d_atoms + _dot("ra,rc->ac", weights, error),
-        )
+        d_keys += _dot("ra,rd->ad", slopes, query)
+        d_atoms += _dot("ra,rc->ac", weights, error)
         return (d_keys, d_atoms), _dot("ra,ad->rd", slopes, keys)
 
     rows = [_blocks(array) for array in (queries, cotangent, scale, shift)]

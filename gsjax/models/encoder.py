@@ -112,6 +112,7 @@ class Encoder(nn.Module):
       downs: halvings of the resolution; 2**downs must divide height and width.
       blocks: residual blocks at the lowest resolution.
       skips: concatenate the encoder's maps to the decoder's.
+      recompute: the gradient computes the residual blocks again instead of keeping them.
       dtype: what is computed in; parameters are float32.
     """
 
@@ -121,6 +122,7 @@ class Encoder(nn.Module):
     downs: int = 3
     blocks: int = 9
     skips: bool = True
+    recompute: bool = False
     dtype: jnp.dtype | None = None
 
     @nn.compact
@@ -139,8 +141,9 @@ class Encoder(nn.Module):
             x = nn.relu(_group_norm(self.dtype, f"down_{level}_norm")(conv(x)))
             skipped.append(x)
         skipped.pop()
-        for block in range(self.blocks):
-            x = AdaptiveBlock(self.dtype, name=f"block_{block}")(x, token)
+        block = nn.remat(AdaptiveBlock) if self.recompute else AdaptiveBlock
+        for index in range(self.blocks):
+            x = block(self.dtype, name=f"block_{index}")(x, token)
         for level in reversed(range(self.downs)):
             if self.skips and level < self.downs - 1:
                 x = jnp.concatenate([x, skipped.pop()], axis=-1)

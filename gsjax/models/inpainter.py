@@ -35,7 +35,8 @@ class GaussianInpainter(nn.Module):
     """Inpaints by 2D Gaussian splatting (Li et al. 2025, arXiv 2509.01964).
 
     Attributes: see `gsjax.config.default().model`, whose fields these are. `dtype` is
-    what the encoder computes in; parameters, Gaussians and splatting are float32.
+    what the encoder computes in; parameters, Gaussians and splatting are float32. With
+    `recompute`, the gradient computes the residual blocks again instead of keeping them.
     """
 
     patch_size: int = 16
@@ -52,6 +53,7 @@ class GaussianInpainter(nn.Module):
     residual_colors: bool = False
     normalize_splats: bool = False
     backend: str = "auto"
+    recompute: bool = False
     dtype: jnp.dtype | None = None
 
     @nn.compact
@@ -97,7 +99,7 @@ class GaussianInpainter(nn.Module):
         seen = jnp.concatenate([images, known], -1) if self.mask_channel else images
         encoder = Encoder(
             self.features, self.width, self.max_width, self.downs, self.blocks, self.skips,
-            self.dtype, name="encoder",
+            self.recompute, self.dtype, name="encoder",
         )  # fmt: skip
         to_patches = nn.Conv(
             self.gaussians * self.features, (self.patch_size, self.patch_size),

@@ -69,7 +69,9 @@ def test_the_command_says_what_it_recognized(converted):
     path, said = converted
     assert "16 Gaussians of 12 features" in said
     assert "semantic branch of 768 channels" in said
-    assert re.search(r"with DINOv2 .* positions learned at \d+×\d+ pixels, 3 heads, 4 registers", said)
+    assert re.search(
+        r"with DINOv2 .* positions learned at \d+×\d+ pixels, 3 heads, 4 registers", said
+    )
     assert f"--config.initial={path} \\\n    --config.dino.weights={path}" in said
     assert "--config.model.gaussians=16" in said
 
