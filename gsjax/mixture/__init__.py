@@ -1,0 +1,1 @@
+"""Mixtures of atoms by softmax weights."""
