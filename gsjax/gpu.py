@@ -1,6 +1,8 @@
 """What calling a Triton kernel from JAX takes: the check that it can be, and its launch."""
 
+import importlib
 import importlib.util
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -44,6 +46,19 @@ def require_triton() -> None:
         raise ImportError(f"Triton kernels need {' and '.join(missing)}: {INSTALL}")
 
 
+def load(kernel: str, module: str):
+    """Returns a Triton kernel, to be compiled to what JAX can assemble.
+
+    JAX assembles with the ptxas of CUDA 12 if that is what it is installed for. For the
+    newest chips (for Hopper too since Triton 3.9) Triton writes for a ptxas of its own of
+    CUDA 13, which the older one refuses; it carries one of CUDA 12 too, which knows them.
+    """
+    import triton
+
+    os.environ.setdefault("TRITON_PTXAS_BLACKWELL_PATH", triton.knobs.nvidia.ptxas.path)
+    return getattr(importlib.import_module(module), kernel)
+
+
 def run(launch: Launch, module: str) -> list[jax.Array]:
     """Returns what a kernel of a module writes.
 
@@ -55,7 +70,7 @@ def run(launch: Launch, module: str) -> list[jax.Array]:
 
     written = jax_triton.triton_call(
         *launch.arrays,
-        kernel=getattr(importlib.import_module(module), launch.kernel),
+        kernel=load(launch.kernel, module),
         out_shape=[jax.ShapeDtypeStruct(shape, jnp.float32) for shape in launch.writes],
         grid=launch.programs,
         num_warps=launch.warps,

@@ -90,17 +90,15 @@ def pack(
     return jnp.swapaxes(jnp.concatenate(columns, axis=-1), -1, -2)
 
 
-def drawing(
-    gaussians: Float[Array, "p 5+c n"], patch_shape: tuple[int, int], lanes: int = LANES
-) -> gpu.Launch:
-    """Plans the forward pass for at least `lanes` lanes, if there is work for them."""
+def drawing(gaussians: Float[Array, "p 5+c n"], patch_shape: tuple[int, int]) -> gpu.Launch:
+    """Plans the forward pass, which draws the patches."""
     height, width = patch_shape
     patches, numbers, n = gaussians.shape
     channels = numbers - 5
     strips_a_column = -(-height // max(1, min(ROWS, ACCUMULATORS // channels)))
     strips = patches * width * strips_a_column
     split = 1
-    while split < min(8, n) and strips * split < lanes:
+    while split < min(8, n) and strips * split < LANES:
         split *= 2
     # Gaussians of zeros, black, make all shares even.
     gaussians = jnp.pad(gaussians, ((0, 0), (0, 0), (0, -n % split)))
@@ -120,13 +118,11 @@ def drawing(
     return gpu.Launch("draw_kernel", (gaussians,), (image,), (programs,), WARPS, constants)
 
 
-def summing(
-    gaussians: Float[Array, "p 5+c n"], errors: Float[Array, "p h w c"], lanes: int = LANES
-) -> gpu.Launch:
-    """Plans the backward pass for at least `lanes` lanes, if there is work for them."""
+def summing(gaussians: Float[Array, "p 5+c n"], errors: Float[Array, "p h w c"]) -> gpu.Launch:
+    """Plans the backward pass, which writes the moments of the Gaussians."""
     patches, height, width, channels = errors.shape
     n = gaussians.shape[-1]
-    group = GROUP if channels <= 4 and patches * -(-n // GROUP) >= lanes else 1
+    group = GROUP if channels <= 4 and patches * -(-n // GROUP) >= LANES else 1
     blocks = -(-height // ROWS_IN_FLIGHT)
     constants = {
         "P": patches,
