@@ -10,8 +10,8 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 import threading
-import types
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +20,8 @@ import pytest
 
 from gsjax import gpu
 
-needs_triton = pytest.mark.skipif(
-    importlib.util.find_spec("triton") is None, reason="triton is not installed"
-)
+missing = [name for name in ("triton", "torch") if importlib.util.find_spec(name) is None]
+needs_triton = pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
 # The interpreter changes triton.language while a kernel runs.
 one_at_a_time = threading.Lock()
 
@@ -84,7 +83,7 @@ def launches(monkeypatch, function, *shapes):
 
 
 def registers(launch, module, chip):
-    """Compiles a kernel as jax_triton does; returns registers a thread, and spilled bytes."""
+    """Compiles a kernel as jax_triton does; returns registers a thread, and bytes spilled."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -102,13 +101,14 @@ def registers(launch, module, chip):
     )
     options = {"num_warps": launch.warps, "enable_fp_fusion": True}
     compiled = triton.compile(source, target=GPUTarget("cuda", chip, 32), options=options)
-    ptx = compiled.asm["ptx"]
     # JAX's ptxas of CUDA 12 must know the version.
-    assert int(re.search(r"\.version (\d)\.", ptx)[1]) == 8
-    target = re.search(r"\.target (\w+)", ptx)[1]
-    command = [triton.knobs.nvidia.ptxas.path, "-v", "--gpu-name", target, "-o", os.devnull, "-"]
-    log = subprocess.run(command, input=ptx, text=True, capture_output=True, check=True).stderr
-    used = types.SimpleNamespace()
-    used.registers = int(re.search(r"Used (\d+) registers", log)[1])
-    used.spilled = sum(map(int, re.findall(r"(\d+) bytes spill", log)))
-    return used
+    assert ".version 8." in compiled.asm["ptx"]
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(compiled.asm["cubin"])
+        file.flush()
+        command = [triton.knobs.nvidia.cuobjdump.path, "-res-usage", file.name]
+        log = subprocess.run(command, text=True, capture_output=True, check=True).stdout
+    registers, stack, local = (
+        int(re.search(rf"{name}:(\d+)", log)[1]) for name in ("REG", "STACK", "LOCAL")
+    )
+    return registers, stack + local

@@ -169,9 +169,10 @@ def pulling_keys(
         "L": size,
         "WIDTH": table.shape[2],
         "ROW_WIDTH": row_width,
-        "GROUP": _group(3, d),
+        "GROUP": _group(2, d),
         "PARTS": parts_of(m),
         "LANES": 32,
+        "UNROLL": 4,
     }
     writes = ((batch, parts_of(m), d + size, a),)
     programs = (_programs(a, constants), parts_of(m), batch)

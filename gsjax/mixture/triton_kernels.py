@@ -11,6 +11,8 @@ order in which programs run.
 import triton
 import triton.language as tl
 
+from gsjax.triton_loads import load_row
+
 
 @triton.jit
 def mix_kernel(
@@ -42,34 +44,34 @@ def mix_kernel(
         numbers = ()
         for i in tl.static_range(D):
             number = tl.load(queries + (batch * M + row) * D + i, mask=row < M, other=0.0)
-            numbers = numbers + (number[:, None],)
-        rows = rows + (numbers,)
+            numbers += (number[:, None],)
+        rows += (numbers,)
 
     peaks = (zero - float("inf"),) * GROUP
     sums = ((zero,) * (L + 1),) * GROUP
     for atom in range(0, A, SPLIT * STEP):
         atoms = ()
         for s in tl.static_range(STEP):
-            atoms = atoms + (_load_row(address + (atom + s * SPLIT) * WIDTH, WIDTH),)
+            atoms += (load_row(address + (atom + s * SPLIT) * WIDTH, WIDTH),)
         new_peaks, new_sums = (), ()
         for g in tl.static_range(GROUP):
             peak = peaks[g]
             logits = ()
             for s in tl.static_range(STEP):
-                logits = logits + (_dot(rows[g], atoms[s], D),)
+                logits += (_dot(rows[g], atoms[s], D),)
                 peak = tl.maximum(peak, logits[s])
             shrink = tl.exp2(peaks[g] - peak)
             added = ()
             for i in tl.static_range(L + 1):
-                added = added + (sums[g][i] * shrink,)
+                added += (sums[g][i] * shrink,)
             for s in tl.static_range(STEP):
                 weight = tl.exp2(logits[s] - peak)
                 more = ()
                 for i in tl.static_range(L + 1):
-                    more = more + (added[i] + weight * atoms[s][D + i],)
+                    more += (added[i] + weight * atoms[s][D + i],)
                 added = more
-            new_peaks = new_peaks + (peak,)
-            new_sums = new_sums + (added,)
+            new_peaks += (peak,)
+            new_sums += (added,)
         peaks, sums = new_peaks, new_sums
 
     for g in tl.static_range(GROUP):
@@ -112,12 +114,12 @@ def queries_kernel(
         numbers = ()
         for i in tl.static_range(D + L + 2):
             place = rows + (batch * M + row) * ROW_WIDTH + i
-            numbers = numbers + (tl.load(place, mask=row < M, other=0.0)[:, None],)
-        members = members + (numbers,)
+            numbers += (tl.load(place, mask=row < M, other=0.0)[:, None],)
+        members += (numbers,)
 
     sums = ((zero,) * D,) * GROUP
     for atom in range(0, A, SPLIT):
-        other = _load_row(address + atom * WIDTH, WIDTH)
+        other = load_row(address + atom * WIDTH, WIDTH)
         added = ()
         for g in tl.static_range(GROUP):
             weight = tl.exp2(_dot(members[g], other, D) - members[g][D + L + 1])
@@ -128,8 +130,8 @@ def queries_kernel(
             pull = weight * worth
             new = ()
             for i in tl.static_range(D):
-                new = new + (sums[g][i] + pull * other[i],)
-            added = added + (new,)
+                new += (sums[g][i] + pull * other[i],)
+            added += (new,)
         sums = added
 
     for g in tl.static_range(GROUP):
@@ -153,6 +155,7 @@ def keys_kernel(
     GROUP: tl.constexpr,  # atoms of a lane
     PARTS: tl.constexpr,
     LANES: tl.constexpr,
+    UNROLL: tl.constexpr,
 ):
     """Sums weight · (error · atom − error · mixed) · query and weight · error over rows."""
     groups: tl.constexpr = (A + GROUP - 1) // GROUP
@@ -168,12 +171,12 @@ def keys_kernel(
         numbers = ()
         for i in tl.static_range(D + L):
             place = table + (batch * A + atom) * WIDTH + i
-            numbers = numbers + (tl.load(place, mask=atom < A, other=0.0)[:, None],)
-        members = members + (numbers,)
+            numbers += (tl.load(place, mask=atom < A, other=0.0)[:, None],)
+        members += (numbers,)
 
     sums = ((zero,) * (D + L),) * GROUP
-    for row in range(0, M // PARTS):
-        other = _load_row(address + row * ROW_WIDTH, ROW_WIDTH)
+    for row in tl.range(0, M // PARTS, loop_unroll_factor=UNROLL):
+        other = load_row(address + row * ROW_WIDTH, ROW_WIDTH)
         added = ()
         for g in tl.static_range(GROUP):
             weight = tl.exp2(_dot(members[g], other, D) - other[D + L + 1])
@@ -183,10 +186,10 @@ def keys_kernel(
             pull = weight * worth
             new = ()
             for i in tl.static_range(D):
-                new = new + (sums[g][i] + pull * other[i],)
+                new += (sums[g][i] + pull * other[i],)
             for i in tl.static_range(L):
-                new = new + (sums[g][D + i] + weight * other[D + i],)
-            added = added + (new,)
+                new += (sums[g][D + i] + weight * other[D + i],)
+            added += (new,)
         sums = added
 
     for g in tl.static_range(GROUP):
@@ -203,16 +206,3 @@ def _dot(row, other, COUNT: tl.constexpr):
     for i in tl.static_range(1, COUNT):
         total += row[i] * other[i]
     return total
-
-
-@triton.jit
-def _load_row(address, COUNT: tl.constexpr):
-    """Loads COUNT numbers a lane, a multiple of four, four by four; [lanes, share] each."""
-    numbers = ()
-    for i in tl.static_range(0, COUNT, 4):
-        four = tl.load(address[:, :, None] + (i + tl.arange(0, 4))[None, None, :])
-        even, odd = tl.split(four.reshape(address.shape[0], address.shape[1], 2, 2))
-        one, three = tl.split(even)
-        two, last = tl.split(odd)
-        numbers = numbers + (one, two, three, last)
-    return numbers

@@ -54,10 +54,9 @@ def _rasterize(means, cholesky, colors, patch_shape):
 
     @gpu.mappable
     def draw(gaussians):
-        *lead, numbers, n = gaussians.shape
-        launch = drawing(gaussians.reshape(-1, numbers, n), patch_shape)
+        launch = drawing(_one_lead(gaussians, 2), patch_shape, colors.shape[-1])
         (image,) = gpu.run(launch, KERNELS)
-        return image.reshape(*lead, *image.shape[1:])
+        return image.reshape(*gaussians.shape[:-2], *image.shape[1:])
 
     return draw(gaussians)
 
@@ -69,10 +68,9 @@ def _forward(means, cholesky, colors, patch_shape):
 def _backward(patch_shape, gaussians, cotangent):
     @gpu.mappable
     def sum_moments(packed, cotangent):
-        *lead, numbers, n = packed.shape
-        errors = cotangent.reshape(-1, *cotangent.shape[-3:])
-        (moments,) = gpu.run(summing(packed.reshape(-1, numbers, n), errors), KERNELS)
-        return moments.reshape(*lead, numbers, n)
+        launch = summing(_one_lead(packed, 2), _one_lead(cotangent, 3))
+        (moments,) = gpu.run(launch, KERNELS)
+        return moments.reshape(*packed.shape[:-2], *moments.shape[1:])
 
     return gradients(*gaussians, sum_moments(pack(*gaussians), cotangent))
 
@@ -80,35 +78,43 @@ def _backward(patch_shape, gaussians, cotangent):
 _rasterize.defvjp(_forward, _backward)
 
 
+def _one_lead(array, dimensions):
+    """Merges all dimensions but the last few into one."""
+    return array.reshape(-1, *array.shape[-dimensions:])
+
+
 def pack(
     means: Float[Array, "*p n 2"], cholesky: Float[Array, "*p n 3"], colors: Float[Array, "*p n c"]
-) -> Float[Array, "*p 5+c n"]:
-    """Returns what the kernels read of each Gaussian: x, y, r11, l21, r22 and its color."""
+) -> Float[Array, "*p n w"]:
+    """Returns what the kernels read of each Gaussian: x, y, r11, l21, r22, its color, zeros."""
     l11, l21, l22 = (reference.bounded(cholesky)[..., i : i + 1] for i in range(3))
     r11, r22 = SCALE * reference.reciprocal(l11), SCALE * reference.reciprocal(l22)
     columns = [reference.bounded(means), r11, l21 / SCALE, r22, colors]
-    return jnp.swapaxes(jnp.concatenate(columns, axis=-1), -1, -2)
+    columns.append(jnp.zeros((*l11.shape[:-1], -(5 + colors.shape[-1]) % 4), l11.dtype))
+    return jnp.concatenate(columns, axis=-1)
 
 
-def drawing(gaussians: Float[Array, "p 5+c n"], patch_shape: tuple[int, int]) -> gpu.Launch:
+def drawing(
+    gaussians: Float[Array, "p n w"], patch_shape: tuple[int, int], channels: int
+) -> gpu.Launch:
     """Plans the forward pass, which draws the patches."""
     height, width = patch_shape
-    patches, numbers, n = gaussians.shape
-    channels = numbers - 5
+    patches, n, _ = gaussians.shape
     strips_a_column = -(-height // max(1, min(ROWS, ACCUMULATORS // channels)))
     strips = patches * width * strips_a_column
     split = 1
     while split < min(8, n) and strips * split < LANES:
         split *= 2
     # Gaussians of zeros, black, make all shares even.
-    gaussians = jnp.pad(gaussians, ((0, 0), (0, 0), (0, -n % split)))
+    gaussians = jnp.pad(gaussians, ((0, 0), (0, -n % split), (0, 0)))
     strips_a_program = 32 * WARPS // split
     constants = {
         "P": patches,
-        "N": gaussians.shape[-1],
+        "N": gaussians.shape[1],
         "C": channels,
         "H": height,
         "W": width,
+        "WIDTH": gaussians.shape[2],
         "ROWS": -(-height // strips_a_column),
         "SPLIT": split,
         "STRIPS": strips_a_program,
@@ -118,10 +124,10 @@ def drawing(gaussians: Float[Array, "p 5+c n"], patch_shape: tuple[int, int]) ->
     return gpu.Launch("draw_kernel", (gaussians,), (image,), (programs,), WARPS, constants)
 
 
-def summing(gaussians: Float[Array, "p 5+c n"], errors: Float[Array, "p h w c"]) -> gpu.Launch:
+def summing(gaussians: Float[Array, "p n w"], errors: Float[Array, "p h w c"]) -> gpu.Launch:
     """Plans the backward pass, which writes the moments of the Gaussians."""
     patches, height, width, channels = errors.shape
-    n = gaussians.shape[-1]
+    n = gaussians.shape[1]
     group = GROUP if channels <= 4 and patches * -(-n // GROUP) >= LANES else 1
     blocks = -(-height // ROWS_IN_FLIGHT)
     constants = {
@@ -130,21 +136,22 @@ def summing(gaussians: Float[Array, "p 5+c n"], errors: Float[Array, "p h w c"])
         "C": channels,
         "H": height,
         "W": width,
+        "WIDTH": gaussians.shape[2],
         "GROUP": group,
         "LANES": 32 * WARPS,
         "ROWS": -(-height // blocks),
         "FARTHEST": reference.FARTHEST,
     }
     programs = -(-patches * -(-n // group) // (32 * WARPS))
-    arrays = (gaussians, errors)
-    return gpu.Launch("moments_kernel", arrays, (gaussians.shape,), (programs,), WARPS, constants)
+    arrays, moments = (gaussians, errors), (patches, n, 5 + channels)
+    return gpu.Launch("moments_kernel", arrays, (moments,), (programs,), WARPS, constants)
 
 
 def gradients(
     means: Float[Array, "*p n 2"],
     cholesky: Float[Array, "*p n 3"],
     colors: Float[Array, "*p n c"],
-    moments: Float[Array, "*p 5+c n"],
+    moments: Float[Array, "*p n 5+c"],
 ) -> tuple[Float[Array, "*p n 2"], Float[Array, "*p n 3"], Float[Array, "*p n c"]]:
     """Assembles the gradients from what `moments_kernel` sums, as `xla` does from its sums."""
     _, means_vjp = jax.vjp(reference.bounded, means)
@@ -153,10 +160,10 @@ def gradients(
     l11, l21, l22 = (cholesky[..., i] for i in range(3))
     r11, r22 = reference.reciprocal(l11), reference.reciprocal(l22)
 
-    hu, hw, huu, huw, hww = (moments[..., i, :] for i in range(5))
+    hu, hw, huu, huw, hww = (moments[..., i] for i in range(5))
     hu, huu = hu / SCALE, huu / SCALE**2
     hv, huv, hvv = r22 * hw, r22 * huw / SCALE, r22 * (r22 * hww)
-    color = jnp.swapaxes(moments[..., 5:, :], -1, -2)
+    color = moments[..., 5:]
     h = (color * colors).sum(-1)
 
     slant = l21 * r22

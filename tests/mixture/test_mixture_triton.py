@@ -30,7 +30,7 @@ class Case(NamedTuple):
 
 CASES = [
     Case((), 1, 1, 2),
-    Case((2,), 5, 12, 730),
+    Case((2,), 2, 12, 730),
     Case((2, 3), 4, 5, 9),
     Case((), 30, 16, 33, 20.0),
     Case((), 130, 2, 3),  # rows in several parts
@@ -144,9 +144,9 @@ def test_nothing_spills(monkeypatch, tmp_path, chip):
     kernels = [launch.kernel for launch, _ in found]
     assert kernels == ["mix_kernel", "queries_kernel", "keys_kernel"]
     for launch, module in found:
-        used = registers(launch, module, chip)
-        assert used.spilled == 0
-        assert used.registers <= 128
+        used, spilled = registers(launch, module, chip)
+        assert spilled == 0
+        assert used <= 128
 
 
 def test_nothing_to_mix_is_nothing():
@@ -156,7 +156,7 @@ def test_nothing_to_mix_is_nothing():
 
 def test_only_float32_is_mixed():
     arrays = [jnp.ones((4, 5)), jnp.ones((7, 5)), jnp.ones((7, 3))]
-    with pytest.raises(TypeError, match="in float32; got .*'bfloat16'"):
+    with pytest.raises(TypeError, match=r"in float32; got .*'bfloat16'"):
         triton.mix(arrays[0].astype(jnp.bfloat16), *arrays[1:])
 
 
