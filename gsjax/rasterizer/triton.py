@@ -18,8 +18,8 @@ KERNELS = "gsjax.rasterizer.triton_kernels"
 # exp(−½ d²) is 2^−(SCALE·d)²: what the hardware computes is a power of two.
 SCALE = math.sqrt(0.5 * math.log2(math.e))
 WARPS = 2
-# A lane does more at a time, sharing more, as long as there are this many lanes: half
-# of what an A100 or H200 holds.
+# A lane does more, which shares more, as long as there are this many lanes: a quarter of
+# the threads that an A100 or H200 holds.
 LANES = 2**16
 # What a lane has in registers, beyond which they would spill.
 ROWS, ACCUMULATORS, GROUP = 9, 32, 2
