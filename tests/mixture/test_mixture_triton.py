@@ -72,10 +72,10 @@ def expected(case):
 
 def compute():
     gpu.run = interpret
-    results = {str(case): jax.jit(differentiate(triton.mix))(*single(case)) for case in CASES}
+    results = {str(case): jit(differentiate(triton.mix))(*single(case)) for case in CASES}
 
     queries, keys, atoms = single(MANY)
-    mapped = jax.vmap(differentiate(triton.mix), (0, None, None))(queries, keys, atoms)
+    mapped = jit(jax.vmap(differentiate(triton.mix), (0, None, None)))(queries, keys, atoms)
     results["mapped"] = (*mapped[:2], mapped[2].sum(0), mapped[3].sum(0))
     mesh = Mesh(np.array(jax.devices()), ("data",))
     split, whole = PartitionSpec("data"), PartitionSpec()
@@ -85,7 +85,7 @@ def compute():
         in_specs=(split, whole, whole),
         out_specs=(split, split, whole, whole),
     )
-    results["in parts"] = jax.jit(in_parts)(queries, keys, atoms)
+    results["in parts"] = jit(in_parts)(queries, keys, atoms)
 
     # Far from zero, where only the difference to the peak can be taken to a power.
     results["shifted"] = triton.mix(*shifted())

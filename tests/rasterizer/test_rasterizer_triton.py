@@ -58,18 +58,20 @@ def expected(case):
 
 def extremes():
     every.DRAW["triton"] = triton.rasterize
+    warps, triton.WARPS = triton.WARPS, 64  # for the interpreter, fewer programs are faster
     _, image, slopes = every.extremes("triton")
+    triton.WARPS = warps
     return image, *slopes
 
 
 def compute():
     gpu.run = interpret
     ours = functools.partial(differentiate, triton.rasterize)
-    results = {str(case): jax.jit(ours(case.patch))(*single(case)) for case in CASES}
+    results = {str(case): jit(ours(case.patch))(*single(case)) for case in CASES}
     results["extremes"] = extremes()
 
     means, cholesky, colors = single(MANY)
-    results["mapped"] = jax.vmap(jax.vmap(ours(MANY.patch)))(means, cholesky, colors)
+    results["mapped"] = jit(jax.vmap(jax.vmap(ours(MANY.patch))))(means, cholesky, colors)
     results["shared"] = jax.vmap(
         lambda *gaussians: triton.rasterize(*gaussians, MANY.patch), (0, 0, None)
     )(means, cholesky, colors[0])
@@ -81,11 +83,11 @@ def compute():
         in_specs=(split, split, whole),
         out_specs=(split, split, split, whole),
     )
-    results["in parts"] = jax.jit(in_parts)(means, cholesky, colors[0][None])
+    results["in parts"] = jit(in_parts)(means, cholesky, colors[0][None])
 
     # As with many patches: several Gaussians a lane, no lanes that share a strip.
     triton.LANES = 1
-    results["many patches"] = jax.jit(ours(MANY.patch))(means, cholesky, colors)
+    results["many patches"] = jit(ours(MANY.patch))(means, cholesky, colors)
     save(results)
 
 
