@@ -1,0 +1,286 @@
+"""Splatting on TPUs: a tile is 8 Gaussians of 128 patches, and one pixel of each.
+
+With patches as lanes every operation is elementwise: no Gaussian or pixel has to be
+spread over a register, and all sums stay in registers until they are done. This is
+also the layout that XLA gives arrays of [patches, Gaussians, 2 or 3], so that they
+come and go without a copy.
+
+All arithmetic is float32 on the vector unit. A matrix product of opacities and
+colors has too few columns to be worth its six passes of bfloat16. Nor is the exponent
+a product of monomials of the pixel and coefficients of the Gaussian: for l = 0.03 px
+its terms are 10⁵ times what is left of them, and float32 has only seven digits.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jaxtyping import Array, Float
+
+from gsjax import mosaic
+from gsjax.mosaic import LANES, SUBLANES
+from gsjax.rasterizer import reference, xla
+
+# exp(−½(u² + v²)) is 2^−(u'² + v'²) with u' = STRETCH·u, which saves a product.
+STRETCH = math.sqrt(0.5 / math.log(2))
+# Of VMEM, for a block of Gaussians and of pixels; there are two of each in flight.
+GAUSSIANS_BYTES = PIXELS_BYTES = 8 * 2**20
+# Sums over Gaussians that are in registers at once, of 64 registers.
+SUMS = 18
+
+
+def rasterize(
+    means: Float[Array, "*p n 2"],
+    cholesky: Float[Array, "*p n 3"],
+    colors: Float[Array, "*p n c"],
+    patch_shape: tuple[int, int],
+    interpret: bool | None = None,
+) -> Float[Array, "*p h w c"]:
+    """Draws as `reference.rasterize` does, in float32; holds little beyond the output.
+
+    `interpret` is that of `mosaic.call`.
+    """
+    if not means.size:
+        return jnp.zeros((*means.shape[:-2], *patch_shape, colors.shape[-1]), means.dtype)
+    return _rasterize(*mosaic.alike(means, cholesky, colors), patch_shape, interpret)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _rasterize(means, cholesky, colors, patch_shape, interpret):
+    n, channels = colors.shape[-2:]
+    gaussians = [_patches_last(array) for array in (means, cholesky, colors)]
+    patches = gaussians[0].shape[-1]
+    rows, columns = _pixel_block(patch_shape, channels)
+    chunk = _gaussian_block(n, 5 + channels)
+    grid = (
+        pl.cdiv(patches, LANES),
+        patch_shape[0] // rows,
+        patch_shape[1] // columns,
+        pl.cdiv(n, chunk),
+    )
+
+    def gaussian_block(size):
+        return (size, chunk, LANES), lambda p, i, j, k: (0, k, p)
+
+    pixels = (rows, columns, channels, LANES), lambda p, i, j, k: (i, j, 0, p)
+    opacities = rows * columns * chunk * LANES
+    (image,) = mosaic.call(
+        functools.partial(_draw, n),
+        gaussians,
+        [(*patch_shape, channels, patches)],
+        grid,
+        blocks=[*map(gaussian_block, (2, 3, channels)), pixels],
+        scratch=[(5 + channels, chunk, LANES)],
+        sums=1,
+        cost=((4 + 2 * channels) * opacities, opacities),
+        interpret=interpret,
+    )
+    return jnp.moveaxis(image, -1, 0).reshape(*means.shape[:-2], *patch_shape, channels)
+
+
+def _forward(means, cholesky, colors, patch_shape, interpret):
+    gaussians = means, cholesky, colors
+    return _rasterize(*gaussians, patch_shape, interpret), gaussians
+
+
+def _backward(patch_shape, interpret, gaussians, cotangent):
+    """As in `xla`, but the moments are those of a block's pixels."""
+    means, cholesky, colors = gaussians
+    n, channels = colors.shape[-2:]
+    errors = jnp.moveaxis(cotangent.reshape(-1, *cotangent.shape[-3:]), 0, -1)
+    inputs = [*map(_patches_last, gaussians), errors]
+    patches = errors.shape[-1]
+    rows, columns = _pixel_block(patch_shape, channels)
+    chunk = _gaussian_block(n, 11 + 2 * channels)
+    grid = (
+        pl.cdiv(patches, LANES),
+        pl.cdiv(n, chunk),
+        patch_shape[0] // rows,
+        patch_shape[1] // columns,
+    )
+
+    def gaussian_block(size):
+        return (size, chunk, LANES), lambda p, k, i, j: (0, k, p)
+
+    pixels = (rows, columns, channels, LANES), lambda p, k, i, j: (i, j, 0, p)
+    opacities = rows * columns * chunk * LANES
+    moments = mosaic.call(
+        _sum_moments,
+        mosaic.alike(*inputs),
+        [(6, n, patches), (channels, n, patches)],
+        grid,
+        blocks=[
+            *map(gaussian_block, (2, 3, channels)),
+            pixels,
+            *map(gaussian_block, (6, channels)),
+        ],
+        sums=2,
+        cost=((10 + 4 * channels) * opacities, opacities),
+        interpret=interpret,
+    )
+    h, hu, hv, huu, huv, hvv, *color = (
+        moment.T.reshape(means.shape[:-1]) for moment in jnp.concatenate(moments)
+    )
+    first, second = 1 / STRETCH, 1 / STRETCH**2
+    moments = h, first * hu, first * hv, second * huu, second * huv, second * hvv, *color
+    return xla.gradients(gaussians, moments)
+
+
+_rasterize.defvjp(_forward, _backward)
+
+
+def _patches_last(gaussians: Float[Array, "*p n k"]) -> Float[Array, "k n p"]:
+    return gaussians.reshape(-1, *gaussians.shape[-2:]).transpose(2, 1, 0)
+
+
+def _gaussian_block(n, values):
+    """Returns how many Gaussians of so many values fit in a block: a multiple of 8."""
+    most = GAUSSIANS_BYTES // (4 * LANES * values)
+    return SUBLANES * min(pl.cdiv(n, SUBLANES), most // SUBLANES)
+
+
+def _pixel_block(patch_shape, channels):
+    """Returns rows and columns of as large a part of a patch as fits in a block."""
+
+    def largest(size, most):
+        return max(d for d in range(1, size + 1) if size % d == 0 and d <= max(most, 1))
+
+    height, width = patch_shape
+    most = PIXELS_BYTES // (4 * LANES * SUBLANES * pl.cdiv(channels, SUBLANES))
+    columns = largest(width, most)
+    return largest(height, most // columns), columns
+
+
+def _chunk(index):
+    return pl.ds(pl.multiple_of(index * SUBLANES, SUBLANES), SUBLANES)
+
+
+def _bounded(means, cholesky, chunk):
+    """Reads 8 Gaussians of each patch: x, y, l11, l21, l22."""
+    values = [means[i, chunk, :] for i in range(2)] + [cholesky[i, chunk, :] for i in range(3)]
+    return [reference.bounded(value) for value in values]
+
+
+def _ready(x, y, l11, l21, l22):
+    """Returns what u' = r11·(x − q_x) and v' = r22·(y − q_y − slope·(x − q_x)) take."""
+    r11 = reference.reciprocal(l11)
+    return x, y, l21 * r11, STRETCH * r11, STRETCH * reference.reciprocal(l22)
+
+
+def _draw(n, means, cholesky, colors, image, ready):
+    """Adds a block of Gaussians to a block of pixels."""
+    rows, columns, channels, _ = image.shape
+    chunks = ready.shape[1] // SUBLANES
+    together = max(1, min(rows, SUMS // channels))
+    row, column, block = (pl.program_id(i) for i in (1, 2, 3))
+
+    def prepare(index, _):
+        chunk = _chunk(index)
+        first = (block * chunks + index) * SUBLANES
+        present = first + jax.lax.broadcasted_iota(jnp.int32, (SUBLANES, LANES), 0) < n
+        x, y, l11, l21, l22 = _bounded(means, cholesky, chunk)
+        visible = reference.fade_of_area(l11 * l22)
+        values = [*_ready(x, y, l11, l21, l22)]
+        values += [visible * colors[c, chunk, :] for c in range(channels)]
+        for i, value in enumerate(values):
+            # What is past the last Gaussian may be anything, even not a number.
+            ready[i, chunk, :] = jnp.where(present, value, 0.0)
+        return 0
+
+    jax.lax.fori_loop(0, chunks, prepare, 0)
+
+    def draw_rows(j, start, count):
+        left, top = column * columns + j, row * rows + start
+
+        def add(index, sums):
+            chunk = _chunk(index)
+            x, y, slope, r11, r22 = (ready[i, chunk, :] for i in range(5))
+            color = [ready[5 + c, chunk, :] for c in range(channels)]
+            x = x - left.astype(jnp.float32)
+            u = x * r11
+            y = y - slope * x - top.astype(jnp.float32)
+            u = -u * u
+            added = []
+            for i in range(count):
+                v = (y - i) * r22
+                alpha = jnp.exp2(u - v * v)
+                added += [sums[i * channels + c] + alpha * color[c] for c in range(channels)]
+            return tuple(added)
+
+        zero = jnp.zeros((SUBLANES, LANES), jnp.float32)
+        sums = jax.lax.fori_loop(0, chunks, add, (zero,) * (count * channels))
+        for i in range(count):
+            for c in range(channels):
+                at = start + i, j, pl.ds(c, 1), slice(None)
+                image[at] += sums[i * channels + c].sum(0, keepdims=True)
+
+    @pl.when(block == 0)
+    def _():
+        image[...] = jnp.zeros_like(image)
+
+    def draw_column(j, _):
+        def draw_group(group, _):
+            draw_rows(j, group * together, together)
+            return 0
+
+        jax.lax.fori_loop(0, rows // together, draw_group, 0)
+        if rest := rows % together:
+            draw_rows(j, jnp.int32(rows - rest), rest)
+        return 0
+
+    jax.lax.fori_loop(0, columns, draw_column, 0)
+
+
+def _sum_moments(means, cholesky, colors, errors, moments, shares):
+    """Adds a block of pixels to the moments of a block of Gaussians."""
+    rows, columns, channels, _ = errors.shape
+    row, column = pl.program_id(2), pl.program_id(3)
+
+    @pl.when((row == 0) & (column == 0))
+    def _():
+        moments[...] = jnp.zeros_like(moments)
+        shares[...] = jnp.zeros_like(shares)
+
+    zero = jnp.zeros((SUBLANES, LANES), jnp.float32)
+
+    def add_chunk(index, _):
+        chunk = _chunk(index)
+        x, y, slope, r11, r22 = _ready(*_bounded(means, cholesky, chunk))
+        color = [colors[c, chunk, :] for c in range(channels)]
+
+        def add_column(j, sums):
+            h, hu, hv, huu, huv, hvv, *share = sums
+            along = x - (column * columns + j).astype(jnp.float32)
+            u = along * r11
+            across = y - slope * along - (row * rows).astype(jnp.float32)
+            square = -u * u
+
+            def add_pixel(i, sums):
+                h, hv, hvv, *share = sums
+                v = (across - i.astype(jnp.float32)) * r22
+                alpha = jnp.exp2(square - v * v)
+                error = [errors[i, j, pl.ds(c, 1), :] for c in range(channels)]
+                slope_ = alpha * sum(e * k for e, k in zip(error, color, strict=True))
+                slope_v = slope_ * v
+                return (
+                    h + slope_,
+                    hv + slope_v,
+                    hvv + slope_v * v,
+                    *(s + alpha * e for s, e in zip(share, error, strict=True)),
+                )
+
+            start = (zero, zero, hvv, *share)
+            a, b, hvv, *share = jax.lax.fori_loop(0, rows, add_pixel, start)
+            au = a * u
+            return (h + a, hu + au, hv + b, huu + au * u, huv + b * u, hvv, *share)
+
+        sums = jax.lax.fori_loop(0, columns, add_column, (zero,) * (6 + channels))
+        for i in range(6):
+            moments[i, chunk, :] += sums[i]
+        for c in range(channels):
+            shares[c, chunk, :] += sums[6 + c]
+        return 0
+
+    jax.lax.fori_loop(0, moments.shape[1] // SUBLANES, add_chunk, 0)
