@@ -8,8 +8,6 @@ from jaxtyping import Array
 
 # The tile that a vector register holds, in float32.
 SUBLANES, LANES = 8, 128
-# Of the 128 MiB that v5e and v6e have; a kernel asks for what it needs, this is the most.
-VMEM_LIMIT = 96 * 2**20
 
 
 def alike(*arrays: Array) -> list[Array]:
@@ -51,9 +49,7 @@ def call(kernel, inputs, outputs, grid, *, blocks, scratch=(), sums=0, cost, int
     for size in grid:
         steps *= size
     axes = jax.typeof(inputs[0]).mat
-    shapes = [
-        jax.ShapeDtypeStruct(shape, jnp.float32, manual_axis_type=axes) for shape in outputs
-    ]
+    shapes = [jax.ShapeDtypeStruct(shape, jnp.float32, manual_axis_type=axes) for shape in outputs]
     specs = [pl.BlockSpec(shape, index) for shape, index in blocks]
     flops, transcendentals = (steps * count for count in cost)
     return pl.pallas_call(
@@ -65,7 +61,6 @@ def call(kernel, inputs, outputs, grid, *, blocks, scratch=(), sums=0, cost, int
         scratch_shapes=[pltpu.VMEM(shape, jnp.float32) for shape in scratch],
         compiler_params=pltpu.CompilerParams(
             dimension_semantics=("parallel",) * (len(grid) - sums) + ("arbitrary",) * sums,
-            vmem_limit_bytes=VMEM_LIMIT,
         ),
         cost_estimate=pl.CostEstimate(
             flops=flops,

@@ -1,4 +1,4 @@
-"""Splatting on TPUs: a tile is 8 Gaussians of 128 patches, and one pixel of each.
+"""Splatting on TPUs: a register holds 8 Gaussians of 128 patches, for one pixel of each.
 
 With patches as lanes every operation is elementwise: no Gaussian or pixel has to be
 spread over a register, and all sums stay in registers until they are done. This is
@@ -25,10 +25,15 @@ from gsjax.rasterizer import reference, xla
 
 # exp(−½(u² + v²)) is 2^−(u'² + v'²) with u' = STRETCH·u, which saves a product.
 STRETCH = math.sqrt(0.5 / math.log(2))
-# Of VMEM, for a block of Gaussians and of pixels; there are two of each in flight.
-GAUSSIANS_BYTES = PIXELS_BYTES = 8 * 2**20
-# Sums over Gaussians that are in registers at once, of 64 registers.
+# Of VMEM, for a block of Gaussians and of pixels. There are two of each in flight and one
+# of Gaussians in the making: 13 MiB of the 16 that a kernel has on v5e.
+GAUSSIANS_BYTES = 3 * 2**20
+PIXELS_BYTES = 2 * 2**20
+# Of the 64 registers, for the sums over Gaussians in the forward pass.
 SUMS = 18
+# How many pixels the backward pass takes at once, so that one's exponential is
+# computed while another is added.
+PIXELS = 3
 
 
 def rasterize(
@@ -53,7 +58,7 @@ def _rasterize(means, cholesky, colors, patch_shape, interpret):
     gaussians = [_patches_last(array) for array in (means, cholesky, colors)]
     patches = gaussians[0].shape[-1]
     rows, columns = _pixel_block(patch_shape, channels)
-    chunk = _gaussian_block(n, 5 + channels)
+    chunk = _gaussian_block(n, channels, 5 + channels)
     grid = (
         pl.cdiv(patches, LANES),
         patch_shape[0] // rows,
@@ -87,13 +92,12 @@ def _forward(means, cholesky, colors, patch_shape, interpret):
 
 def _backward(patch_shape, interpret, gaussians, cotangent):
     """As in `xla`, but the moments are those of a block's pixels."""
-    means, cholesky, colors = gaussians
-    n, channels = colors.shape[-2:]
+    lead, (n, channels) = gaussians[2].shape[:-2], gaussians[2].shape[-2:]
     errors = jnp.moveaxis(cotangent.reshape(-1, *cotangent.shape[-3:]), 0, -1)
     inputs = [*map(_patches_last, gaussians), errors]
     patches = errors.shape[-1]
     rows, columns = _pixel_block(patch_shape, channels)
-    chunk = _gaussian_block(n, 11 + 2 * channels)
+    chunk = _gaussian_block(n, channels, 11 + 2 * channels)
     grid = (
         pl.cdiv(patches, LANES),
         pl.cdiv(n, chunk),
@@ -121,7 +125,7 @@ def _backward(patch_shape, interpret, gaussians, cotangent):
         interpret=interpret,
     )
     h, hu, hv, huu, huv, hvv, *color = (
-        moment.T.reshape(means.shape[:-1]) for moment in jnp.concatenate(moments)
+        moment.T.reshape(*lead, n) for moment in jnp.concatenate(moments)
     )
     first, second = 1 / STRETCH, 1 / STRETCH**2
     moments = h, first * hu, first * hv, second * huu, second * huv, second * hvv, *color
@@ -135,10 +139,16 @@ def _patches_last(gaussians: Float[Array, "*p n k"]) -> Float[Array, "k n p"]:
     return gaussians.reshape(-1, *gaussians.shape[-2:]).transpose(2, 1, 0)
 
 
-def _gaussian_block(n, values):
-    """Returns how many Gaussians of so many values fit in a block: a multiple of 8."""
+def _together(channels):
+    """Returns how many Gaussians a patch's lane takes at once: what registers allow."""
+    return SUBLANES * (2 if channels <= 4 else 1)
+
+
+def _gaussian_block(n, channels, values):
+    """Returns how many Gaussians of so many values are in a block."""
+    together = _together(channels)
     most = GAUSSIANS_BYTES // (4 * LANES * values)
-    return SUBLANES * min(pl.cdiv(n, SUBLANES), most // SUBLANES)
+    return together * min(pl.cdiv(n, together), most // together)
 
 
 def _pixel_block(patch_shape, channels):
@@ -153,12 +163,26 @@ def _pixel_block(patch_shape, channels):
     return largest(height, most // columns), columns
 
 
-def _chunk(index):
-    return pl.ds(pl.multiple_of(index * SUBLANES, SUBLANES), SUBLANES)
+def _chunk(index, size):
+    return pl.ds(pl.multiple_of(index * size, size), size)
+
+
+def _for_each(size, together, step, carry):
+    """Is `jax.lax.fori_loop` from 0 to a size, so many steps at once."""
+
+    def steps(index, carry):
+        for i in range(together):
+            carry = step(index * together + i, carry)
+        return carry
+
+    carry = jax.lax.fori_loop(0, size // together, steps, carry)
+    for index in range(size - size % together, size):
+        carry = step(jnp.int32(index), carry)
+    return carry
 
 
 def _bounded(means, cholesky, chunk):
-    """Reads 8 Gaussians of each patch: x, y, l11, l21, l22."""
+    """Reads a few Gaussians of each patch: x, y, l11, l21, l22."""
     values = [means[i, chunk, :] for i in range(2)] + [cholesky[i, chunk, :] for i in range(3)]
     return [reference.bounded(value) for value in values]
 
@@ -172,70 +196,66 @@ def _ready(x, y, l11, l21, l22):
 def _draw(n, means, cholesky, colors, image, ready):
     """Adds a block of Gaussians to a block of pixels."""
     rows, columns, channels, _ = image.shape
-    chunks = ready.shape[1] // SUBLANES
-    together = max(1, min(rows, SUMS // channels))
+    size = _together(channels)
+    chunks = ready.shape[1] // size
+    group = max(1, min(rows, SUMS // channels))
     row, column, block = (pl.program_id(i) for i in (1, 2, 3))
-
-    def prepare(index, _):
-        chunk = _chunk(index)
-        first = (block * chunks + index) * SUBLANES
-        present = first + jax.lax.broadcasted_iota(jnp.int32, (SUBLANES, LANES), 0) < n
-        x, y, l11, l21, l22 = _bounded(means, cholesky, chunk)
-        visible = reference.fade_of_area(l11 * l22)
-        values = [*_ready(x, y, l11, l21, l22)]
-        values += [visible * colors[c, chunk, :] for c in range(channels)]
-        for i, value in enumerate(values):
-            # What is past the last Gaussian may be anything, even not a number.
-            ready[i, chunk, :] = jnp.where(present, value, 0.0)
-        return 0
-
-    jax.lax.fori_loop(0, chunks, prepare, 0)
-
-    def draw_rows(j, start, count):
-        left, top = column * columns + j, row * rows + start
-
-        def add(index, sums):
-            chunk = _chunk(index)
-            x, y, slope, r11, r22 = (ready[i, chunk, :] for i in range(5))
-            color = [ready[5 + c, chunk, :] for c in range(channels)]
-            x = x - left.astype(jnp.float32)
-            u = x * r11
-            y = y - slope * x - top.astype(jnp.float32)
-            u = -u * u
-            added = []
-            for i in range(count):
-                v = (y - i) * r22
-                alpha = jnp.exp2(u - v * v)
-                added += [sums[i * channels + c] + alpha * color[c] for c in range(channels)]
-            return tuple(added)
-
-        zero = jnp.zeros((SUBLANES, LANES), jnp.float32)
-        sums = jax.lax.fori_loop(0, chunks, add, (zero,) * (count * channels))
-        for i in range(count):
-            for c in range(channels):
-                at = start + i, j, pl.ds(c, 1), slice(None)
-                image[at] += sums[i * channels + c].sum(0, keepdims=True)
 
     @pl.when(block == 0)
     def _():
         image[...] = jnp.zeros_like(image)
 
-    def draw_column(j, _):
-        def draw_group(group, _):
-            draw_rows(j, group * together, together)
-            return 0
+    @pl.loop(0, chunks)
+    def prepare(index):
+        chunk = _chunk(index, size)
+        first = (block * chunks + index) * size
+        present = first + jax.lax.broadcasted_iota(jnp.int32, (size, LANES), 0) < n
+        x, y, l11, l21, l22 = _bounded(means, cholesky, chunk)
+        visible = reference.fade_of_area(l11 * l22)
+        color = [visible * colors[c, chunk, :] for c in range(channels)]
+        for i, value in enumerate((*_ready(x, y, l11, l21, l22), *color)):
+            # What is past the last Gaussian may be anything, even not a number.
+            ready[i, chunk, :] = jnp.where(present, value, 0.0)
 
-        jax.lax.fori_loop(0, rows // together, draw_group, 0)
-        if rest := rows % together:
-            draw_rows(j, jnp.int32(rows - rest), rest)
-        return 0
+    def draw(j, start, count):
+        """Draws on some rows of a column."""
 
-    jax.lax.fori_loop(0, columns, draw_column, 0)
+        def add(index, sums):
+            x, y, slope, r11, r22, *color = (
+                ready[i, _chunk(index, size), :] for i in range(5 + channels)
+            )
+            x = x - (column * columns + j).astype(jnp.float32)
+            y = y - slope * x - (row * rows + start).astype(jnp.float32)
+            u = x * r11
+            along = -u * u
+            added = []
+            for i in range(count):
+                v = (y - i) * r22
+                alpha = jnp.exp2(along - v * v)
+                added += [(alpha * c).reshape(-1, SUBLANES, LANES).sum(0) for c in color]
+            return [old + new for old, new in zip(sums, added, strict=True)]
+
+        zeros = [jnp.zeros((SUBLANES, LANES), jnp.float32)] * (count * channels)
+        sums = jax.lax.fori_loop(0, chunks, add, zeros)
+        for i in range(count):
+            for c in range(channels):
+                at = start + i, j, pl.ds(c, 1), slice(None)
+                image[at] += sums[i * channels + c].sum(0, keepdims=True)
+
+    @pl.loop(0, columns)
+    def draw_column(j):
+        @pl.loop(0, rows // group)
+        def draw_group(index):
+            draw(j, index * group, group)
+
+        if rest := rows % group:
+            draw(j, jnp.int32(rows - rest), rest)
 
 
 def _sum_moments(means, cholesky, colors, errors, moments, shares):
     """Adds a block of pixels to the moments of a block of Gaussians."""
     rows, columns, channels, _ = errors.shape
+    size = _together(channels)
     row, column = pl.program_id(2), pl.program_id(3)
 
     @pl.when((row == 0) & (column == 0))
@@ -243,36 +263,34 @@ def _sum_moments(means, cholesky, colors, errors, moments, shares):
         moments[...] = jnp.zeros_like(moments)
         shares[...] = jnp.zeros_like(shares)
 
-    zero = jnp.zeros((SUBLANES, LANES), jnp.float32)
+    zero = jnp.zeros((size, LANES), jnp.float32)
 
-    def add_chunk(index, _):
-        chunk = _chunk(index)
+    @pl.loop(0, moments.shape[1] // size)
+    def add_chunk(index):
+        chunk = _chunk(index, size)
         x, y, slope, r11, r22 = _ready(*_bounded(means, cholesky, chunk))
         color = [colors[c, chunk, :] for c in range(channels)]
 
         def add_column(j, sums):
             h, hu, hv, huu, huv, hvv, *share = sums
-            along = x - (column * columns + j).astype(jnp.float32)
-            u = along * r11
-            across = y - slope * along - (row * rows).astype(jnp.float32)
-            square = -u * u
+            right = x - (column * columns + j).astype(jnp.float32)
+            below = y - slope * right - (row * rows).astype(jnp.float32)
+            u = right * r11
+            along = -u * u
 
             def add_pixel(i, sums):
                 h, hv, hvv, *share = sums
-                v = (across - i.astype(jnp.float32)) * r22
-                alpha = jnp.exp2(square - v * v)
+                v = (below - i.astype(jnp.float32)) * r22
+                alpha = jnp.exp2(along - v * v)
                 error = [errors[i, j, pl.ds(c, 1), :] for c in range(channels)]
-                slope_ = alpha * sum(e * k for e, k in zip(error, color, strict=True))
-                slope_v = slope_ * v
-                return (
-                    h + slope_,
-                    hv + slope_v,
-                    hvv + slope_v * v,
-                    *(s + alpha * e for s, e in zip(share, error, strict=True)),
-                )
+                weight = alpha * sum(e * c for e, c in zip(error, color, strict=True))
+                weight_v = weight * v
+                share = [old + alpha * e for old, e in zip(share, error, strict=True)]
+                return h + weight, hv + weight_v, hvv + weight_v * v, *share
 
+            # Along a column u is the same: it multiplies the column's sums.
             start = (zero, zero, hvv, *share)
-            a, b, hvv, *share = jax.lax.fori_loop(0, rows, add_pixel, start)
+            a, b, hvv, *share = _for_each(rows, min(PIXELS, rows), add_pixel, start)
             au = a * u
             return (h + a, hu + au, hv + b, huu + au * u, huv + b * u, hvv, *share)
 
@@ -281,6 +299,3 @@ def _sum_moments(means, cholesky, colors, errors, moments, shares):
             moments[i, chunk, :] += sums[i]
         for c in range(channels):
             shares[c, chunk, :] += sums[6 + c]
-        return 0
-
-    jax.lax.fori_loop(0, moments.shape[1] // SUBLANES, add_chunk, 0)
