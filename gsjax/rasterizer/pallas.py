@@ -33,7 +33,7 @@ PIXELS_BYTES = 2 * 2**20
 SUMS = 18
 # How many pixels the backward pass takes at once, so that one's exponential is
 # computed while another is added.
-PIXELS = 3
+PIXELS = 6
 
 
 def rasterize(

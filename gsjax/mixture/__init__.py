@@ -1,0 +1,1 @@
+"""Mixtures of atoms, weighted by the softmax of queries and keys."""
