@@ -23,8 +23,8 @@ from gsjax.mosaic import LANES, SUBLANES
 
 # Weights are exp2 of logits in this unit.
 LOG2_E = math.log2(math.e)
-# So many atoms at once.
-ATOMS = 128
+# So many atoms at once: enough to fill the matrix unit, and what fits in registers.
+ATOMS, FEW_ATOMS = 128, 64
 # Of queries, in the rows of a block that are looked up at once; each is of LANES.
 ROWS = 2
 WIDTH = ROWS * LANES
@@ -266,8 +266,8 @@ def _queries(numbers):
     return jnp.concatenate([parts[query] for _, query in PRODUCTS], axis=0)
 
 
-def _some(index):
-    return pl.ds(pl.multiple_of(index * ATOMS, ATOMS), ATOMS)
+def _some(index, count=ATOMS):
+    return pl.ds(pl.multiple_of(index * count, count), count)
 
 
 def _down(array, reduce):
@@ -289,11 +289,9 @@ def _spread(atoms, scratch):
                 )
 
 
-def _atoms(spread, index):
-    """Reads ATOMS of `_spread`, for WIDTH queries."""
-    return [
-        jnp.concatenate([spread[k, _some(index), :]] * ROWS, axis=1) for k in range(spread.shape[0])
-    ]
+def _atoms(spread, some):
+    """Reads some of what `_spread` wrote, for WIDTH queries."""
+    return [jnp.concatenate([spread[k, some, :]] * ROWS, axis=1) for k in range(spread.shape[0])]
 
 
 def _mix_block(extent, queries, keys, atoms, mixtures, sums, spread, scratch, logits):
@@ -313,11 +311,13 @@ def _mix_block(extent, queries, keys, atoms, mixtures, sums, spread, scratch, lo
         peak = jax.lax.fori_loop(0, chunks, look, none + NEVER).max(0, keepdims=True)
 
         def add(index, totals):
-            weight = jnp.exp2(logits[_some(index), :] - peak)
-            terms = [weight, *(weight * atom for atom in _atoms(spread, index))]
+            few = _some(index, FEW_ATOMS)
+            weight = jnp.exp2(logits[few, :] - peak)
+            terms = [weight, *(weight * atom for atom in _atoms(spread, few))]
             return [old + _down(new, jnp.sum) for old, new in zip(totals, terms, strict=True)]
 
-        totals = jax.lax.fori_loop(0, chunks, add, [none] * (1 + len(spread)))
+        count = logits.shape[0] // FEW_ATOMS
+        totals = jax.lax.fori_loop(0, count, add, [none] * (1 + spread.shape[0]))
         total, *mixed = (x.sum(0, keepdims=True) for x in totals)
         _write(mixtures, first, jnp.concatenate(mixed) / total)
         _write(sums, first, peak + jnp.log2(total))
@@ -344,7 +344,7 @@ def _query_gradients(extent, queries, errors, sums, keys, across, atoms, *output
 
         def look(index, mean):
             weight = jnp.exp2(_dot(keys[_some(index), :], query) - log_sum)
-            pairs = zip(_atoms(spread, index), error, strict=True)
+            pairs = zip(_atoms(spread, _some(index)), error, strict=True)
             slope = sum(atom * e for atom, e in pairs)
             weights[_some(index), :] = weight
             slopes[_some(index), :] = slope
