@@ -1,5 +1,7 @@
 """What the kernels for TPUs share."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
@@ -29,7 +31,9 @@ def call(kernel, inputs, outputs, grid, *, blocks, scratch=(), sums=0, cost, int
     """Runs a kernel on blocks of its inputs.
 
     Args:
-      kernel: takes the blocks of the inputs, of the outputs and the scratch.
+      kernel: takes the blocks of the inputs, of the outputs and the scratch. Its outermost
+        loops must have bounds that depend on the block: within `jax.shard_map` others
+        cannot be simulated, as their types do not say how they vary over the mesh.
       inputs: arrays that vary `alike`.
       outputs: their shapes; all float32.
       grid: how many blocks there are along each dimension.
@@ -45,9 +49,7 @@ def call(kernel, inputs, outputs, grid, *, blocks, scratch=(), sums=0, cost, int
     """
     if interpret is None:
         interpret = jax.default_backend() != "tpu"
-    steps = 1
-    for size in grid:
-        steps *= size
+    steps = math.prod(grid)
     axes = jax.typeof(inputs[0]).mat
     shapes = [jax.ShapeDtypeStruct(shape, jnp.float32, manual_axis_type=axes) for shape in outputs]
     specs = [pl.BlockSpec(shape, index) for shape, index in blocks]

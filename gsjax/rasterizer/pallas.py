@@ -62,7 +62,7 @@ def _rasterize(means, cholesky, colors, patch_shape, interpret):
     grid = (
         pl.cdiv(patches, LANES),
         patch_shape[0] // rows,
-        patch_shape[1] // columns,
+        pl.cdiv(patch_shape[1], columns),
         pl.cdiv(n, chunk),
     )
 
@@ -72,7 +72,7 @@ def _rasterize(means, cholesky, colors, patch_shape, interpret):
     pixels = (rows, columns, channels, LANES), lambda p, i, j, k: (i, j, 0, p)
     opacities = rows * columns * chunk * LANES
     (image,) = mosaic.call(
-        functools.partial(_draw, n),
+        functools.partial(_draw, n, patch_shape[1]),
         gaussians,
         [(*patch_shape, channels, patches)],
         grid,
@@ -102,7 +102,7 @@ def _backward(patch_shape, interpret, gaussians, cotangent):
         pl.cdiv(patches, LANES),
         pl.cdiv(n, chunk),
         patch_shape[0] // rows,
-        patch_shape[1] // columns,
+        pl.cdiv(patch_shape[1], columns),
     )
 
     def gaussian_block(size):
@@ -111,7 +111,7 @@ def _backward(patch_shape, interpret, gaussians, cotangent):
     pixels = (rows, columns, channels, LANES), lambda p, k, i, j: (i, j, 0, p)
     opacities = rows * columns * chunk * LANES
     moments = mosaic.call(
-        _sum_moments,
+        functools.partial(_sum_moments, n, patch_shape[1]),
         mosaic.alike(*inputs),
         [(6, n, patches), (channels, n, patches)],
         grid,
@@ -152,19 +152,20 @@ def _gaussian_block(n, channels, values):
 
 
 def _pixel_block(patch_shape, channels):
-    """Returns rows and columns of as large a part of a patch as fits in a block."""
-
-    def largest(size, most):
-        return max(d for d in range(1, size + 1) if size % d == 0 and d <= max(most, 1))
-
+    """Returns how many rows and columns are in a block: rows without a rest."""
     height, width = patch_shape
     most = PIXELS_BYTES // (4 * LANES * SUBLANES * pl.cdiv(channels, SUBLANES))
-    columns = largest(width, most)
-    return largest(height, most // columns), columns
+    columns = min(width, most)
+    return max(d for d in range(1, height + 1) if height % d == 0 and d * columns <= most), columns
 
 
 def _chunk(index, size):
     return pl.ds(pl.multiple_of(index * size, size), size)
+
+
+def _rest(total, block, size, each=1):
+    """Returns how many are in a block, of which the last may be partly empty."""
+    return jax.lax.div(jnp.minimum(size, total - block * size) + each - 1, each)
 
 
 def _for_each(size, together, step, carry):
@@ -193,13 +194,13 @@ def _ready(x, y, l11, l21, l22):
     return x, y, l21 * r11, STRETCH * r11, STRETCH * reference.reciprocal(l22)
 
 
-def _draw(n, means, cholesky, colors, image, ready):
-    """Adds a block of Gaussians to a block of pixels."""
+def _draw(n, width, means, cholesky, colors, image, ready):
+    """Adds a block of Gaussians, of n, to a block of pixels of a patch of a width."""
     rows, columns, channels, _ = image.shape
     size = _together(channels)
-    chunks = ready.shape[1] // size
     group = max(1, min(rows, SUMS // channels))
     row, column, block = (pl.program_id(i) for i in (1, 2, 3))
+    chunks = _rest(n, block, ready.shape[1], size)
 
     @pl.when(block == 0)
     def _():
@@ -208,7 +209,7 @@ def _draw(n, means, cholesky, colors, image, ready):
     @pl.loop(0, chunks)
     def prepare(index):
         chunk = _chunk(index, size)
-        first = (block * chunks + index) * size
+        first = block * ready.shape[1] + index * size
         present = first + jax.lax.broadcasted_iota(jnp.int32, (size, LANES), 0) < n
         x, y, l11, l21, l22 = _bounded(means, cholesky, chunk)
         visible = reference.fade_of_area(l11 * l22)
@@ -242,7 +243,7 @@ def _draw(n, means, cholesky, colors, image, ready):
                 at = start + i, j, pl.ds(c, 1), slice(None)
                 image[at] += sums[i * channels + c].sum(0, keepdims=True)
 
-    @pl.loop(0, columns)
+    @pl.loop(0, _rest(width, column, columns))
     def draw_column(j):
         @pl.loop(0, rows // group)
         def draw_group(index):
@@ -252,11 +253,11 @@ def _draw(n, means, cholesky, colors, image, ready):
             draw(j, jnp.int32(rows - rest), rest)
 
 
-def _sum_moments(means, cholesky, colors, errors, moments, shares):
-    """Adds a block of pixels to the moments of a block of Gaussians."""
+def _sum_moments(n, width, means, cholesky, colors, errors, moments, shares):
+    """Adds a block of pixels to the moments of a block of Gaussians, as `_draw` draws."""
     rows, columns, channels, _ = errors.shape
     size = _together(channels)
-    row, column = pl.program_id(2), pl.program_id(3)
+    block, row, column = (pl.program_id(i) for i in (1, 2, 3))
 
     @pl.when((row == 0) & (column == 0))
     def _():
@@ -264,8 +265,9 @@ def _sum_moments(means, cholesky, colors, errors, moments, shares):
         shares[...] = jnp.zeros_like(shares)
 
     zero = jnp.zeros((size, LANES), jnp.float32)
+    present = _rest(width, column, columns)
 
-    @pl.loop(0, moments.shape[1] // size)
+    @pl.loop(0, _rest(n, block, moments.shape[1], size))
     def add_chunk(index):
         chunk = _chunk(index, size)
         x, y, slope, r11, r22 = _ready(*_bounded(means, cholesky, chunk))
@@ -294,7 +296,7 @@ def _sum_moments(means, cholesky, colors, errors, moments, shares):
             au = a * u
             return (h + a, hu + au, hv + b, huu + au * u, huv + b * u, hvv, *share)
 
-        sums = jax.lax.fori_loop(0, columns, add_column, (zero,) * (6 + channels))
+        sums = jax.lax.fori_loop(0, present, add_column, (zero,) * (6 + channels))
         for i in range(6):
             moments[i, chunk, :] += sums[i]
         for c in range(channels):
