@@ -10,6 +10,8 @@ from jaxtyping import Array
 
 # The tile that a vector register holds, in float32.
 SUBLANES, LANES = 8, 128
+# What a kernel may use of the 128 MiB that v5e and v6e have.
+VMEM_BYTES = 32 * 2**20
 
 
 def alike(*arrays: Array) -> list[Array]:
@@ -63,6 +65,7 @@ def call(kernel, inputs, outputs, grid, *, blocks, scratch=(), sums=0, cost, int
         scratch_shapes=[pltpu.VMEM(shape, jnp.float32) for shape in scratch],
         compiler_params=pltpu.CompilerParams(
             dimension_semantics=("parallel",) * (len(grid) - sums) + ("arbitrary",) * sums,
+            vmem_limit_bytes=VMEM_BYTES,
         ),
         cost_estimate=pl.CostEstimate(
             flops=flops,

@@ -227,9 +227,9 @@ def _each_pair(extent, block, step):
     rows = jnp.minimum(block.shape[1], extent[0] - row)
     lanes = jax.lax.broadcasted_iota(jnp.int32, (1, WIDTH), 1)
     # Not // and %, which would ask what TPU this is even where one is only compiled for.
-    below, lanes = jax.lax.div(lanes, LANES), jax.lax.rem(lanes, LANES)
+    below, lanes = (f(lanes, jnp.int32(LANES)) for f in (jax.lax.div, jax.lax.rem))
 
-    @pl.loop(0, jax.lax.div(rows + ROWS - 1, ROWS))
+    @pl.loop(0, jax.lax.div(rows + ROWS - 1, jnp.int32(ROWS)))
     def _(index):
         first = index * ROWS
         step(first, (lanes < extent[1] - lane) & (below < rows - first))

@@ -25,13 +25,12 @@ from gsjax.rasterizer import reference, xla
 
 # exp(−½(u² + v²)) is 2^−(u'² + v'²) with u' = STRETCH·u, which saves a product.
 STRETCH = math.sqrt(0.5 / math.log(2))
-# Of VMEM, for a block of Gaussians and of pixels. There are two of each in flight and one
-# of Gaussians in the making: 13 MiB of the 16 that a kernel has on v5e.
+# Of VMEM, for a block of Gaussians and of pixels, of each of which two are in flight.
 GAUSSIANS_BYTES = 3 * 2**20
-PIXELS_BYTES = 2 * 2**20
+PIXELS_BYTES = 4 * 2**20
 # Of the 64 registers, for the sums over Gaussians in the forward pass.
 SUMS = 18
-# How many pixels the backward pass takes at once, so that one's exponential is
+# How many pixels of a column are drawn at once, so that the exponential of one is
 # computed while another is added.
 PIXELS = 6
 
@@ -58,7 +57,8 @@ def _rasterize(means, cholesky, colors, patch_shape, interpret):
     gaussians = [_patches_last(array) for array in (means, cholesky, colors)]
     patches = gaussians[0].shape[-1]
     rows, columns = _pixel_block(patch_shape, channels)
-    chunk = _gaussian_block(n, channels, 5 + channels)
+    group = max(1, min(rows, PIXELS, SUMS // channels))
+    chunk = _gaussian_block(n, channels, 5 + channels + group)
     grid = (
         pl.cdiv(patches, LANES),
         patch_shape[0] // rows,
@@ -72,12 +72,12 @@ def _rasterize(means, cholesky, colors, patch_shape, interpret):
     pixels = (rows, columns, channels, LANES), lambda p, i, j, k: (i, j, 0, p)
     opacities = rows * columns * chunk * LANES
     (image,) = mosaic.call(
-        functools.partial(_draw, n, patch_shape[1]),
+        functools.partial(_draw, n, patch_shape),
         gaussians,
         [(*patch_shape, channels, patches)],
         grid,
         blocks=[*map(gaussian_block, (2, 3, channels)), pixels],
-        scratch=[(5 + channels, chunk, LANES)],
+        scratch=[(5 + channels, chunk, LANES), (group, chunk, LANES)],
         sums=1,
         cost=((4 + 2 * channels) * opacities, opacities),
         interpret=interpret,
@@ -111,7 +111,7 @@ def _backward(patch_shape, interpret, gaussians, cotangent):
     pixels = (rows, columns, channels, LANES), lambda p, k, i, j: (i, j, 0, p)
     opacities = rows * columns * chunk * LANES
     moments = mosaic.call(
-        functools.partial(_sum_moments, n, patch_shape[1]),
+        functools.partial(_sum_moments, n, patch_shape),
         mosaic.alike(*inputs),
         [(6, n, patches), (channels, n, patches)],
         grid,
@@ -120,6 +120,7 @@ def _backward(patch_shape, interpret, gaussians, cotangent):
             pixels,
             *map(gaussian_block, (6, channels)),
         ],
+        scratch=[(rows, _together(channels), LANES)],
         sums=2,
         cost=((10 + 4 * channels) * opacities, opacities),
         interpret=interpret,
@@ -165,7 +166,7 @@ def _chunk(index, size):
 
 def _rest(total, block, size, each=1):
     """Returns how many are in a block, of which the last may be partly empty."""
-    return jax.lax.div(jnp.minimum(size, total - block * size) + each - 1, each)
+    return jax.lax.div(jnp.minimum(size, total - block * size) + each - 1, jnp.int32(each))
 
 
 def _for_each(size, together, step, carry):
@@ -189,16 +190,18 @@ def _bounded(means, cholesky, chunk):
 
 
 def _ready(x, y, l11, l21, l22):
-    """Returns what u' = r11·(x − q_x) and v' = r22·(y − q_y − slope·(x − q_x)) take."""
-    r11 = reference.reciprocal(l11)
-    return x, y, l21 * r11, STRETCH * r11, STRETCH * reference.reciprocal(l22)
+    """Returns what u' = r11·(x − q_x) and v' = r22·(y − q_y) − slant·(x − q_x) take.
+
+    The pixel is subtracted first, as that is exact where the Gaussian is seen.
+    """
+    r11, r22 = reference.reciprocal(l11), STRETCH * reference.reciprocal(l22)
+    return x, y, STRETCH * r11, r22, l21 * r11 * r22
 
 
-def _draw(n, width, means, cholesky, colors, image, ready):
-    """Adds a block of Gaussians, of n, to a block of pixels of a patch of a width."""
+def _draw(n, patch_shape, means, cholesky, colors, image, ready, heights):
+    """Adds a block of Gaussians, of n, to a block of pixels."""
     rows, columns, channels, _ = image.shape
-    size = _together(channels)
-    group = max(1, min(rows, SUMS // channels))
+    size, group = _together(channels), heights.shape[0]
     row, column, block = (pl.program_id(i) for i in (1, 2, 3))
     chunks = _rest(n, block, ready.shape[1], size)
 
@@ -218,43 +221,50 @@ def _draw(n, width, means, cholesky, colors, image, ready):
             # What is past the last Gaussian may be anything, even not a number.
             ready[i, chunk, :] = jnp.where(present, value, 0.0)
 
-    def draw(j, start, count):
-        """Draws on some rows of a column."""
+    def draw(start, count):
+        """Draws on some rows."""
 
-        def add(index, sums):
-            x, y, slope, r11, r22, *color = (
-                ready[i, _chunk(index, size), :] for i in range(5 + channels)
-            )
-            x = x - (column * columns + j).astype(jnp.float32)
-            y = y - slope * x - (row * rows + start).astype(jnp.float32)
-            u = x * r11
-            along = -u * u
-            added = []
+        @pl.loop(0, chunks)
+        def prepare_rows(index):
+            chunk = _chunk(index, size)
+            y = ready[1, chunk, :] - (row * rows + start).astype(jnp.float32)
             for i in range(count):
-                v = (y - i) * r22
-                alpha = jnp.exp2(along - v * v)
-                added += [(alpha * c).reshape(-1, SUBLANES, LANES).sum(0) for c in color]
-            return [old + new for old, new in zip(sums, added, strict=True)]
+                heights[i, chunk, :] = (y - i) * ready[3, chunk, :]
 
-        zeros = [jnp.zeros((SUBLANES, LANES), jnp.float32)] * (count * channels)
-        sums = jax.lax.fori_loop(0, chunks, add, zeros)
-        for i in range(count):
-            for c in range(channels):
-                at = start + i, j, pl.ds(c, 1), slice(None)
-                image[at] += sums[i * channels + c].sum(0, keepdims=True)
+        @pl.loop(0, _rest(patch_shape[1], column, columns))
+        def draw_column(j):
+            def add(index, sums):
+                chunk = _chunk(index, size)
+                x, r11, slant, *color = (
+                    ready[i, chunk, :] for i in (0, 2, 4, *range(5, 5 + channels))
+                )
+                x = x - (column * columns + j).astype(jnp.float32)
+                u, slanted = x * r11, x * slant
+                along = -u * u
+                added = []
+                for i in range(count):
+                    v = heights[i, chunk, :] - slanted
+                    alpha = jnp.exp2(along - v * v)
+                    added += [(alpha * c).reshape(-1, SUBLANES, LANES).sum(0) for c in color]
+                return [old + new for old, new in zip(sums, added, strict=True)]
 
-    @pl.loop(0, _rest(width, column, columns))
-    def draw_column(j):
-        @pl.loop(0, rows // group)
-        def draw_group(index):
-            draw(j, index * group, group)
+            zeros = [jnp.zeros((SUBLANES, LANES), jnp.float32)] * (count * channels)
+            sums = jax.lax.fori_loop(0, chunks, add, zeros)
+            for i in range(count):
+                for c in range(channels):
+                    at = start + i, j, pl.ds(c, 1), slice(None)
+                    image[at] += sums[i * channels + c].sum(0, keepdims=True)
 
-        if rest := rows % group:
-            draw(j, jnp.int32(rows - rest), rest)
+    @pl.loop(0, jax.lax.div(_rest(patch_shape[0], row, rows), jnp.int32(group)))
+    def draw_group(index):
+        draw(index * group, group)
+
+    if rest := rows % group:
+        draw(jnp.int32(rows - rest), rest)
 
 
-def _sum_moments(n, width, means, cholesky, colors, errors, moments, shares):
-    """Adds a block of pixels to the moments of a block of Gaussians, as `_draw` draws."""
+def _sum_moments(n, patch_shape, means, cholesky, colors, errors, moments, shares, heights):
+    """Adds a block of pixels to the moments of a block of Gaussians, of n."""
     rows, columns, channels, _ = errors.shape
     size = _together(channels)
     block, row, column = (pl.program_id(i) for i in (1, 2, 3))
@@ -265,24 +275,29 @@ def _sum_moments(n, width, means, cholesky, colors, errors, moments, shares):
         shares[...] = jnp.zeros_like(shares)
 
     zero = jnp.zeros((size, LANES), jnp.float32)
-    present = _rest(width, column, columns)
+    present = _rest(patch_shape[1], column, columns)
 
     @pl.loop(0, _rest(n, block, moments.shape[1], size))
     def add_chunk(index):
         chunk = _chunk(index, size)
-        x, y, slope, r11, r22 = _ready(*_bounded(means, cholesky, chunk))
+        x, y, r11, r22, slant = _ready(*_bounded(means, cholesky, chunk))
+        y = y - (row * rows).astype(jnp.float32)
+
+        @pl.loop(0, rows)
+        def prepare_row(i):
+            heights[i] = (y - i.astype(jnp.float32)) * r22
+
         color = [colors[c, chunk, :] for c in range(channels)]
 
         def add_column(j, sums):
             h, hu, hv, huu, huv, hvv, *share = sums
             right = x - (column * columns + j).astype(jnp.float32)
-            below = y - slope * right - (row * rows).astype(jnp.float32)
-            u = right * r11
+            u, slanted = right * r11, right * slant
             along = -u * u
 
             def add_pixel(i, sums):
                 h, hv, hvv, *share = sums
-                v = (below - i.astype(jnp.float32)) * r22
+                v = heights[i] - slanted
                 alpha = jnp.exp2(along - v * v)
                 error = [errors[i, j, pl.ds(c, 1), :] for c in range(channels)]
                 weight = alpha * sum(e * c for e, c in zip(error, color, strict=True))
