@@ -33,12 +33,12 @@ class Case(NamedTuple):
 CASES = [
     Case((), 1, 1, (1, 1)),
     Case((2, 5), 7, 3, (7, 5)),  # 6 rows at once, and one
-    Case((3,), 17, 16, (2, 3)),  # more Gaussians than at once
-    Case((130,), 3, 2, (2, 3)),  # more patches than lanes
+    Case((3,), 17, 16, (1, 6)),  # more Gaussians than at once
+    Case((130,), 3, 2, (1, 3)),  # more patches than lanes
     Case((), 100, 3, (18, 18)),
-    Case((4,), 30, 5, (3, 4), 0.03),
+    Case((4,), 30, 1, (2, 6), 0.03),
 ]
-SMALL = Case((8,), 3, 2, (3, 2))
+SMALL = Case((8,), 3, 1, (2, 3))
 
 
 def scene(case):

@@ -68,10 +68,11 @@ PROGRAM = """if True:
             error = jax.eval_shape(
                 function, *(jax.ShapeDtypeStruct(shape, "float32") for shape in shapes)
             )
-            results[f"{chip}: {name}"] = {
-                "forward": compile(topology.devices[0], function, shapes),
-                "both": compile(topology.devices[0], both(function), (error.shape, *shapes)),
-            }
+            result = results[f"{chip}: {name}"] = {}
+            if name in ("draw", "mix"):
+                result["forward"] = compile(topology.devices[0], function, shapes)
+            shapes = (error.shape, *shapes)
+            result["both"] = compile(topology.devices[0], both(function), shapes)
     print(json.dumps(results))
 """
 
@@ -95,8 +96,7 @@ def compiled():
 def test_every_program_compiles_to_kernels(compiled):
     assert len(compiled) == 9
     for name, program in compiled.items():
-        assert program["forward"]["kernels"] >= 1, name
-        assert program["both"]["kernels"] > program["forward"]["kernels"], name
+        assert program["both"]["kernels"] == (2 if "draw" in name else 3), name
 
 
 @pytest.mark.parametrize("chip", ["v5e", "v6e"])
