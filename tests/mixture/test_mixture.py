@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gsjax.mixture import pallas, reference
+from gsjax.mixture import kernels, pallas, reference
 from tests.quick import jit
 
 ROOT = Path(__file__).parents[2]
@@ -94,7 +94,7 @@ def test_blocks_of_queries_add_up(monkeypatch):
 
 def test_three_parts_are_all_the_digits():
     numbers = np.float32(np.random.default_rng(0).normal(size=1000))
-    parts = jit(pallas._split)(numbers)
+    parts = jit(kernels.split)(numbers)
     assert all(part.dtype == jnp.bfloat16 for part in parts)
     np.testing.assert_array_equal(sum(np.asarray(part, np.float64) for part in parts), numbers)
 
