@@ -20,7 +20,12 @@ FARTHEST = 1e2
 
 def fade(cholesky: Float[Array, "*n 3"]) -> Float[Array, "*n"]:
     """Returns the opacity, 0 to 1, left to a Gaussian whose area vanishes."""
-    part = jnp.minimum(jnp.abs(cholesky[..., 0] * cholesky[..., 2]) / FADE_AREA, 1.0)
+    return fade_of_area(cholesky[..., 0] * cholesky[..., 2])
+
+
+def fade_of_area(area: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """Returns the opacity, 0 to 1, left to a Gaussian of an area in px² of either sign."""
+    part = jnp.minimum(jnp.abs(area) / FADE_AREA, 1.0)
     return part * part * (3.0 - 2.0 * part)
 
 

@@ -51,8 +51,7 @@ def _backward(patch_shape, gaussians, cotangent):
     every gradient of a Gaussian is a sum over pixels of h times 1, u, v, u², uv or v².
     """
     means, cholesky, colors = gaussians
-    means, means_vjp = jax.vjp(reference.bounded, means)
-    cholesky, cholesky_vjp = jax.vjp(reference.bounded, cholesky)
+    means, cholesky = reference.bounded(means), reference.bounded(cholesky)
     l11, l21, l22 = (cholesky[..., i] for i in range(3))
     r11, r22 = reference.reciprocal(l11), reference.reciprocal(l22)
     inside = functools.partial(jnp.clip, min=-reference.FARTHEST, max=reference.FARTHEST)
@@ -79,6 +78,20 @@ def _backward(patch_shape, gaussians, cotangent):
 
     moments = [jnp.zeros_like(l11)] * (6 + colors.shape[-1])
     moments, _ = jax.lax.scan(add_pixels, moments, _pixel_blocks(patch_shape, cotangent))
+    return gradients(gaussians, moments)
+
+
+def gradients(gaussians, moments):
+    """Returns those of means, cholesky and colors.
+
+    The moments are Σ_q h·(1, u, v, u², uv, v²) and then Σ_q α·cotangent_c for each
+    channel, all without the fading.
+    """
+    means, cholesky, _ = gaussians
+    _, means_vjp = jax.vjp(reference.bounded, means)
+    cholesky, cholesky_vjp = jax.vjp(reference.bounded, cholesky)
+    l11, l21, l22 = (cholesky[..., i] for i in range(3))
+    r11, r22 = reference.reciprocal(l11), reference.reciprocal(l22)
     h, hu, hv, huu, huv, hvv, *color = moments
 
     visible, fade_vjp = jax.vjp(reference.fade, cholesky)

@@ -1,0 +1,76 @@
+"""What the kernels for TPUs share."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
+from jaxtyping import Array
+
+# The tile that a vector register holds, in float32.
+SUBLANES, LANES = 8, 128
+# What a kernel may use of the 128 MiB that v5e and v6e have.
+VMEM_BYTES = 32 * 2**20
+
+
+def alike(*arrays: Array) -> list[Array]:
+    """Returns arrays that vary over the same axes of a mesh, as a kernel wants them.
+
+    A gradient of what did not vary, such as weights within `jax.shard_map`, is summed
+    over the mesh where this function is differentiated.
+    """
+    axes = frozenset().union(*(jax.typeof(array).mat.varying for array in arrays))
+
+    def vary(array):
+        missing = tuple(sorted(axes - jax.typeof(array).mat.varying))
+        return jax.lax.pcast(array, missing, to="varying")
+
+    return [vary(array) for array in arrays]
+
+
+def call(kernel, inputs, outputs, grid, *, blocks, scratch=(), sums=0, cost, interpret=None):
+    """Runs a kernel on blocks of its inputs.
+
+    Args:
+      kernel: takes the blocks of the inputs, of the outputs and the scratch. Its outermost
+        loops must have bounds that depend on the block: within `jax.shard_map` others
+        cannot be simulated, as their types do not say how they vary over the mesh.
+      inputs: arrays that vary `alike`.
+      outputs: their shapes; all float32.
+      grid: how many blocks there are along each dimension.
+      blocks: shape and index map of a block, for each input and output.
+      scratch: shapes of float32 that a kernel writes to.
+      sums: the last so many dimensions of the grid add to the same output.
+      cost: what one block costs, as (flops, transcendentals).
+      interpret: False compiles for a TPU, True simulates one with plain JAX, and None
+        simulates wherever there is no TPU.
+
+    Returns:
+      The outputs.
+    """
+    if interpret is None:
+        interpret = jax.default_backend() != "tpu"
+    steps = math.prod(grid)
+    axes = jax.typeof(inputs[0]).mat
+    shapes = [jax.ShapeDtypeStruct(shape, jnp.float32, manual_axis_type=axes) for shape in outputs]
+    specs = [pl.BlockSpec(shape, index) for shape, index in blocks]
+    flops, transcendentals = (steps * count for count in cost)
+    return pl.pallas_call(
+        kernel,
+        out_shape=shapes,
+        grid=grid,
+        in_specs=specs[: len(inputs)],
+        out_specs=specs[len(inputs) :],
+        scratch_shapes=[pltpu.VMEM(shape, jnp.float32) for shape in scratch],
+        compiler_params=pltpu.CompilerParams(
+            dimension_semantics=("parallel",) * (len(grid) - sums) + ("arbitrary",) * sums,
+            vmem_limit_bytes=VMEM_BYTES,
+        ),
+        cost_estimate=pl.CostEstimate(
+            flops=flops,
+            transcendentals=transcendentals,
+            bytes_accessed=sum(4 * array.size for array in (*inputs, *shapes)),
+        ),
+        interpret=interpret,
+    )(*inputs)
