@@ -33,15 +33,14 @@ def compare(
 
     Args:
       programs: functions and their arguments by name.
-      rounds: how often each is run, after one run that is not counted.
+      rounds: how often each is timed, always after a run of its own.
     """
     compiled = {name: jax.jit(f).lower(*args).compile() for name, (f, args) in programs.items()}
     times: dict[str, list[float]] = {name: [] for name in programs}
-    for round_ in range(rounds + 1):
+    for _ in range(rounds):
         for name, program in compiled.items():
-            seconds = run(program, programs[name][1])
-            if round_:
-                times[name].append(seconds)
+            run(program, programs[name][1])  # not counted: caches still hold another's data
+            times[name].append(run(program, programs[name][1]))
     return {
         name: Figures(float(np.median(times[name])), temporary_bytes(program))
         for name, program in compiled.items()

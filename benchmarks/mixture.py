@@ -15,7 +15,8 @@ from benchmarks import measure
 from gsjax import cli
 from gsjax.mixture import mix, reference
 
-QUERIES = flags.DEFINE_integer("queries", 256 * 324, "queries; one for each Gaussian")
+PATCHES = flags.DEFINE_integer("patches", 256, "patches; 256 of 16 pixels are an image of 256²")
+GAUSSIANS = flags.DEFINE_integer("gaussians", 324, "Gaussians a patch, each with a query")
 ATOMS = flags.DEFINE_integer("atoms", 730, "atoms in the dictionary")
 FEATURES = flags.DEFINE_integer("features", 12, "channels of queries and keys")
 BACKENDS = flags.DEFINE_list("backends", ["xla"], "backends beside the direct formula")
@@ -25,25 +26,26 @@ OUTPUT = flags.DEFINE_string("output", None, "a file to add the rows to, as JSON
 
 def main() -> None:
     """Measures and prints."""
-    rows, atoms, d, c = QUERIES.value, ATOMS.value, FEATURES.value, 3
+    lead, atoms, d, c = (PATCHES.value, GAUSSIANS.value), ATOMS.value, FEATURES.value, 3
     rng = np.random.default_rng(0)
-    shapes = ((rows, d), (atoms, d), (atoms, c))
+    shapes = ((*lead, d), (atoms, d), (atoms, c))
     arrays = [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
-    error = jnp.asarray(rng.normal(size=(rows, c)), jnp.float32)
+    error = jnp.asarray(rng.normal(size=(*lead, c)), jnp.float32)
 
     def both(way):
         def program(*arrays):
             mixed, pull = jax.vjp(way, *arrays)
-            return mixed, pull(error)
+            # As in training, the error follows from the result; else both passes run at once.
+            return mixed, pull(mixed * error)
 
         return program
 
     ways = {"direct": reference.mix}
     for backend in BACKENDS.value:
         ways[backend] = lambda *arrays, backend=backend: mix(*arrays, backend)
-    pairs = rows * atoms
+    pairs = lead[0] * lead[1] * atoms
     measure.compare_ways(
-        {"op": "mixture", "queries": rows, "atoms": atoms, "features": d},
+        {"op": "mixture", "patches": lead[0], "gaussians": lead[1], "atoms": atoms, "features": d},
         {name: (way, arrays) for name, way in ways.items()},
         {name: (both(way), arrays) for name, way in ways.items()},
         ((pairs, (d + c + 1) * pairs), (2 * pairs, (4 * d + 3 * c + 3) * pairs)),

@@ -47,7 +47,8 @@ def main() -> None:
     def both(draw):
         def program(*gaussians):
             image, pull = jax.vjp(forward(draw), *gaussians)
-            return image, pull(error)
+            # As in training, the error follows from the image; else both passes run at once.
+            return image, pull(image * error)
 
         return program
 

@@ -2,10 +2,13 @@
 
 import functools
 import importlib.util
+import math
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from absl import logging
+from jax.sharding import AxisType, PartitionSpec
 from numpy.typing import DTypeLike
 
 BACKENDS = ("xla", "pallas", "triton")
@@ -29,6 +32,31 @@ def choose(backend: str, dtype: DTypeLike) -> str:
     if backend != "xla" and dtype != jnp.float32:
         raise ValueError(f"backend {backend!r} computes in float32; {dtype} needs xla")
     return backend
+
+
+def over_devices(
+    kernels: Callable, batched: Sequence[jax.Array], shared: Sequence[jax.Array] = ()
+) -> jax.Array:
+    """Returns `kernels(*batched, *shared)`, each device computing its part of the batch.
+
+    The compiler cannot divide a kernel by itself: without this, every device would compute
+    all of it. The mesh is that of `jax.sharding.use_abstract_mesh` or `jax.set_mesh`.
+
+    Args:
+      kernels: treats every index of the first dimension of what is batched alike.
+      batched: arrays that are divided over all axes of the mesh, if those divide them.
+      shared: arrays that every device has whole.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    # Within shard_map the axes are manual, and the arrays divided already.
+    kinds = zip(mesh.axis_names, mesh.axis_types, strict=True)
+    axes = tuple(name for name, kind in kinds if kind == AxisType.Auto)
+    parts = math.prod(mesh.shape[axis] for axis in axes)
+    if parts == 1 or len(batched[0]) % parts:
+        return kernels(*batched, *shared)
+    over = PartitionSpec(axes)
+    specs = (over,) * len(batched) + (PartitionSpec(),) * len(shared)
+    return jax.shard_map(kernels, in_specs=specs, out_specs=over)(*batched, *shared)
 
 
 @functools.cache

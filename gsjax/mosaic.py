@@ -1,6 +1,9 @@
 """What the kernels for TPUs share."""
 
+import contextlib
+import contextvars
 import math
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +15,19 @@ from jaxtyping import Array
 SUBLANES, LANES = 8, 128
 # What a kernel may use of the 128 MiB that v5e and v6e have.
 VMEM_BYTES = 32 * 2**20
+
+
+_compiled = contextvars.ContextVar("compiled", default=False)
+
+
+@contextlib.contextmanager
+def compiled() -> Iterator[None]:
+    """Lets kernels that are traced within be compiled for a TPU, also where there is none."""
+    token = _compiled.set(True)
+    try:
+        yield
+    finally:
+        _compiled.reset(token)
 
 
 def alike(*arrays: Array) -> list[Array]:
@@ -44,13 +60,13 @@ def call(kernel, inputs, outputs, grid, *, blocks, scratch=(), sums=0, cost, int
       sums: the last so many dimensions of the grid add to the same output.
       cost: what one block costs, as (flops, transcendentals).
       interpret: False compiles for a TPU, True simulates one with plain JAX, and None
-        simulates wherever there is no TPU.
+        simulates wherever there is no TPU, but within `compiled`.
 
     Returns:
       The outputs.
     """
     if interpret is None:
-        interpret = jax.default_backend() != "tpu"
+        interpret = jax.default_backend() != "tpu" and not _compiled.get()
     steps = math.prod(grid)
     axes = jax.typeof(inputs[0]).mat
     shapes = [jax.ShapeDtypeStruct(shape, jnp.float32, manual_axis_type=axes) for shape in outputs]

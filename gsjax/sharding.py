@@ -1,5 +1,8 @@
 """Where arrays live: one mesh, the batch over both of its axes, the state by a rule."""
 
+import functools
+from collections.abc import Callable
+
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -23,6 +26,17 @@ def make_mesh(data: int, fsdp: int) -> Mesh:
             f"{len(devices)} devices; set mesh.data=-1 to use all of them"
         )
     return Mesh(np.array(devices).reshape(data, fsdp), ("data", "fsdp"))
+
+
+def on_mesh(function: Callable, mesh: Mesh) -> Callable:
+    """Returns the function, traced so that kernels in it divide their work over the mesh."""
+
+    @functools.wraps(function)
+    def traced(*args, **kwargs):
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return function(*args, **kwargs)
+
+    return traced
 
 
 def over_batch(mesh: Mesh) -> NamedSharding:

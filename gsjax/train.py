@@ -114,12 +114,13 @@ def jitted_steps(
     """Returns the train step, which takes the place of its state, and the validation step."""
     everywhere = sharding.replicated(mesh)
     train_step = jax.jit(
-        make_train_step(config, networks),
+        sharding.on_mesh(make_train_step(config, networks), mesh),
         static_argnames="adversarial",
         donate_argnums=0,
         out_shardings=(sharding.of(state), everywhere),
     )
-    return train_step, jax.jit(make_validation_step(config, networks), out_shardings=everywhere)
+    validation_step = sharding.on_mesh(make_validation_step(config, networks), mesh)
+    return train_step, jax.jit(validation_step, out_shardings=everywhere)
 
 
 def load_validation_data(config: ConfigDict, process: int, processes: int) -> list[dict]:

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("libtpu", reason="needs libtpu, the compiler for TPUs: pip install jax[tpu]")
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 # In a process of its own, as this one's devices are chosen.
 PROGRAM = """if True:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gsjax.backends import choose
+from gsjax.backends import choose, over_devices
 
 
 def mix(
@@ -38,6 +38,9 @@ def mix(
         )
     dtype = jnp.promote_types(jnp.result_type(queries, keys, atoms), jnp.float32)
     arrays = [jnp.asarray(array, dtype) for array in (queries, keys, atoms)]
-    module = importlib.import_module(f"gsjax.mixture.{choose(backend, dtype)}")
+    backend = choose(backend, dtype)
+    module = importlib.import_module(f"gsjax.mixture.{backend}")
     with jax.named_scope("mix"):
-        return module.mix(*arrays)
+        if backend == "xla" or queries.ndim == 1:
+            return module.mix(*arrays)
+        return over_devices(module.mix, arrays[:1], arrays[1:])

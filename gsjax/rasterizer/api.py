@@ -1,12 +1,13 @@
 """The public splatting function: checks, dispatch by backend, the contract."""
 
+import functools
 import importlib
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gsjax.backends import choose
+from gsjax.backends import choose, over_devices
 
 
 def rasterize(
@@ -47,6 +48,10 @@ def rasterize(
         raise ValueError(f"patch_shape must be (height, width) in pixels; got {patch_shape}")
     dtype = jnp.promote_types(jnp.result_type(means, cholesky), jnp.float32)
     arrays = [jnp.asarray(array, dtype) for array in (means, cholesky, colors)]
-    module = importlib.import_module(f"gsjax.rasterizer.{choose(backend, dtype)}")
+    backend = choose(backend, dtype)
+    module = importlib.import_module(f"gsjax.rasterizer.{backend}")
+    draw = functools.partial(module.rasterize, patch_shape=tuple(patch_shape))
     with jax.named_scope("rasterize"):
-        return module.rasterize(*arrays, tuple(patch_shape))
+        if backend == "xla" or len(lead) == 1:
+            return draw(*arrays)
+        return over_devices(draw, arrays)

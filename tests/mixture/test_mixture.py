@@ -26,6 +26,7 @@ class Case(NamedTuple):
 
 
 CASES = [
+    Case((4100,), 2, 5, 1),
     Case((2, 3, 5), 12, 730, 3),
     Case((1100,), 4, 7, 3),
     Case((), 1, 1, 1),

@@ -1,9 +1,6 @@
 """The kernel for TPUs, simulated: against the reference in float64, values and gradients."""
 
 import functools
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,34 +117,3 @@ def test_mapping_means_the_same():
 
 def test_no_queries_have_no_mixtures():
     assert pallas.mix(jnp.zeros((2, 0, 5)), jnp.zeros((4, 5)), jnp.zeros((4, 3))).shape == (2, 0, 3)
-
-
-def test_four_devices_mix_what_one_does_and_sum_the_gradients():
-    program = """if True:
-        import functools
-        import jax
-        import numpy as np
-        jax.config.update("jax_num_cpu_devices", 4)
-        from jax.sharding import Mesh, PartitionSpec
-        from gsjax.mixture import pallas
-        from tests.mixture.test_mixture import (
-            Case, arrays, close, expected, mixture_and_gradients
-        )
-        from tests.quick import jit
-
-        case = Case((8,), 3, 9, 2)
-        split, everywhere = PartitionSpec("data"), PartitionSpec()
-        mix = jax.shard_map(
-            pallas.mix,
-            mesh=Mesh(np.array(jax.devices()), ("data",)),
-            in_specs=(split, everywhere, everywhere),
-            out_specs=split,
-        )
-        ours = jit(functools.partial(mixture_and_gradients, mix))(*arrays(case))
-        for one, other in zip(ours, expected(case), strict=True):
-            close(one, other)
-    """
-    env = os.environ | {"JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr

@@ -2,9 +2,6 @@
 
 import functools
 import itertools
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -153,41 +150,3 @@ def test_no_gaussians_draw_black():
         jnp.zeros((2, 0, 2)), jnp.zeros((2, 0, 3)), jnp.zeros((2, 0, 3)), (3, 4)
     )
     np.testing.assert_array_equal(image, np.zeros((2, 3, 4, 3)))
-
-
-def test_four_devices_draw_what_one_does_and_sum_the_gradients():
-    program = """if True:
-        import functools
-        import jax
-        import numpy as np
-        jax.config.update("jax_num_cpu_devices", 4)
-        from jax.sharding import Mesh, PartitionSpec
-        from gsjax.rasterizer import pallas, reference
-        from tests.quick import jit
-        from tests.rasterizer.test_pallas import SMALL, close, image_and_gradients, scene
-
-        error, means, cholesky, colors = scene(SMALL)
-        split, everywhere = PartitionSpec("data"), PartitionSpec()
-
-        def draw(rasterize, means, cholesky, shared):
-            colors = jax.numpy.stack([shared] * len(means))
-            return rasterize(means, cholesky, colors, SMALL.patch)
-
-        on_four = jax.shard_map(
-            functools.partial(draw, pallas.rasterize),
-            mesh=Mesh(np.array(jax.devices()), ("data",)),
-            in_specs=(split, split, everywhere),
-            out_specs=split,
-        )
-        on_one = functools.partial(draw, reference.rasterize)
-        ours, exact = (
-            jit(functools.partial(image_and_gradients, draw))(error, means, cholesky, colors[0])
-            for draw in (on_four, on_one)
-        )
-        for one, other in zip(ours, exact, strict=True):
-            close(one, other)
-    """
-    env = os.environ | {"JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", program]
-    run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
