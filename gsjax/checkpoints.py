@@ -9,13 +9,15 @@ name and renamed when all of it is on disk, so a folder with a number for a name
 whole, whenever the run is killed.
 """
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 from etils import epath
 
 from gsjax.errors import UserError
@@ -64,8 +66,34 @@ def save(manager: ocp.CheckpointManager, step: int, state: Any) -> bool:
 
     Returns:
       Whether there was something to save: False if this step has been saved before.
+
+    Raises:
+      UserError: if this checkpoint or the one before cannot be written.
     """
-    return manager.save(step, args=ocp.args.Composite(**{_STATE: ocp.args.StandardSave(state)}))
+    with _explained(manager):
+        return manager.save(step, args=ocp.args.Composite(**{_STATE: ocp.args.StandardSave(state)}))
+
+
+def finish(manager: ocp.CheckpointManager) -> None:
+    """Waits until all is on disk.
+
+    Raises:
+      UserError: if the last checkpoint cannot be written.
+    """
+    with _explained(manager):
+        manager.wait_until_finished()
+
+
+@contextlib.contextmanager
+def _explained(manager: ocp.CheckpointManager) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:  # ValueError is TensorStore's, on a full disk too
+        reason = str(error).strip().splitlines()[0][:200]
+        raise UserError(
+            f"cannot write a checkpoint to {manager.directory}: {reason}. Those before it are "
+            "intact: make room or mend the folder, and the same command goes on from the last"
+        ) from error
 
 
 def save_alone(directory: str | os.PathLike, state: Any) -> None:
@@ -84,7 +112,9 @@ def save_alone(directory: str | os.PathLike, state: Any) -> None:
 
 
 def restore_latest(manager: ocp.CheckpointManager, state_like: Any) -> tuple[Any, int] | None:
-    """Restores the newest checkpoint, on whatever devices `state_like` asks for.
+    """Restores the newest checkpoint that can be read, on the devices `state_like` asks for.
+
+    One that cannot is set aside, with a warning, as `corrupt_STEP`.
 
     Args:
       manager: from `open_manager`.
@@ -94,22 +124,39 @@ def restore_latest(manager: ocp.CheckpointManager, state_like: Any) -> tuple[Any
       The state and its step, or None if there is no checkpoint yet.
 
     Raises:
-      UserError: if the checkpoint is of another architecture.
+      UserError: if the checkpoint is of another architecture, or none can be read.
     """
     manager.wait_until_finished()
-    step = manager.latest_step()
-    if step is None:
-        return None
-    path = manager.directory / str(step)
-    check_same_shapes(
-        path,
-        manager.item_metadata(step)[_STATE].tree,
-        state_like,
-        "Resume with the model, discriminator and dino it was trained with, or choose another "
-        "--workdir",
-    )
-    args = ocp.args.Composite(**{_STATE: ocp.args.StandardRestore(state_like)})
-    return manager.restore(step, args=args)[_STATE], step
+    steps = sorted(manager.all_steps(), reverse=True)
+    for step in steps:
+        path = manager.directory / str(step)
+        try:
+            tree = manager.item_metadata(step)[_STATE].tree
+            check_same_shapes(
+                path,
+                tree,
+                state_like,
+                "Resume with the model, discriminator and dino it was trained with, or choose "
+                "another --workdir",
+            )
+            args = ocp.args.Composite(**{_STATE: ocp.args.StandardRestore(state_like)})
+            return manager.restore(step, args=args)[_STATE], step
+        except UserError:
+            raise
+        except Exception as error:  # a broken byte leads Orbax to errors of any type
+            aside = path.with_name(f"corrupt_{step}")
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            logging.warning(
+                "%s cannot be read (%s); it is set aside as %s", path, reason, aside.name
+            )
+            path.rename(aside)
+            manager.reload()
+    if steps:
+        raise UserError(
+            f"none of the checkpoints in {manager.directory} can be read; they are set aside as "
+            "corrupt_STEP. The same command would start from step 0"
+        )
+    return None
 
 
 def restore_params(path: str | os.PathLike, *names: str) -> Any:

@@ -28,13 +28,17 @@ def main() -> None:
     start = time.monotonic()
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     workdir = Path(WORKDIR.value or Path("runs") / name)
-    steps, values = train(CONFIG.value, workdir)
+    outcome = train(CONFIG.value, workdir)
     if jax.process_index() != 0:
         return
+    if outcome.stopped:
+        print(f"stopped on request after step {outcome.steps}; the same command goes on from there")
+        return
     minutes, seconds = divmod(round(time.monotonic() - start), 60)
+    values = outcome.values
     psnr, mean = values["val/psnr_hole"], values["val/psnr_hole_mean_fill"]
     print(
-        f"done: {steps} steps in {minutes}:{seconds:02d}; PSNR in the hole "
+        f"done: {outcome.steps} steps in {minutes}:{seconds:02d}; PSNR in the hole "
         f"{psnr:.2f} dB ({psnr - mean:+.2f} over the mean color), SSIM {values['val/ssim']:.3f}; "
         f"see {workdir}/samples"
     )

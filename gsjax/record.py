@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import tqdm
+from absl import logging
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
@@ -135,6 +136,49 @@ def read_config(workdir: str | os.PathLike) -> ConfigDict:
         raise UserError(f"{path}: {error.strerror}; is {workdir} a run's workdir?") from error
     except (ValueError, AttributeError) as error:
         raise UserError(f"{path} is not a run's config: {error}") from error
+
+
+# Groups of fields that decide what the parameters mean, though not their shapes, and those
+# that decide which data a step sees.
+_FIXED = ("model.", "discriminator.", "dino.normalize", "dino.image_size")
+_DATA = ("seed", "data.train", "data.image_size", "data.crop", "data.flip", "masks.")
+
+
+def check_changes(workdir: str | os.PathLike, config: ConfigDict) -> None:
+    """Says what has changed since a run's `config.json` was written.
+
+    Most fields may change between runs. Data may, with a warning: the steps to come are no
+    longer those of an uninterrupted run. The networks may not.
+
+    Raises:
+      UserError: the networks have changed.
+    """
+    if not (Path(workdir) / "config.json").exists():
+        return
+    before, now = (_flat(fields) for fields in (read_config(workdir).to_dict(), config.to_dict()))
+    changed = [name for name in now if name in before and now[name] != before[name]]
+    for name in changed:
+        told = f"{name} was {before[name]!r} in this run so far and is {now[name]!r} now"
+        if name.startswith(_FIXED) and name != "model.backend":
+            raise UserError(
+                f"{told}; that would change what the trained parameters mean. Set it back, or "
+                "start another --workdir from this one with --config.initial"
+            )
+        if name.startswith(_DATA) or name == "train.batch_size":
+            logging.warning("%s: the steps to come see other data than without the change", told)
+        else:
+            logging.info("%s", told)
+
+
+def _flat(fields: Mapping, prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            # JSON knows no tuples, and config.json is read back with all lists as tuples.
+            flat[prefix + name] = _with_tuples(json.loads(json.dumps(value)))
+    return flat
 
 
 def progress_bar(

@@ -1,17 +1,17 @@
 """A run, from its config to its last checkpoint."""
 
 import contextlib
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from gsjax import checkpoints, record, sharding
+from gsjax import checkpoints, guards, record, sharding
 from gsjax.checks import check_config
 from gsjax.data.pipeline import (
     open_training_source,
@@ -20,7 +20,6 @@ from gsjax.data.pipeline import (
     validation_batches,
     warn_unreadable,
 )
-from gsjax.errors import UserError
 from gsjax.perceptual import load_lpips
 from gsjax.semantic import load_dino
 from gsjax.state import (
@@ -36,15 +35,26 @@ from gsjax.step import make_train_step
 from gsjax.validation import make_validation_step, validate
 
 
-def train(config: ConfigDict, workdir: Path) -> tuple[int, dict[str, float]]:
-    """Trains up to step `config.train.steps`, going on from what is in `workdir`.
+class Outcome(NamedTuple):
+    """How a run ended.
 
-    Returns:
-      The steps done in all, and the metrics of the last validation.
+    Attributes:
+      steps: those done in all.
+      values: the metrics of the last validation; none if the run was stopped.
+      stopped: whether SIGTERM ended it; the state is saved, the same command goes on.
+    """
+
+    steps: int
+    values: dict[str, float]
+    stopped: bool = False
+
+
+def train(config: ConfigDict, workdir: Path) -> Outcome:
+    """Trains up to step `config.train.steps`, going on from what is in `workdir`.
 
     Raises:
       UserError: a mistake in the config, or data or weights that are missing, said
-        before anything is written; or a loss that is no number any more.
+        before anything is written; or too many steps whose loss is no number.
     """
     resumes = checkpoints.latest_step(workdir / "checkpoints") is not None
     check_config(config, resumes)
@@ -58,7 +68,11 @@ def train(config: ConfigDict, workdir: Path) -> tuple[int, dict[str, float]]:
     validation_data = load_validation_data(config, process, processes)
     initial = {} if resumes else load_initial(config, networks)
 
+    if resumes:
+        record.check_changes(workdir, config)
+
     with contextlib.ExitStack() as stack:
+        stop_asked = stack.enter_context(guards.termination())
         manager = checkpoints.open_manager(workdir / "checkpoints", config.checkpoint.keep)
         stack.enter_context(manager)
         restored = checkpoints.restore_latest(manager, abstract_state(config, networks, mesh))
@@ -82,30 +96,39 @@ def train(config: ConfigDict, workdir: Path) -> tuple[int, dict[str, float]]:
             log.image(step, "validation", grid)
             return values
 
-        values, metrics = {}, None
+        values, metrics, fed = {}, None, None
+        skips = guards.Skips(workdir, config.train.max_skipped, int(state.skipped))
         bar = record.progress_bar(config.train.steps, done, "training", active=process == 0)
         stack.enter_context(bar)
         feed.restart()
         for step in range(done + 1, config.train.steps + 1):
-            batch = sharding.put_batch(next(feed), mesh)
-            jax.block_until_ready(metrics)  # one step computes while the next is fed, no more
+            fed, fed_before = next(feed), fed
+            batch = sharding.put_batch(fed, mesh)
+            if metrics is not None:  # waits: one step computes while the next is fed, no more
+                skips.check(step - 1, metrics, fed_before)
             adversarial = step > config.loss.gan_start and config.loss.gan > 0
             state, metrics = train_step(state, frozen, batch, adversarial=adversarial)
             last = step == config.train.steps
-            save = last or step % config.checkpoint.every == 0
+            stopped = stop_asked() and not last
+            save = last or stopped or step % config.checkpoint.every == 0
             if save or step == done + 1 or step % config.log.every == 0:
                 scalars = {name: float(value) for name, value in metrics.items()} | feed.rates()
                 log.scalars(step, scalars)
-                check_finite(step, scalars)
                 loss, rate = scalars["loss/total"], scalars["images_per_second"]
                 bar.set_postfix_str(f"loss {loss:.3f} · {rate:.0f} images/s", refresh=False)
             bar.update()
             if save:
                 checkpoints.save(manager, step, state)
+            if stopped:
+                checkpoints.finish(manager)
+                return Outcome(step, {}, stopped=True)
             if last or step % config.validate.every == 0:
                 values = run_validation(step)
                 feed.restart()
-        return max(done, config.train.steps), values or run_validation(done)
+        if metrics is not None:
+            skips.check(config.train.steps, metrics, fed)
+        checkpoints.finish(manager)
+        return Outcome(max(done, config.train.steps), values or run_validation(done))
 
 
 def jitted_steps(
@@ -131,16 +154,6 @@ def load_validation_data(config: ConfigDict, process: int, processes: int) -> li
         warn_unreadable(batch, source, seen)
         del batch["unreadable"]
     return batches
-
-
-def check_finite(step: int, scalars: dict[str, float]) -> None:
-    """Raises UserError if the loss or its gradient is no number; called before each checkpoint."""
-    for name in ("loss/total", "gradient_norm"):
-        if not math.isfinite(scalars[name]):
-            raise UserError(
-                f"{name} is {scalars[name]} at step {step}: training has diverged. The checkpoints "
-                "before it are intact; lower optimizer.learning_rate or optimizer.clip_norm"
-            )
 
 
 class Feed(Iterator):

@@ -1,5 +1,6 @@
 import functools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -181,3 +182,55 @@ def test_a_run_killed_while_saving_leaves_whole_checkpoints(tmp_path):
         assert all(p.name.isdigit() for p in tmp_path.iterdir())
         steps.append(step)
     assert cut_short, "neither kill hit a save: nothing was tested"
+
+
+def damaged(tmp_path, steps, how):
+    """Saves some steps and damages the newest one."""
+    with checkpoints.open_manager(tmp_path, keep=5) as manager:
+        for step in steps:
+            checkpoints.save(manager, step, make_state(step))
+    files = [path for path in (tmp_path / str(steps[-1])).rglob("*") if path.is_file()]
+    for path in files:
+        if how == "cut short":
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        elif (how == "without its arrays" and "_METADATA" not in path.name) or (
+            how == "without its description" and "_METADATA" in path.name
+        ):
+            path.unlink()
+
+
+@pytest.mark.parametrize("how", ["cut short", "without its arrays", "without its description"])
+def test_a_corrupt_checkpoint_is_set_aside_and_the_one_before_is_used(tmp_path, how, caplog):
+    damaged(tmp_path, (3, 6), how)
+    with checkpoints.open_manager(tmp_path, keep=5) as manager:
+        state, step = checkpoints.restore_latest(manager, like(make_state()))
+        assert step == 3
+        assert_same(state, make_state(3))
+        assert "cannot be read" in caplog.text
+        checkpoints.save(manager, 6, make_state(6))
+    assert (tmp_path / "corrupt_6").exists()
+    with checkpoints.open_manager(tmp_path, keep=5) as manager:
+        assert checkpoints.restore_latest(manager, like(make_state()))[1] == 6
+
+
+def test_without_any_readable_checkpoint_a_run_does_not_start_over_silently(tmp_path):
+    damaged(tmp_path, (3,), "cut short")
+    with (
+        checkpoints.open_manager(tmp_path, keep=5) as manager,
+        pytest.raises(UserError, match=r"none of the checkpoints in .* can be read"),
+    ):
+        checkpoints.restore_latest(manager, like(make_state()))
+
+
+def test_a_folder_that_vanished_is_told(tmp_path):
+    folder = tmp_path / "checkpoints"
+    manager = checkpoints.open_manager(folder, keep=5)
+    shutil.rmtree(folder)
+    folder.touch()  # nothing can be written below a file
+
+    def save():
+        checkpoints.save(manager, 1, make_state(1))
+        checkpoints.finish(manager)
+
+    with pytest.raises(UserError, match=r"cannot write a checkpoint to .* are intact"):
+        save()

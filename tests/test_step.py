@@ -1,5 +1,6 @@
 """The train step on a small model: what it changes, in which order, on how many devices."""
 
+import copy
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 from gsjax import losses
 from gsjax.semantic import make_tokens
-from gsjax.step import unpack
+from gsjax.step import make_train_step, unpack
 from tests.quick import jit
 
 ROOT = Path(__file__).parents[1]
@@ -145,3 +146,48 @@ def test_four_devices_compute_what_one_does(tiny_run, data, fsdp):
             tolerance = 1e-4 if name.startswith("loss/") else 1e-2
             # The adversarial term is a mean of logits that cancel.
             assert ours[name] == pytest.approx(value, rel=tolerance, abs=1e-5), name
+
+
+def test_a_step_whose_loss_is_no_number_changes_nothing(tiny_run):
+    broken = jax.tree.map(lambda array: array * np.nan, tiny_run.state.generator)
+    state = tiny_run.state.replace(generator=broken)
+    frozen = {"dino": tiny_run.dino}
+    after, metrics = tiny_run.compiled(state, frozen, tiny_run.batch, True)
+    assert np.isnan(metrics["loss/total"])
+    assert (int(after.skipped), int(after.step)) == (1, 1)
+    names = ("generator_optimizer", "discriminator", "discriminator_optimizer", "average")
+    for name in names:
+        jax.tree.map(
+            np.testing.assert_array_equal, getattr(after, name), getattr(tiny_run.state, name)
+        )
+
+
+def test_the_average_follows_the_generator(tiny_run):
+    states = [tiny_run.state] + [state for state, _ in tiny_run.steps(5)]
+    average = states[0].generator
+    for step, state in enumerate(states[1:]):
+        decay = min(tiny_run.config.train.ema, (1 + step) / (10 + step))
+        average = jax.tree.map(
+            lambda old, new, decay=decay: decay * old + (1 - decay) * new, average, state.generator
+        )
+    for ours, expected in zip(
+        jax.tree.leaves(states[-1].average), jax.tree.leaves(average), strict=True
+    ):
+        np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
+def test_a_batch_in_parts_teaches_what_the_whole_does(tiny_run):
+    config = copy.deepcopy(tiny_run.config)
+    config.train.accumulate = 2
+    step = jit(make_train_step(config, tiny_run.networks), static_argnums=3)
+    state, metrics = step(tiny_run.state, {"dino": tiny_run.dino}, tiny_run.batch, True)
+    whole, expected = tiny_run.steps(5)[0]
+    for name, value in expected.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+    for network in ("generator", "discriminator"):
+        ours, theirs = (
+            optax.tree.get(getattr(s, f"{network}_optimizer"), "mu") for s in (state, whole)
+        )
+        for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+            # Of a gradient of norm 1, whose moment is a tenth.
+            np.testing.assert_allclose(one, other, atol=1e-6)

@@ -49,13 +49,13 @@ class Run:
         self.state = init_state(self.config, self.networks, self.mesh)
         self.batch = sharding.put_batch(make_batch(), self.mesh)
         self.step = make_train_step(self.config, self.networks)
+        where = (sharding.of(self.state), sharding.replicated(self.mesh))
+        self.compiled = jit(self.step, static_argnums=3, out_shardings=where)
 
     def steps(self, count):
         """Trains both networks on the one batch; returns state and metrics after every step."""
-        where = (sharding.of(self.state), sharding.replicated(self.mesh))
-        step = jit(self.step, static_argnums=3, out_shardings=where)
         state, history = self.state, []
         for _ in range(count):
-            state, metrics = step(state, {"dino": self.dino}, self.batch, True)
+            state, metrics = self.compiled(state, {"dino": self.dino}, self.batch, True)
             history.append((state, {name: float(value) for name, value in metrics.items()}))
         return history

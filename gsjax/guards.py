@@ -1,0 +1,81 @@
+"""What keeps a run from losing work: termination on request, steps that had to be skipped."""
+
+import contextlib
+import io
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+
+from gsjax.errors import UserError
+from gsjax.files import write_atomically
+
+
+@contextlib.contextmanager
+def termination() -> Iterator[Callable[[], bool]]:
+    """Turns SIGTERM, by which machines are taken back, into a question: was it sent?
+
+    However often it is sent, what is being saved meanwhile is saved. Outside the main
+    thread, where signals cannot be handled, the answer is always no.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Skips:
+    """Watches for steps that were skipped because a loss or gradient was no finite number."""
+
+    def __init__(self, workdir: Path, allowed: int, skipped: int):
+        """Starts to watch.
+
+        Args:
+          workdir: the run's folder; the batch of the first step of a row goes to its `skipped/`.
+          allowed: so many steps in a row end the run.
+          skipped: the state's count so far.
+        """
+        self._folder, self._allowed, self._skipped = workdir / "skipped", allowed, skipped
+        self._row = 0
+
+    def check(self, step: int, metrics: Mapping, batch: Mapping[str, np.ndarray]) -> None:
+        """Looks at what a step returned.
+
+        Args:
+          step: its number.
+          metrics: from the train step.
+          batch: what this process gave to it.
+
+        Raises:
+          UserError: it was the last of too many in a row.
+        """
+        before, self._skipped = self._skipped, int(metrics["skipped"])
+        if self._skipped == before:
+            self._row = 0
+            return
+        self._row += 1
+        if self._row == 1:
+            path = self._folder / f"step_{step:08d}.npz"
+            logging.warning(
+                "step %d was skipped: loss %s, gradient norm %s; its batch is in %s",
+                step, float(metrics["loss/total"]), float(metrics["gradient_norm"]), path,
+            )  # fmt: skip
+            content = io.BytesIO()
+            np.savez(content, **batch)
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, content.getvalue())
+        if self._row >= self._allowed:
+            raise UserError(
+                f"training has diverged: {self._row} steps in a row, up to step {step}, had a loss "
+                "or gradient that is no finite number and were skipped. Their first batch is in "
+                f"{self._folder}; all checkpoints are intact. Lower optimizer.learning_rate or "
+                "optimizer.clip_norm, or look for broken images; train.max_skipped allows more"
+            )

@@ -1,0 +1,46 @@
+"""Termination on request, and steps that had to be skipped."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from gsjax import guards
+from gsjax.errors import UserError
+
+BATCH = {"image": np.zeros((2, 4, 4, 3), np.uint8)}
+
+
+def metrics(skipped):
+    return {"skipped": skipped, "loss/total": float("nan"), "gradient_norm": 1.0}
+
+
+def test_termination_is_noticed_and_nothing_ends():
+    before = signal.getsignal(signal.SIGTERM)
+    with guards.termination() as asked:
+        assert not asked()
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert asked()
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_skipped_step_leaves_its_batch_and_training_goes_on(tmp_path, caplog):
+    skips = guards.Skips(tmp_path, allowed=3, skipped=5)
+    skips.check(11, metrics(5), BATCH)
+    assert list(tmp_path.iterdir()) == []
+    skips.check(12, metrics(6), BATCH)
+    assert "step 12 was skipped: loss nan" in caplog.text
+    with np.load(tmp_path / "skipped" / "step_00000012.npz") as saved:
+        np.testing.assert_array_equal(saved["image"], BATCH["image"])
+
+
+def test_too_many_in_a_row_end_the_run(tmp_path):
+    skips = guards.Skips(tmp_path, allowed=3, skipped=0)
+    for step, count in enumerate([1, 2, 2, 3, 4], start=1):  # the third step was good
+        skips.check(step, metrics(count), BATCH)
+    with pytest.raises(UserError, match=r"3 steps in a row, up to step 6, .*max_skipped"):
+        skips.check(6, metrics(5), BATCH)
+    saved = sorted(path.name for path in (tmp_path / "skipped").iterdir())
+    assert saved == ["step_00000001.npz", "step_00000004.npz"]
