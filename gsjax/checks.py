@@ -12,6 +12,7 @@ from gsjax.models.encoder import GROUPS
 from gsjax.perceptual import check_lpips
 from gsjax.semantic import check_dino
 from gsjax.state import check_initial
+from gsjax.validation import METRICS
 
 
 def check_config(config: ConfigDict, resumes: bool = False) -> None:
@@ -75,6 +76,13 @@ def _check_numbers(config: ConfigDict) -> None:
             raise UserError(f"{field}: {value} must be a number of at least {bound}")
     if config.train.ema >= 1:
         raise UserError(f"train.ema: {config.train.ema} must be less than 1, like 0.999")
+    if config.checkpoint.best and config.checkpoint.best not in METRICS:
+        raise UserError(
+            f"checkpoint.best: {config.checkpoint.best!r} is no metric of the validation; there "
+            f"are {', '.join(METRICS)}"
+        )
+    if config.checkpoint.best == "lpips" and not config.lpips.weights:
+        raise UserError("checkpoint.best: lpips needs lpips.weights")
     if config.train.precision not in ("float32", "bfloat16"):
         raise UserError(
             f"train.precision: {config.train.precision!r} is neither float32 nor bfloat16"

@@ -93,12 +93,14 @@ def default() -> ConfigDict:
     config.checkpoint = ConfigDict()
     config.checkpoint.every = 5_000
     config.checkpoint.keep = 3
+    config.checkpoint.best = "psnr_hole"  # also keep the generator that validates best by this; ""
 
     config.validate = ConfigDict()
     config.validate.every = 5_000
     config.validate.images = 64
     config.validate.kinds = ("irregular", "free_form")
-    config.validate.ratio = (0.2, 0.6)
+    config.validate.bands = ((0.2, 0.4), (0.4, 0.6))  # parts of the image that are hole
+    config.validate.center = True  # also the central square of half the height and width
     config.validate.samples = 8  # rows of the sample grid
 
     config.mesh = ConfigDict()

@@ -4,6 +4,7 @@ The same command again goes on where the last run stopped. Every field of the co
 can be set on the command line: --config.train.steps=1000
 """
 
+import os
 import time
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def main() -> None:
 
     from gsjax.train import train
 
+    _keep_compiled_programs()
     start = time.monotonic()
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     workdir = Path(WORKDIR.value or Path("runs") / name)
@@ -42,6 +44,16 @@ def main() -> None:
         f"{psnr:.2f} dB ({psnr - mean:+.2f} over the mean color), SSIM {values['val/ssim']:.3f}; "
         f"see {workdir}/samples"
     )
+
+
+def _keep_compiled_programs() -> None:
+    """Lets a run that is started again find what it compiled before, unless JAX is told where."""
+    import jax
+    import platformdirs
+
+    if not jax.config.jax_compilation_cache_dir:
+        cache = os.environ.get("GSJAX_CACHE") or platformdirs.user_cache_dir("gsjax")
+        jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "programs"))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,9 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from gsjax import checkpoints, guards, record, sharding
+from gsjax.best import Best
 from gsjax.checks import check_config
+from gsjax.data.examples import bands
 from gsjax.data.pipeline import (
     open_training_source,
     open_validation_source,
@@ -79,6 +81,9 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
         state, done = restored or (init_state(config, networks, mesh, initial), 0)
         log = record.open_record(workdir, done, active=process == 0)
         stack.callback(log.close)
+        best = Best(workdir, config.checkpoint.best) if config.checkpoint.best else None
+        if best:
+            stack.callback(best.close)
         feed = Feed(config, process, processes, done)
         stack.callback(feed.close)
         if process == 0:
@@ -90,10 +95,17 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
         def run_validation(step: int) -> dict[str, float]:
             batches = (sharding.put_batch(batch, mesh) for batch in validation_data)
             values, grid = validate(
-                validation_step, pictured(state), frozen, batches, config.validate.samples
+                validation_step,
+                pictured(state),
+                frozen,
+                batches,
+                config.validate.samples,
+                [band.name for band in bands(config)],
             )
             log.scalars(step, values)
             log.image(step, "validation", grid)
+            if best:
+                best.offer(step, values, pictured(state))
             return values
 
         values, metrics, fed = {}, None, None

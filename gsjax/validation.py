@@ -1,6 +1,6 @@
 """How good the fills are: metrics over fixed images and holes, and a picture of some."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,9 @@ from gsjax.semantic import make_tokens
 from gsjax.state import Networks
 from gsjax.step import Batch, unpack
 
+_OF_EACH_BAND = {"psnr_hole", "ssim", "l1", "lpips"}
+METRICS = ("psnr_hole", "psnr", "ssim_hole", "ssim", "l1_hole", "l1", "lpips")
+
 
 def make_validation_step(config: ConfigDict, networks: Networks) -> Callable:
     """Returns `step(generator_variables, frozen, batch) -> (pictures, values)`.
@@ -23,7 +26,7 @@ def make_validation_step(config: ConfigDict, networks: Networks) -> Callable:
     takes, f32[B, H, W, ·] in [0, 1]; `values` the metrics of each image by name and
     its `weight`, f32[B]. Metrics of the `hole` count the hole alone, the others all of
     the composite. `mean_fill` is the hole filled with the mean color of the known
-    pixels, what a model must beat.
+    pixels, what a model must beat. `band` is each image's.
     """
     tokens = make_tokens(config, networks.dino)
 
@@ -35,6 +38,7 @@ def make_validation_step(config: ConfigDict, networks: Networks) -> Callable:
         filled = composite(images, out.image, known)
         values = {
             "weight": batch["weight"],
+            "band": batch["band"],
             "psnr_hole": metrics.psnr(filled, images, hole),
             "psnr_hole_mean_fill": metrics.psnr(metrics.mean_fill(images, known), images, hole),
             "psnr": metrics.psnr(filled, images),
@@ -51,9 +55,17 @@ def make_validation_step(config: ConfigDict, networks: Networks) -> Callable:
 
 
 def validate(
-    step: Callable, variables: PyTree, frozen: PyTree, batches: Iterable[Batch], samples: int
+    step: Callable,
+    variables: PyTree,
+    frozen: PyTree,
+    batches: Iterable[Batch],
+    samples: int,
+    bands: Sequence[str],
 ) -> tuple[dict[str, float], np.ndarray]:
-    """Returns the means of the metrics, as `val/NAME`, and a grid of the first images.
+    """Returns the means of the metrics and a grid of the first images.
+
+    The means over all images are `val/NAME`; some are also given over the images of each
+    band, as `val/BAND/NAME`.
 
     Args:
       step: from `make_validation_step`, jitted.
@@ -61,6 +73,7 @@ def validate(
       frozen: the variables of dino and lpips.
       batches: global arrays; images that fill up the last batch have weight 0.
       samples: rows of the grid.
+      bands: their names.
     """
     collected, pictures = [], []
     for batch in batches:
@@ -69,8 +82,14 @@ def validate(
         if sum(len(rows[0]) for rows in pictures) < samples:
             pictures.append(shown)
     values = {name: np.concatenate([v[name] for v in collected]) for name in collected[0]}
-    weight = values.pop("weight")
+    weight, band = values.pop("weight"), values.pop("band")
     means = {f"val/{name}": float(np.average(v, weights=weight)) for name, v in values.items()}
+    for index, name in enumerate(bands):
+        share = weight * (band == index)
+        if share.any():  # fewer images than bands leave some without
+            for metric in _OF_EACH_BAND.intersection(values):
+                mean = float(np.average(values[metric], weights=share))
+                means[f"val/{name}/{metric}"] = mean
 
     pictures = [np.concatenate(arrays)[:samples] for arrays in zip(*pictures, strict=True)]
     images, known, prediction, filled = pictures

@@ -2,14 +2,19 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 from PIL import Image
+
+from gsjax import checkpoints
 
 ROOT = Path(__file__).parents[1]
 SMALL = {
@@ -52,20 +57,43 @@ def run(arguments, cache):
     )
 
 
-@pytest.fixture(scope="module")
-def killed_and_resumed(tmp_path_factory):
-    """A run of 10 steps that was killed on its way, and the same command again."""
-    folder = tmp_path_factory.mktemp("main")
-    workdir, cache = folder / "run", folder / "cache"
-    arguments = command("configs/photos.py", workdir=workdir, train__steps=10, **SMALL)
-    first = subprocess.Popen(arguments, cwd=ROOT, env=environment(cache), stderr=subprocess.PIPE)
+def started(arguments, cache, until):
+    """Starts the command and returns it as soon as `until()` is true."""
+    process = subprocess.Popen(
+        arguments, cwd=ROOT, env=environment(cache), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     deadline = time.monotonic() + 300
-    while not (workdir / "checkpoints" / "4").exists():
-        assert first.poll() is None, first.stderr.read().decode()
+    while not until():
+        assert process.poll() is None, process.stderr.read().decode()
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
+    return process
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("main")
+
+
+@pytest.fixture(scope="module")
+def terminated(folder):
+    """A run of 10 steps that was asked to stop on its way: its exit code and output."""
+    workdir = folder / "run"
+    arguments = command("configs/photos.py", workdir=workdir, train__steps=10, **SMALL)
+    first = started(arguments, folder / "cache", (workdir / "checkpoints" / "2").exists)
+    first.send_signal(signal.SIGTERM)
+    output, _ = first.communicate()
+    return first.returncode, output.decode()
+
+
+@pytest.fixture(scope="module")
+def killed_and_resumed(folder, terminated):
+    """The same command again, killed on its way, and again to the end."""
+    workdir, cache = folder / "run", folder / "cache"
+    arguments = command("configs/photos.py", workdir=workdir, train__steps=10, **SMALL)
+    second = started(arguments, cache, (workdir / "checkpoints" / "8").exists)
+    second.send_signal(signal.SIGKILL)
+    second.communicate()
     return workdir, run(arguments, cache)
 
 
@@ -75,12 +103,30 @@ def metrics(killed_and_resumed):
     return [json.loads(line) for line in lines]
 
 
+def test_a_run_that_is_asked_to_stop_saves_and_ends_well(terminated, folder):
+    code, output = terminated
+    assert code == 0
+    (step,) = re.findall(r"^stopped on request after step (\d+); the same command", output)
+    assert (folder / "run" / "checkpoints" / step).exists()
+
+
 def test_a_killed_run_goes_on_from_its_last_checkpoint(killed_and_resumed):
-    _, second = killed_and_resumed
-    assert second.returncode == 0, second.stderr
-    assert any(f"going on after step {step}" in second.stderr for step in (4, 6, 8))
-    assert second.stdout.count("\n") == 1
-    assert second.stdout.startswith("done: 10 steps in ")
+    _, last = killed_and_resumed
+    assert last.returncode == 0, last.stderr
+    assert any(f"going on after step {step}" in last.stderr for step in (8, 10))
+    assert last.stdout.count("\n") == 1
+    assert last.stdout.startswith("done: 10 steps in ")
+
+
+def test_stopped_and_killed_a_run_ends_as_one_without_a_break(killed_and_resumed, folder):
+    """In every bit of all parameters and moments of the optimizers."""
+    straight = folder / "straight"
+    arguments = command("configs/photos.py", workdir=straight, train__steps=10, **SMALL)
+    done = run(arguments, folder / "cache")
+    assert done.returncode == 0, done.stderr
+    for name in checkpoints.names_in(straight):
+        one, other = (checkpoints.restore_params(path, name) for path in (folder / "run", straight))
+        jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
 def test_every_step_is_recorded_once_across_the_kill(metrics):

@@ -2,9 +2,11 @@
 
 python -m gsjax.convert reference --input=FILE --output=FOLDER
 python -m gsjax.convert dino --input=FILE --output=FOLDER
+python -m gsjax.convert lpips --input=FILE --linear=FILE --output=FOLDER
 
 reference: the inpainter, from what the published trainer saves (and the DINO inside, if any)
 dino:      DINO v1 or v2, by the official key names or Hugging Face's
+lpips:     torchvision's AlexNet or VGG16 and the linear heads of LPIPS 0.1
 Files are .pth, .pt or .bin (which need PyTorch), .safetensors or .npz; no code in them is run.
 """
 
@@ -24,6 +26,9 @@ IMAGE_SIZE = flags.DEFINE_integer(
     "image_size", None, "dino: side in pixels that positions were learned at, if it does not show"
 )
 HEADS = flags.DEFINE_integer("heads", None, "dino: attention heads, if not of 64 channels each")
+LINEAR = flags.DEFINE_string(
+    "linear", None, "lpips: the file of linear heads; fetched if not given"
+)
 flags.mark_flags_as_required(["input", "output"])
 
 
@@ -32,6 +37,7 @@ def main(what: str) -> None:
     options = {
         "reference": {"overlap": OVERLAP.value},
         "dino": {"image_size": IMAGE_SIZE.value, "heads": HEADS.value},
+        "lpips": {"linear": LINEAR.value},
     }
     for other in options.keys() - {what}:
         for name, value in options[other].items():
@@ -44,10 +50,14 @@ def main(what: str) -> None:
 
     from gsjax.convert import command  # only now: --help and mistyped flags need no JAX
 
-    convert = command.convert_dino if what == "dino" else command.convert_reference
+    convert = {
+        "reference": command.convert_reference,
+        "dino": command.convert_dino,
+        "lpips": command.convert_lpips,
+    }[what]
     given = {name: value for name, value in options[what].items() if value is not None}
     print(convert(source, output, **given))
 
 
 if __name__ == "__main__":
-    cli.run(main, commands=("reference", "dino"))
+    cli.run(main, commands=("reference", "dino", "lpips"))

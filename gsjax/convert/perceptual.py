@@ -31,16 +31,9 @@ def from_state_dicts(backbone: Mapping, heads: Mapping) -> tuple[Lpips, dict]:
     Raises:
       UserError: keys missing, left over or wrongly shaped, all of them listed.
     """
+    kind = backbone_of(backbone)
     arrays = keys.unwrap(backbone, _NETWORK)
     arrays = {key: array for key, array in arrays.items() if not key.startswith(_CLASSIFIER)}
-    first = arrays.get("features.0.weight")
-    if first is None or first.ndim != 4:
-        example = ", ".join(list(arrays)[:3])
-        raise UserError(
-            f"{_NETWORK}: no features.0.weight of 4 axes; expected torchvision's AlexNet or "
-            f"VGG16 (the file has {example}, …)"
-        )
-    kind = "alex" if first.shape[-1] == BACKBONES["alex"][0][1] else "vgg"
     weights = keys.unwrap(heads, _NETWORK)
     # A head is a 1×1 convolution to one channel; ours is a vector.
     arrays |= {
@@ -50,6 +43,23 @@ def from_state_dicts(backbone: Mapping, heads: Mapping) -> tuple[Lpips, dict]:
     image = jax.ShapeDtypeStruct((1, LEAST_SIDE[kind], LEAST_SIDE[kind], 3), jnp.float32)
     shapes = jax.eval_shape(module.init, jax.random.key(0), image, image)["params"]
     return module, {"params": keys.to_params(arrays, table(kind), shapes, _NETWORK)}
+
+
+def backbone_of(state_dict: Mapping) -> str:
+    """Returns which classifier a state dict is of: alex or vgg.
+
+    Raises:
+      UserError: it is neither.
+    """
+    arrays = keys.unwrap(state_dict, _NETWORK)
+    first = arrays.get("features.0.weight")
+    if first is None or first.ndim != 4:
+        example = ", ".join(list(arrays)[:3])
+        raise UserError(
+            f"{_NETWORK}: no features.0.weight of 4 axes; expected torchvision's AlexNet or "
+            f"VGG16 (the file has {example}, …)"
+        )
+    return "alex" if first.shape[-1] == BACKBONES["alex"][0][1] else "vgg"
 
 
 def fetch_lpips(kind: str, field: str) -> tuple[Lpips, dict]:

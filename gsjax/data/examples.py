@@ -21,6 +21,16 @@ TRAINING, VALIDATION, ORDER = 0, 1, 2  # streams of random numbers
 
 
 @dataclasses.dataclass(frozen=True)
+class Band:
+    """Holes that are validated together: of these kinds, in this part of the image."""
+
+    name: str
+    kinds: Sequence[str]
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Recipe:
     """How examples are made from a source; see `config.data` and `config.masks`."""
 
@@ -33,6 +43,17 @@ class Recipe:
     kinds: Sequence[str]
     curriculum: Sequence[tuple[int, float, float]]
     batch_size: int  # over all processes: example i belongs to step i // batch_size
+    bands: Sequence[Band] = ()  # of validation
+
+
+def bands(config: ConfigDict) -> list[Band]:
+    """Returns the bands that `config.validate` asks for; examples belong to them in turn."""
+    kinds = tuple(config.validate.kinds)
+    made = [
+        Band(f"{round(100 * low)}-{round(100 * high)}", kinds, low, high)
+        for low, high in config.validate.bands
+    ]
+    return made + ([Band("center", ("center",), 0.25, 0.25)] if config.validate.center else [])
 
 
 def training_recipe(config: ConfigDict) -> Recipe:
@@ -51,13 +72,12 @@ def training_recipe(config: ConfigDict) -> Recipe:
 
 
 def validation_recipe(config: ConfigDict) -> Recipe:
-    """Returns the recipe of the validation examples: never flipped, one range of ratios."""
+    """Returns the recipe of the validation examples: never flipped, in bands."""
     return dataclasses.replace(
         training_recipe(config),
         stream=VALIDATION,
         flip=False,
-        kinds=tuple(config.validate.kinds),
-        curriculum=((0, *config.validate.ratio),),
+        bands=bands(config),
     )
 
 
@@ -84,7 +104,8 @@ def make_example(
 
     Returns:
       image: uint8 [H, W, 3]; known: bool [H, W, 1], False in the hole; unreadable:
-      int64, `image_index` if it could not be read and the next one stands in, or -1.
+      int64, `image_index` if it could not be read and the next one stands in, or -1. In
+      validation also band: int32, the index of its band.
     """
     rng = np.random.default_rng((recipe.seed, recipe.stream, index))
     image, replaced = _read(source, image_index)
@@ -92,14 +113,16 @@ def make_example(
     image = _resize(image, _crop_box(rng, image.shape, recipe), width, height)
     if recipe.flip and rng.random() < 0.5:
         image = image[:, ::-1]
-    if recipe.stream == VALIDATION:  # a few examples hold every kind
-        kind = recipe.kinds[index % len(recipe.kinds)]
+    example = {"image": image, "unreadable": np.int64(image_index if replaced else -1)}
+    if recipe.stream == VALIDATION:  # in turn, so that a few examples hold every kind
+        turn, example["band"] = np.divmod(np.int32(index), np.int32(len(recipe.bands)))
+        band = recipe.bands[example["band"]]
+        kind, ratio = band.kinds[turn % len(band.kinds)], rng.uniform(band.low, band.high)
     else:
         kind = recipe.kinds[rng.integers(len(recipe.kinds))]
-    ratio = rng.uniform(*ratio_at(recipe.curriculum, index // recipe.batch_size))
+        ratio = rng.uniform(*ratio_at(recipe.curriculum, index // recipe.batch_size))
     hole = draw_hole(rng, kind, (height, width), ratio)
-    unreadable = np.int64(image_index if replaced else -1)
-    return {"image": image, "known": ~hole[..., None], "unreadable": unreadable}
+    return example | {"known": ~hole[..., None]}
 
 
 def _read(source: ImageSource, index: int) -> tuple[np.ndarray, bool]:

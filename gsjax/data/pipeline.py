@@ -79,7 +79,7 @@ def validation_batches(
 ) -> list[dict[str, np.ndarray]]:
     """Returns this process's part of the fixed validation batches.
 
-    Example i shows image i modulo their number, with a hole of the i-th kind in turn;
+    Example i shows image i modulo their number, with a hole of the bands and kinds in turn;
     it follows from the seed and i, whatever happens in training. Every process gets
     the same number of batches of the same shape: the last are filled up with further
     examples of weight 0.
@@ -91,7 +91,8 @@ def validation_batches(
       process_count: into how many parts every batch is divided.
 
     Returns:
-      As `training_batches`, and `weight` float32 [b].
+      As `training_batches`, and `weight` float32 [b], `band` int32 [b]: the index in
+      `examples.bands`.
 
     Raises:
       UserError: the data is not there, or the batch does not divide by the processes.
@@ -158,7 +159,10 @@ def check_data(config: ConfigDict) -> None:
     check_kinds(config.masks.kinds, "masks.kinds")
     check_curriculum(config.masks.curriculum, "masks.curriculum")
     check_kinds(config.validate.kinds, "validate.kinds")
-    check_ratio(config.validate.ratio, "validate.ratio")
+    for band in config.validate.bands:
+        check_ratio(band, "validate.bands")
+    if not config.validate.bands and not config.validate.center:
+        raise UserError("validate.bands: name one, like ((0.2, 0.4),), or set validate.center")
     _check_whole(config.validate.images, 1, "validate.images")
     _check_whole(config.train.batch_size, 1, "train.batch_size")
     _check_whole(config.data.workers, 0, "data.workers")

@@ -155,8 +155,12 @@ def test_validation_is_fixed_and_padded_with_weight_zero():
     assert [batch["weight"].tolist() for batch in batches] == [[1, 1, 1, 1], [1, 1, 0, 0]]
     assert [len(batch["image"]) for batch in batches] == [4, 4]
     assert batches[1]["weight"].dtype == np.float32
-    hole = ~batches[0]["known"][2, ..., 0]  # the kinds take turns
-    assert hole.sum() == hole.any(0).sum() * hole.any(1).sum()
+    holes = ~batches[0]["known"][..., 0]  # the bands take turns, and in each its kinds
+    assert batches[0]["band"].tolist() == [0, 1, 2, 0]
+    for hole, (low, high) in zip(holes, ((0.2, 0.4), (0.4, 0.6), (0.25, 0.25)), strict=False):
+        assert low - 0.02 <= hole.mean() <= high + 0.02
+        assert hole.sum() == hole.any(0).sum() * hole.any(1).sum()  # a rectangle in the center
+    assert holes[3].sum() < holes[3].any(0).sum() * holes[3].any(1).sum()
     config.masks.kinds = ("rectangles",)
     config.train.batch_size = 2
     assert_same(batches, pipeline.validation_batches(config, 4))
@@ -188,7 +192,7 @@ def test_whole_images_are_resized_with_lanczos(folder):
         ("masks__curriculum", ((1, 0.1, 0.1),), r"masks\.curriculum"),
         ("masks__curriculum", ((0.5, 0.1, 0.1),), r"masks\.curriculum"),
         ("validate__kinds", ("lines",), r"validate\.kinds: 'lines'"),
-        ("validate__ratio", (0.6, 0.2), r"validate\.ratio"),
+        ("validate__bands", ((0.6, 0.2),), r"validate\.bands"),
         ("validate__images", 0, r"validate\.images: 0"),
     ],
 )

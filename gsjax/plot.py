@@ -1,0 +1,94 @@
+"""Curves of one or several runs in a picture, to compare them.
+
+python -m gsjax.plot --runs=runs/photos,runs/mine [--metrics=loss/total,val/psnr_hole] \\
+    [--output=curves.png]
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from gsjax import cli
+from gsjax.errors import UserError
+
+RUNS = flags.DEFINE_list("runs", None, "workdirs of runs, with commas between them")
+METRICS = flags.DEFINE_list("metrics", None, "which scalars; without it, losses and validation")
+OUTPUT = flags.DEFINE_string("output", "curves.png", "the picture to write")
+flags.mark_flag_as_required("runs")
+
+_SHOWN = ("loss/", "val/psnr_hole", "val/ssim_hole", "val/l1_hole", "val/lpips", "gradient_norm")
+
+Curves = dict[str, tuple[list[int], list[float]]]  # by metric: steps, values
+
+
+def read_curves(run: str | Path) -> Curves:
+    """Returns the curves in a run's `metrics.jsonl`; values that are no number are NaN.
+
+    Raises:
+      UserError: there is none, or it is damaged.
+    """
+    path = Path(run) / "metrics.jsonl"
+    curves: Curves = {}
+    try:
+        for line in path.read_text().splitlines():
+            values = json.loads(line)
+            step = values.pop("step")
+            for name, value in values.items():
+                steps, series = curves.setdefault(name, ([], []))
+                steps.append(step)
+                series.append(float("nan") if value is None else value)
+    except OSError as error:
+        raise UserError(f"--runs: {path}: {error.strerror}; is {run} a run's workdir?") from None
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise UserError(f"--runs: {path} is damaged; expected a JSON object a line") from None
+    return curves
+
+
+def draw_curves(runs: dict[str, Curves], metrics: Sequence[str]) -> bytes:
+    """Returns a PNG with a panel for each metric and a line in it for each run."""
+    import io
+
+    from matplotlib.figure import Figure
+
+    columns = min(3, len(metrics))
+    rows = -(-len(metrics) // columns)
+    figure = Figure(figsize=(5 * columns, 3.2 * rows), layout="constrained")
+    for index, metric in enumerate(metrics):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        for run, curves in runs.items():
+            if metric in curves:
+                axes.plot(*curves[metric], label=run, marker=".", markersize=3, linewidth=1)
+        axes.set(title=metric, xlabel="step")
+        axes.grid(alpha=0.3)
+        if index == 0:
+            axes.legend(fontsize="small")
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=110)
+    return content.getvalue()
+
+
+def main() -> None:
+    """Reads the runs and writes the picture."""
+    from gsjax.files import write_atomically
+
+    runs = {run: read_curves(run) for run in RUNS.value}
+    found = sorted({name for curves in runs.values() for name in curves})
+    metrics = METRICS.value or [name for name in found if name.startswith(_SHOWN)]
+    for name in metrics:
+        if name not in found:
+            meant = cli.suggestion(name, found)
+            hint = f"; did you mean {meant}?" if meant else f"; there are {', '.join(found)}"
+            raise UserError(f"--metrics: no run has {name}{hint}")
+    if not metrics:
+        raise UserError("--runs: there is nothing to draw in them yet")
+    try:
+        write_atomically(OUTPUT.value, draw_curves(runs, metrics))
+    except OSError as error:
+        raise UserError(f"--output: cannot write {OUTPUT.value}: {error.strerror}") from None
+    print(f"wrote {OUTPUT.value}: {len(metrics)} metrics of {len(runs)} runs")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,63 @@
+"""LPIPS from the config: weights fetched or converted, mistakes."""
+
+import hashlib
+
+import jax
+import numpy as np
+import pytest
+
+from gsjax import config as configs
+from gsjax import perceptual
+from gsjax.convert import command
+from gsjax.errors import UserError
+from gsjax.fetch import REMOTE, Remote
+from gsjax.models.lpips import Lpips
+from tests.models.test_lpips import weights
+
+
+def config_with(weights, **lpips):
+    config = configs.default()
+    config.lpips.update({"weights": weights} | lpips)
+    return config
+
+
+@pytest.fixture
+def files(tmp_path):
+    backbone, heads = weights("alex")
+    np.savez(tmp_path / "alexnet.npz", **backbone)
+    np.savez(tmp_path / "lpips_alex.npz", **heads)
+    return tmp_path
+
+
+def test_converted_weights_are_those_that_are_fetched(files, monkeypatch):
+    monkeypatch.setenv("GSJAX_CACHE", str(files))
+    for name in ("alexnet", "lpips_alex"):
+        content = (files / f"{name}.npz").read_bytes()
+        remote = Remote(f"http://127.0.0.1:9/{name}.npz", hashlib.sha256(content).hexdigest())
+        monkeypatch.setitem(REMOTE, name, remote)
+    module, fetched = perceptual.load_lpips(config_with("alex"))
+    assert module == Lpips("alex")
+    said = command.convert_lpips(str(files / "alexnet.npz"), str(files / "out"))
+    assert f"--config.lpips.weights={files / 'out'}" in said
+    perceptual.check_lpips(config_with(str(files / "out")))
+    module, converted = perceptual.load_lpips(config_with(str(files / "out"), normalize=False))
+    assert module == Lpips("alex", normalize=False)
+    jax.tree.map(np.testing.assert_array_equal, converted, fetched)
+
+
+def test_without_weights_there_is_neither_loss_nor_metric():
+    config = config_with("")
+    with pytest.raises(UserError, match=r"lpips\.weights: none are named, but loss\.lpips is 3"):
+        perceptual.check_lpips(config)
+    config.loss.lpips = 0.0
+    perceptual.check_lpips(config)
+    assert perceptual.load_lpips(config) == (None, {})
+
+
+def test_mistakes_are_named():
+    with pytest.raises(UserError, match=r"lpips\.weights: 'squeeze' is neither alex nor vgg"):
+        perceptual.check_lpips(config_with("squeeze"))
+    config = config_with("alex")
+    config.data.image_size = (24, 64)
+    with pytest.raises(UserError, match=r"data\.image_size: \(24, 64\) is too small for LPIPS"):
+        perceptual.check_lpips(config)
