@@ -53,4 +53,5 @@ def get_config() -> ConfigDict:
     config.validate.every = 60
     config.validate.images = 48
     config.validate.kinds = ("irregular", "free_form", "rectangles")
+    config.validate.center = False
     return config

@@ -1,6 +1,10 @@
 import functools
+import os
 
 import pytest
+
+# Before JAX is imported: with libtpu installed it would look for TPUs first.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from tests.tiny import Run
 

@@ -115,8 +115,10 @@ def make_example(
         image = image[:, ::-1]
     example = {"image": image, "unreadable": np.int64(image_index if replaced else -1)}
     if recipe.stream == VALIDATION:  # in turn, so that a few examples hold every kind
-        turn, example["band"] = np.divmod(np.int32(index), np.int32(len(recipe.bands)))
-        band = recipe.bands[example["band"]]
+        # Moved on by one with every round, or some images would always be in the same band.
+        turn, place = divmod(index + index // len(source), len(recipe.bands))
+        example["band"] = np.int32(place)
+        band = recipe.bands[place]
         kind, ratio = band.kinds[turn % len(band.kinds)], rng.uniform(band.low, band.high)
     else:
         kind = recipe.kinds[rng.integers(len(recipe.kinds))]
