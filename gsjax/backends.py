@@ -59,10 +59,28 @@ def over_devices(
     return jax.shard_map(kernels, in_specs=specs, out_specs=over)(*batched, *shared)
 
 
+def vary_alike(like: Sequence[jax.Array], arrays: Sequence[jax.Array]) -> list[jax.Array]:
+    """Returns arrays, varying over every mesh axis over which one of `like` does.
+
+    Only inside `jax.shard_map` is there any. What was the same on all devices and is made
+    to vary gets its gradient summed over the devices.
+    """
+    axes = frozenset().union(*(jax.typeof(array).mat.varying for array in like))
+
+    def vary(array):
+        missing = tuple(sorted(axes - jax.typeof(array).mat.varying))
+        return jax.lax.pcast(array, missing, to="varying") if missing else array
+
+    return [vary(array) for array in arrays]
+
+
 @functools.cache
 def _kernels(platform: str) -> str:
     """Returns the fastest backend of a platform; warns once if it is not installed."""
     backend = _KERNELS.get(platform, "xla")
+    cuda = any(map(importlib.util.find_spec, ("jax_cuda12_plugin", "jax_cuda13_plugin")))
+    if backend == "triton" and not cuda:  # another maker's GPU
+        return "xla"
     missing = [
         name
         for name in ("triton", "jax_triton")

@@ -114,7 +114,7 @@ def save_alone(directory: str | os.PathLike, state: Any) -> None:
 def restore_latest(manager: ocp.CheckpointManager, state_like: Any) -> tuple[Any, int] | None:
     """Restores the newest checkpoint that can be read, on the devices `state_like` asks for.
 
-    One that cannot is set aside, with a warning, as `corrupt_STEP`.
+    Newer ones that cannot are set aside, with a warning, as `corrupt_STEP`.
 
     Args:
       manager: from `open_manager`.
@@ -127,8 +127,8 @@ def restore_latest(manager: ocp.CheckpointManager, state_like: Any) -> tuple[Any
       UserError: if the checkpoint is of another architecture, or none can be read.
     """
     manager.wait_until_finished()
-    steps = sorted(manager.all_steps(), reverse=True)
-    for step in steps:
+    broken: dict[int, str] = {}
+    for step in sorted(manager.all_steps(), reverse=True):
         path = manager.directory / str(step)
         try:
             tree = manager.item_metadata(step)[_STATE].tree
@@ -136,27 +136,37 @@ def restore_latest(manager: ocp.CheckpointManager, state_like: Any) -> tuple[Any
                 path,
                 tree,
                 state_like,
-                "Resume with the model, discriminator and dino it was trained with, or choose "
-                "another --workdir",
+                "Resume with the model, discriminator, dino and train.ema it was trained with, or "
+                "choose another --workdir",
             )
             args = ocp.args.Composite(**{_STATE: ocp.args.StandardRestore(state_like)})
-            return manager.restore(step, args=args)[_STATE], step
+            state = manager.restore(step, args=args)[_STATE]
         except UserError:
             raise
         except Exception as error:  # a broken byte leads Orbax to errors of any type
-            aside = path.with_name(f"corrupt_{step}")
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-            logging.warning(
-                "%s cannot be read (%s); it is set aside as %s", path, reason, aside.name
-            )
-            path.rename(aside)
-            manager.reload()
-    if steps:
+            broken[step] = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        else:
+            _set_aside(manager, broken)
+            return state, step
+    if broken:
+        reasons = "; ".join(f"{step}: {reason}" for step, reason in broken.items())
         raise UserError(
-            f"none of the checkpoints in {manager.directory} can be read; they are set aside as "
-            "corrupt_STEP. The same command would start from step 0"
+            f"none of the checkpoints in {manager.directory} can be read ({reasons}). If they are "
+            "lost, choose another --workdir"
         )
     return None
+
+
+def _set_aside(manager: ocp.CheckpointManager, broken: Mapping[int, str]) -> None:
+    """Renames checkpoints that cannot be read, once an older one is known to be whole."""
+    for step, reason in broken.items():
+        path = manager.directory / str(step)
+        names = (f"corrupt_{step}", *(f"corrupt_{step}.{i}" for i in range(1, 1000)))
+        aside = next(a for a in map(path.with_name, names) if not a.exists())
+        logging.warning("%s cannot be read (%s); it is set aside as %s", path, reason, aside.name)
+        path.rename(aside)
+    if broken:
+        manager.reload()
 
 
 def restore_params(path: str | os.PathLike, *names: str) -> Any:

@@ -82,7 +82,7 @@ def default() -> ConfigDict:
     config.train.steps = 100_000
     config.train.batch_size = 8  # over all devices
     config.train.accumulate = 1  # parts that a batch is computed in, one after the other
-    config.train.precision = "float32"  # float32 | bfloat16, of the networks; splats are float32
+    config.train.precision = "float32"  # float32 | bfloat16, of all networks; not of splats
     config.train.recompute = False  # less memory, a third more work: blocks are computed twice
     config.train.ema = 0.999  # of the generator that is validated and kept; 0: none
     config.train.max_skipped = 10  # stop after so many steps in a row whose loss is no number

@@ -87,12 +87,17 @@ REMOTE |= {
 }
 
 
-def cached_path(name: str) -> Path:
-    """Returns where the file of that name is or will be: in $GSJAX_CACHE or the user's cache."""
+def cache_folder() -> Path:
+    """Returns where what can be had again is kept: $GSJAX_CACHE or the user's cache."""
     import platformdirs
 
     folder = os.environ.get("GSJAX_CACHE") or platformdirs.user_cache_dir("gsjax")
-    return Path(folder).expanduser() / (name + Path(REMOTE[name].url).suffix)
+    return Path(folder).expanduser()
+
+
+def cached_path(name: str) -> Path:
+    """Returns where the file of that name is or will be."""
+    return cache_folder() / (name + Path(REMOTE[name].url).suffix)
 
 
 def fetch(name: str, field: str) -> Path:

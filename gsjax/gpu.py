@@ -9,6 +9,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gsjax.backends import vary_alike
+
 INSTALL = 'pip install "jax[cuda12]" jax-triton triton'
 
 
@@ -76,22 +78,7 @@ def run(launch: Launch, module: str) -> list[jax.Array]:
         num_warps=launch.warps,
         **launch.constants,
     )
-    return varying_alike(launch.arrays, written)
-
-
-def varying_alike(like, arrays) -> list[jax.Array]:
-    """Returns arrays, varying over every mesh axis over which one of `like` does.
-
-    Only inside `jax.shard_map` is there any. What was the same on all devices and is
-    made to vary gets its gradient summed over the devices.
-    """
-    axes = frozenset().union(*(jax.typeof(array).mat.varying for array in like))
-
-    def cast(array):
-        missing = tuple(sorted(axes - jax.typeof(array).mat.varying))
-        return jax.lax.pcast(array, missing, to="varying") if missing else array
-
-    return [cast(array) for array in arrays]
+    return vary_alike(launch.arrays, written)
 
 
 def mappable(function: Callable) -> Callable:

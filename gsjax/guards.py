@@ -70,8 +70,11 @@ class Skips:
             )  # fmt: skip
             content = io.BytesIO()
             np.savez(content, **batch)
-            path.parent.mkdir(exist_ok=True)
-            write_atomically(path, content.getvalue())
+            try:
+                path.parent.mkdir(exist_ok=True)
+                write_atomically(path, content.getvalue())
+            except OSError as error:  # a look at it is not worth a run
+                logging.warning("the batch could not be kept: %s", error)
         if self._row >= self._allowed:
             raise UserError(
                 f"training has diverged: {self._row} steps in a row, up to step {step}, had a loss "

@@ -49,11 +49,12 @@ def main() -> None:
 def _keep_compiled_programs() -> None:
     """Lets a run that is started again find what it compiled before, unless JAX is told where."""
     import jax
-    import platformdirs
 
-    if not jax.config.jax_compilation_cache_dir:
-        cache = os.environ.get("GSJAX_CACHE") or platformdirs.user_cache_dir("gsjax")
-        jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "programs"))
+    from gsjax.fetch import cache_folder
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
+        jax.config.update("jax_compilation_cache_max_size", 2**31)  # bytes; the oldest go first
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
-from jaxtyping import Array
 
 # The tile that a vector register holds, in float32.
 SUBLANES, LANES = 8, 128
@@ -30,21 +29,6 @@ def compiled() -> Iterator[None]:
         _compiled.reset(token)
 
 
-def alike(*arrays: Array) -> list[Array]:
-    """Returns arrays that vary over the same axes of a mesh, as a kernel wants them.
-
-    A gradient of what did not vary, such as weights within `jax.shard_map`, is summed
-    over the mesh where this function is differentiated.
-    """
-    axes = frozenset().union(*(jax.typeof(array).mat.varying for array in arrays))
-
-    def vary(array):
-        missing = tuple(sorted(axes - jax.typeof(array).mat.varying))
-        return jax.lax.pcast(array, missing, to="varying")
-
-    return [vary(array) for array in arrays]
-
-
 def call(kernel, inputs, outputs, grid, *, blocks, scratch=(), sums=0, cost, interpret=None):
     """Runs a kernel on blocks of its inputs.
 
@@ -52,7 +36,7 @@ def call(kernel, inputs, outputs, grid, *, blocks, scratch=(), sums=0, cost, int
       kernel: takes the blocks of the inputs, of the outputs and the scratch. Its outermost
         loops must have bounds that depend on the block: within `jax.shard_map` others
         cannot be simulated, as their types do not say how they vary over the mesh.
-      inputs: arrays that vary `alike`.
+      inputs: arrays that vary alike; see `backends.vary_alike`.
       outputs: their shapes; all float32.
       grid: how many blocks there are along each dimension.
       blocks: shape and index map of a block, for each input and output.

@@ -1,5 +1,6 @@
 """The perceptual loss: a frozen LPIPS, as loss and as metric."""
 
+import importlib.util
 from pathlib import Path
 
 from jaxtyping import PyTree
@@ -25,7 +26,12 @@ def check_lpips(config: ConfigDict) -> None:
             f"lpips.weights: {weights!r} is neither {' nor '.join(BACKBONES)}, which are fetched, "
             "nor a folder that `python -m gsjax.convert lpips` has written"
         )
-    least = LEAST_SIDE.get(weights, min(LEAST_SIDE.values()))
+    if weights in BACKBONES and not importlib.util.find_spec("torch"):
+        raise UserError(
+            f"lpips.weights: {weights} is published in PyTorch's format: pip install torch, or "
+            "convert it where that is installed with `python -m gsjax.convert lpips`"
+        )
+    least = LEAST_SIDE.get(weights, max(LEAST_SIDE.values()))
     if min(size) < least:
         raise UserError(
             f"data.image_size: {tuple(size)} is too small for LPIPS, which needs {least} pixels a "

@@ -140,8 +140,12 @@ def read_config(workdir: str | os.PathLike) -> ConfigDict:
 
 # Groups of fields that decide what the parameters mean, though not their shapes, and those
 # that decide which data a step sees.
-_FIXED = ("model.", "discriminator.", "dino.normalize", "dino.image_size")
+_FIXED = (
+    *("model.", "discriminator.", "dino.normalize", "dino.image_size"),
+    *("dino.size", "dino.patch_size", "dino.registers"),
+)
 _DATA = ("seed", "data.train", "data.image_size", "data.crop", "data.flip", "masks.")
+_WEIGHTS = ("dino.weights", "lpips.")
 
 
 def check_changes(workdir: str | os.PathLike, config: ConfigDict) -> None:
@@ -166,8 +170,17 @@ def check_changes(workdir: str | os.PathLike, config: ConfigDict) -> None:
             )
         if name.startswith(_DATA) or name == "train.batch_size":
             logging.warning("%s: the steps to come see other data than without the change", told)
+        elif name.startswith(_WEIGHTS):
+            logging.warning("%s: if these are other weights, so is what the losses mean", told)
         else:
             logging.info("%s", told)
+
+
+def has_validation(workdir: str | os.PathLike, step: int) -> bool:
+    """Returns whether a run's metrics hold a validation after that step."""
+    path = Path(workdir) / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return any(f'"step": {step},' in line and '"val/' in line for line in lines)
 
 
 def _flat(fields: Mapping, prefix: str = "") -> dict[str, Any]:

@@ -94,11 +94,13 @@ def init_state(
     shardings = sharding.over_fsdp(jax.eval_shape(start), mesh)
     state = jax.jit(start, out_shardings=shardings, compiler_options=RUN_ONCE)()
     initial = initial or {}
-    if state.average is not None and "generator" in initial:
-        initial = {**initial, "average": initial["generator"]}
-    return state.replace(
+    state = state.replace(
         **{name: jax.device_put(initial[name], getattr(shardings, name)) for name in initial}
     )
+    if state.average is not None and "generator" in initial:
+        # Copied: the step takes the place of its state, of which no two arrays may be one.
+        state = state.replace(average=jax.tree.map(jnp.copy, state.generator))
+    return state
 
 
 def check_initial(config: ConfigDict) -> None:

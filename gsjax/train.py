@@ -81,7 +81,7 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
         state, done = restored or (init_state(config, networks, mesh, initial), 0)
         log = record.open_record(workdir, done, active=process == 0)
         stack.callback(log.close)
-        best = Best(workdir, config.checkpoint.best) if config.checkpoint.best else None
+        best = Best(workdir, config.checkpoint.best, done) if config.checkpoint.best else None
         if best:
             stack.callback(best.close)
         feed = Feed(config, process, processes, done)
@@ -112,35 +112,46 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
         skips = guards.Skips(workdir, config.train.max_skipped, int(state.skipped))
         bar = record.progress_bar(config.train.steps, done, "training", active=process == 0)
         stack.enter_context(bar)
+        due = 0 < done < config.train.steps and done % config.validate.every == 0
+        if due and not record.has_validation(workdir, done):  # a stop or a kill came before it
+            run_validation(done)
         feed.restart()
-        for step in range(done + 1, config.train.steps + 1):
-            fed, fed_before = next(feed), fed
+        stopped, step = False, done
+        while step < config.train.steps and not (stopped := stop_asked()):
+            try:
+                fed, fed_before = next(feed), fed
+            except Exception:
+                # The data's processes may have been asked to stop as well.
+                if stopped := stop_asked():
+                    break
+                raise
+            step += 1
             batch = sharding.put_batch(fed, mesh)
             if metrics is not None:  # waits: one step computes while the next is fed, no more
                 skips.check(step - 1, metrics, fed_before)
             adversarial = step > config.loss.gan_start and config.loss.gan > 0
             state, metrics = train_step(state, frozen, batch, adversarial=adversarial)
             last = step == config.train.steps
-            stopped = stop_asked() and not last
-            save = last or stopped or step % config.checkpoint.every == 0
+            save = last or step % config.checkpoint.every == 0
             if save or step == done + 1 or step % config.log.every == 0:
                 scalars = {name: float(value) for name, value in metrics.items()} | feed.rates()
                 log.scalars(step, scalars)
                 loss, rate = scalars["loss/total"], scalars["images_per_second"]
                 bar.set_postfix_str(f"loss {loss:.3f} · {rate:.0f} images/s", refresh=False)
             bar.update()
-            if save:
-                checkpoints.save(manager, step, state)
-            if stopped:
-                checkpoints.finish(manager)
-                return Outcome(step, {}, stopped=True)
             if last or step % config.validate.every == 0:
                 values = run_validation(step)
                 feed.restart()
+            if save:
+                checkpoints.save(manager, step, state)
         if metrics is not None:
-            skips.check(config.train.steps, metrics, fed)
+            skips.check(step, metrics, fed)
+        if stopped:
+            checkpoints.save(manager, step, state)
         checkpoints.finish(manager)
-        return Outcome(max(done, config.train.steps), values or run_validation(done))
+        if stopped:
+            return Outcome(step, {}, stopped=True)
+        return Outcome(step, values or run_validation(step))
 
 
 def jitted_steps(

@@ -15,7 +15,7 @@ from gsjax.semantic import make_tokens
 from gsjax.state import Networks
 from gsjax.step import Batch, unpack
 
-_OF_EACH_BAND = {"psnr_hole", "ssim", "l1", "lpips"}
+_OF_EACH_BAND = ("psnr_hole", "ssim", "l1", "lpips")
 METRICS = ("psnr_hole", "psnr", "ssim_hole", "ssim", "l1_hole", "l1", "lpips")
 
 
@@ -87,7 +87,7 @@ def validate(
     for index, name in enumerate(bands):
         share = weight * (band == index)
         if share.any():  # fewer images than bands leave some without
-            for metric in _OF_EACH_BAND.intersection(values):
+            for metric in (metric for metric in _OF_EACH_BAND if metric in values):
                 mean = float(np.average(values[metric], weights=share))
                 means[f"val/{name}/{metric}"] = mean
 

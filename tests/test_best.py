@@ -5,10 +5,10 @@ from gsjax import checkpoints
 from gsjax.best import Best
 
 
-def offered(workdir, metric, values):
-    """The step that is kept after these values at steps 1, 2 and so on."""
-    best = Best(workdir, metric)
-    for step, value in enumerate(values, start=1):
+def offered(workdir, metric, values, done=0):
+    """The step that is kept after these values at the steps after `done`."""
+    best = Best(workdir, metric, done)
+    for step, value in enumerate(values, start=done + 1):
         best.offer(step, {f"val/{metric}": value}, {"params": {"kernel": np.full(3, value)}})
     best.close()
     return checkpoints.latest_step(workdir / "best")
@@ -30,5 +30,13 @@ def test_the_best_is_kept(tmp_path, metric, values, step):
 
 def test_a_resumed_run_knows_the_best_so_far(tmp_path):
     offered(tmp_path, "psnr", (20.0,))
-    assert offered(tmp_path, "psnr", (19.0, 18.0)) == 1
-    assert offered(tmp_path, "psnr", (19.0, 21.0)) == 2
+    assert offered(tmp_path, "psnr", (19.0, 18.0), done=1) == 1
+    assert offered(tmp_path, "psnr", (19.0, 21.0), done=3) == 5
+
+
+def test_what_was_kept_by_another_metric_or_later_makes_way(tmp_path):
+    offered(tmp_path, "psnr", (20.0, 30.0))
+    assert offered(tmp_path, "psnr", (10.0,), done=0) == 1  # the run was started over
+    assert offered(tmp_path, "lpips", (0.5,), done=1) == 2
+    (tmp_path / "best" / "best.json").write_text("{")
+    assert offered(tmp_path, "lpips", (0.6,), done=2) == 3

@@ -215,11 +215,13 @@ def test_a_corrupt_checkpoint_is_set_aside_and_the_one_before_is_used(tmp_path, 
 
 def test_without_any_readable_checkpoint_a_run_does_not_start_over_silently(tmp_path):
     damaged(tmp_path, (3,), "cut short")
+    before = sorted(path.name for path in tmp_path.iterdir())
     with (
         checkpoints.open_manager(tmp_path, keep=5) as manager,
         pytest.raises(UserError, match=r"none of the checkpoints in .* can be read"),
     ):
         checkpoints.restore_latest(manager, like(make_state()))
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_a_folder_that_vanished_is_told(tmp_path):

@@ -75,7 +75,7 @@ GOOD = "--config=configs/good.py"
         ([GOOD, "--config.trian.steps=9"], ["--config.trian.steps", "--config.train.steps?"]),
         ([GOOD, "--config.train.step", "9"], ["--config.train.step:", "--config.train.steps?"]),
         ([GOOD, "--noconfig.data.flop"], ["--config.data.flop", "--config.data.flip?"]),
-        ([GOOD, "--config.train=9"], ["--config.train is a group", "--config.train.batch_size"]),
+        ([GOOD, "--config.train=9"], ["--config.train is a group", "--config.train.accumulate"]),
         ([GOOD, "--config.train.steps=a=b"], ["--config.train.steps=a=b", "int", "like 7"]),
         ([GOOD, "--config.masks.curriculum=(0,"], ["--config.masks.curriculum=(0,", "tuple"]),
         (["--config.train.steps=9"], ["--config is missing", "--config=configs/photos.py"]),

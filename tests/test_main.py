@@ -118,6 +118,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(killed_and_resumed):
     assert last.stdout.startswith("done: 10 steps in ")
 
 
+@pytest.mark.slow
 def test_stopped_and_killed_a_run_ends_as_one_without_a_break(killed_and_resumed, folder):
     """In every bit of all parameters and moments of the optimizers."""
     straight = folder / "straight"

@@ -176,6 +176,7 @@ def test_the_average_follows_the_generator(tiny_run):
         np.testing.assert_allclose(ours, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_batch_in_parts_teaches_what_the_whole_does(tiny_run):
     config = copy.deepcopy(tiny_run.config)
     config.train.accumulate = 2

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from gsjax import gpu
+from gsjax.backends import vary_alike
 
 missing = [name for name in ("triton", "torch") if importlib.util.find_spec(name) is None]
 needs_triton = pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
@@ -66,7 +67,7 @@ def interpret(launch, module):
             kernel[launch.programs](*arrays, *written, **launch.constants)
         return [array.numpy() for array in written]
 
-    return gpu.varying_alike(launch.arrays, jax.pure_callback(call, shapes, *launch.arrays))
+    return vary_alike(launch.arrays, jax.pure_callback(call, shapes, *launch.arrays))
 
 
 def launches(monkeypatch, function, *shapes):

@@ -32,7 +32,7 @@ def write(
 
     Args:
       folder: where to; must not exist.
-      networks: the variables of each by its name in a run's state: generator, dino.
+      networks: the variables of each by its name: generator, dino, lpips.
       config: of the generator, if there is one.
       dino: the module of the dino, if there is one.
 

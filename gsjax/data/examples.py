@@ -116,7 +116,9 @@ def make_example(
     example = {"image": image, "unreadable": np.int64(image_index if replaced else -1)}
     if recipe.stream == VALIDATION:  # in turn, so that a few examples hold every kind
         # Moved on by one with every round, or some images would always be in the same band.
-        turn, place = divmod(index + index // len(source), len(recipe.bands))
+        rounds, place = divmod(index, len(source))
+        turn = rounds // len(recipe.bands) + place // len(recipe.bands)
+        place = (rounds + place) % len(recipe.bands)
         example["band"] = np.int32(place)
         band = recipe.bands[place]
         kind, ratio = band.kinds[turn % len(band.kinds)], rng.uniform(band.low, band.high)

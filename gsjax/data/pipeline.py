@@ -79,8 +79,9 @@ def validation_batches(
 ) -> list[dict[str, np.ndarray]]:
     """Returns this process's part of the fixed validation batches.
 
-    Example i shows image i modulo their number, with a hole of the bands and kinds in turn;
-    it follows from the seed and i, whatever happens in training. Every process gets
+    Example i shows image i modulo their number. Bands and kinds take turns, one further with
+    every round of the images, so that each image is seen in each band. An example follows
+    from the seed and i, whatever happens in training. Every process gets
     the same number of batches of the same shape: the last are filled up with further
     examples of weight 0.
 
@@ -163,6 +164,9 @@ def check_data(config: ConfigDict) -> None:
         check_ratio(band, "validate.bands")
     if not config.validate.bands and not config.validate.center:
         raise UserError("validate.bands: name one, like ((0.2, 0.4),), or set validate.center")
+    names = [band.name for band in examples.bands(config)]
+    if len(set(names)) < len(names):
+        raise UserError(f"validate.bands: two of {', '.join(names)} are the same in percent")
     _check_whole(config.validate.images, 1, "validate.images")
     _check_whole(config.train.batch_size, 1, "train.batch_size")
     _check_whole(config.data.workers, 0, "data.workers")

@@ -15,6 +15,7 @@ from jax.experimental import pallas as pl
 from jaxtyping import Array, Float
 
 from gsjax import mosaic
+from gsjax.backends import vary_alike
 from gsjax.mixture.kernels import (
     ATOMS,
     NEVER,
@@ -47,7 +48,7 @@ def mix(
     """
     if not queries.size:
         return jnp.zeros((*queries.shape[:-1], atoms.shape[-1]), queries.dtype)
-    return _mix(*mosaic.alike(queries, keys, atoms), interpret)
+    return _mix(*vary_alike((queries, keys, atoms), (queries, keys, atoms)), interpret)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -87,7 +88,8 @@ def _backward(interpret, residuals, cotangent):
     queries, keys, atoms, sums = residuals
     rows, errors = _rows(queries), _rows(cotangent)
     width, *extent = rows.shape
-    inputs = mosaic.alike(rows, errors, sums, _keys(keys), _keys_across(keys), _padded(atoms))
+    inputs = [rows, errors, sums, _keys(keys), _keys_across(keys), _padded(atoms)]
+    inputs = vary_alike(inputs, inputs)
     grid, block, whole = _blocks(extent, width)
     lines = len(inputs[-1])
     sized = [block(len(array)) for array in inputs[:3]]

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gsjax import gpu
+from gsjax.backends import vary_alike
 
 KERNELS = "gsjax.mixture.triton_kernels"
 # Weights are powers of two, which is what the hardware computes.
@@ -33,7 +34,7 @@ def mix(
     arrays = (queries, keys, atoms)
     if any(array.dtype != jnp.float32 for array in arrays):
         raise TypeError(f"this backend mixes in float32; got {[str(a.dtype) for a in arrays]}")
-    queries, keys, atoms = gpu.varying_alike(arrays, arrays)
+    queries, keys, atoms = vary_alike(arrays, arrays)
     shape = (*queries.shape[:-1], atoms.shape[-1])
     if math.prod(shape) == 0:
         return jnp.zeros(shape, jnp.float32)

@@ -20,6 +20,7 @@ from jax.experimental import pallas as pl
 from jaxtyping import Array, Float
 
 from gsjax import mosaic
+from gsjax.backends import vary_alike
 from gsjax.mosaic import LANES, SUBLANES
 from gsjax.rasterizer import reference, xla
 
@@ -48,7 +49,8 @@ def rasterize(
     """
     if not means.size:
         return jnp.zeros((*means.shape[:-2], *patch_shape, colors.shape[-1]), means.dtype)
-    return _rasterize(*mosaic.alike(means, cholesky, colors), patch_shape, interpret)
+    arrays = (means, cholesky, colors)
+    return _rasterize(*vary_alike(arrays, arrays), patch_shape, interpret)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
@@ -112,7 +114,7 @@ def _backward(patch_shape, interpret, gaussians, cotangent):
     opacities = rows * columns * chunk * LANES
     moments = mosaic.call(
         functools.partial(_sum_moments, n, patch_shape),
-        mosaic.alike(*inputs),
+        vary_alike(inputs, inputs),
         [(6, n, patches), (channels, n, patches)],
         grid,
         blocks=[

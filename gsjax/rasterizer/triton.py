@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gsjax import gpu
+from gsjax.backends import vary_alike
 from gsjax.rasterizer import reference
 
 KERNELS = "gsjax.rasterizer.triton_kernels"
@@ -41,7 +42,7 @@ def rasterize(
     arrays = (means, cholesky, colors)
     if any(array.dtype != jnp.float32 for array in arrays):
         raise TypeError(f"this backend draws in float32; got {[str(a.dtype) for a in arrays]}")
-    means, cholesky, colors = gpu.varying_alike(arrays, arrays)
+    means, cholesky, colors = vary_alike(arrays, arrays)
     if means.size == 0 or colors.size == 0:
         return jnp.zeros((*means.shape[:-2], *patch_shape, colors.shape[-1]), jnp.float32)
     return _rasterize(means, cholesky, colors, tuple(patch_shape))
