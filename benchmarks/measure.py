@@ -11,7 +11,33 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import flags
 from jax.stages import Compiled
+
+from gsjax.backends import BACKENDS as KNOWN
+from gsjax.errors import UserError
+
+PATCHES = flags.DEFINE_integer(
+    "patches", 256, "patches; 256 of 16 pixels are an image of 256²", lower_bound=1
+)
+GAUSSIANS = flags.DEFINE_integer("gaussians", 324, "Gaussians a patch", lower_bound=1)
+BACKENDS = flags.DEFINE_list("backends", ["xla"], "backends beside the direct formula")
+ROUNDS = flags.DEFINE_integer("rounds", 9, "timed runs of each program", lower_bound=1)
+OUTPUT = flags.DEFINE_string("output", None, "a file to add the rows to, as JSON lines")
+
+
+def ways(direct: Callable, op: Callable) -> dict[str, Callable]:
+    """Returns the direct formula and the op by each backend that was asked for, by name.
+
+    Raises:
+      UserError: there is no such backend.
+    """
+    found = {"direct": direct}
+    for backend in BACKENDS.value:
+        if backend not in KNOWN:
+            raise UserError(f"--backends: {backend!r} is none of {', '.join(KNOWN)}")
+        found[backend] = lambda *args, backend=backend: op(*args, backend)
+    return found
 
 
 class Figures(NamedTuple):
@@ -99,8 +125,6 @@ def compare_ways(
     forward: Mapping[str, tuple[Callable, Sequence[jax.Array]]],
     both: Mapping[str, tuple[Callable, Sequence[jax.Array]]],
     counts: tuple[tuple[int, int], tuple[int, int]],
-    rounds: int,
-    output: str | None,
 ) -> None:
     """Measures the ways to compute an op, prints a table and, if asked, adds JSON lines to a file.
 
@@ -109,8 +133,6 @@ def compare_ways(
       forward: programs by the name of the way; the first is what ratios are to.
       both: the same with the gradients.
       counts: exponentials and multiply-adds that no way can do without, forward and for both.
-      rounds: how often each program is timed.
-      output: the file.
     """
     floors = {}
     for part, (exps, fmas) in zip(("forward", "both"), counts, strict=True):
@@ -118,7 +140,7 @@ def compare_ways(
         floors[f"{part} fma"] = multiply_adds(fmas)
     programs = {f"{name} forward": program for name, program in forward.items()}
     programs |= {f"{name} both": program for name, program in both.items()}
-    figures = compare(programs | floors, rounds)
+    figures = compare(programs | floors, ROUNDS.value)
     shared = jax.default_backend() == "cpu"
     print(f"{device_name()}; {', '.join(f'{key} {value}' for key, value in what.items())}")
     rows = []
@@ -136,9 +158,9 @@ def compare_ways(
             }
         rows.append(row)
     print(_table(rows))
-    if output:
+    if OUTPUT.value:
         common = {**what, "device": device_name(), "date": time.strftime("%Y-%m-%d")}
-        with open(output, "a") as file:
+        with open(OUTPUT.value, "a") as file:
             file.writelines(json.dumps(common | row) + "\n" for row in rows)
 
 

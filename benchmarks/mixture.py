@@ -15,18 +15,19 @@ from benchmarks import measure
 from gsjax import cli
 from gsjax.mixture import mix, reference
 
-PATCHES = flags.DEFINE_integer("patches", 256, "patches; 256 of 16 pixels are an image of 256²")
-GAUSSIANS = flags.DEFINE_integer("gaussians", 324, "Gaussians a patch, each with a query")
-ATOMS = flags.DEFINE_integer("atoms", 730, "atoms in the dictionary")
-FEATURES = flags.DEFINE_integer("features", 12, "channels of queries and keys")
-BACKENDS = flags.DEFINE_list("backends", ["xla"], "backends beside the direct formula")
-ROUNDS = flags.DEFINE_integer("rounds", 9, "timed runs of each program")
-OUTPUT = flags.DEFINE_string("output", None, "a file to add the rows to, as JSON lines")
+ATOMS = flags.DEFINE_integer("atoms", 730, "atoms in the dictionary", lower_bound=1)
+FEATURES = flags.DEFINE_integer("features", 12, "channels of queries and keys", lower_bound=1)
+flags.adopt_module_key_flags(measure)
 
 
 def main() -> None:
     """Measures and prints."""
-    lead, atoms, d, c = (PATCHES.value, GAUSSIANS.value), ATOMS.value, FEATURES.value, 3
+    lead, atoms, d, c = (
+        (measure.PATCHES.value, measure.GAUSSIANS.value),
+        ATOMS.value,
+        FEATURES.value,
+        3,
+    )
     rng = np.random.default_rng(0)
     shapes = ((*lead, d), (atoms, d), (atoms, c))
     arrays = [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
@@ -40,17 +41,13 @@ def main() -> None:
 
         return program
 
-    ways = {"direct": reference.mix}
-    for backend in BACKENDS.value:
-        ways[backend] = lambda *arrays, backend=backend: mix(*arrays, backend)
+    ways = measure.ways(reference.mix, mix)
     pairs = lead[0] * lead[1] * atoms
     measure.compare_ways(
         {"op": "mixture", "patches": lead[0], "gaussians": lead[1], "atoms": atoms, "features": d},
         {name: (way, arrays) for name, way in ways.items()},
         {name: (both(way), arrays) for name, way in ways.items()},
         ((pairs, (d + c + 1) * pairs), (2 * pairs, (4 * d + 3 * c + 3) * pairs)),
-        ROUNDS.value,
-        OUTPUT.value,
     )
 
 

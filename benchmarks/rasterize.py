@@ -17,18 +17,14 @@ from benchmarks import measure
 from gsjax import cli
 from gsjax.rasterizer import rasterize, reference
 
-PATCHES = flags.DEFINE_integer("patches", 256, "patches; 256 of 16 pixels are an image of 256²")
-GAUSSIANS = flags.DEFINE_integer("gaussians", 324, "Gaussians a patch")
-SIDE = flags.DEFINE_integer("side", 18, "pixels a side of a patch with its overlap")
-CHANNELS = flags.DEFINE_integer("channels", 3, "channels of a color")
-BACKENDS = flags.DEFINE_list("backends", ["xla"], "backends beside the direct formula")
-ROUNDS = flags.DEFINE_integer("rounds", 9, "timed runs of each program")
-OUTPUT = flags.DEFINE_string("output", None, "a file to add the rows to, as JSON lines")
+SIDE = flags.DEFINE_integer("side", 18, "pixels a side of a patch with its overlap", lower_bound=1)
+CHANNELS = flags.DEFINE_integer("channels", 3, "channels of a color", lower_bound=1)
+flags.adopt_module_key_flags(measure)
 
 
 def main() -> None:
     """Measures and prints."""
-    patches, n, c = PATCHES.value, GAUSSIANS.value, CHANNELS.value
+    patches, n, c = measure.PATCHES.value, measure.GAUSSIANS.value, CHANNELS.value
     patch = (SIDE.value, SIDE.value)
     rng = np.random.default_rng(0)
     gaussians = [
@@ -52,9 +48,7 @@ def main() -> None:
 
         return program
 
-    ways = {"direct": reference.rasterize}
-    for backend in BACKENDS.value:
-        ways[backend] = lambda *args, backend=backend: rasterize(*args, backend)
+    ways = measure.ways(reference.rasterize, rasterize)
     pairs = patches * n * patch[0] * patch[1]
     measure.compare_ways(
         {"op": "rasterize", "patches": patches, "gaussians": n, "side": SIDE.value, "channels": c},
@@ -62,8 +56,6 @@ def main() -> None:
         {name: (both(draw), gaussians) for name, draw in ways.items()},
         # exponentials and multiply-adds, forward and with the gradient
         ((pairs, (7 + c) * pairs), (2 * pairs, (7 + c + 17 + 2 * c) * pairs)),
-        ROUNDS.value,
-        OUTPUT.value,
     )
 
 

@@ -36,9 +36,8 @@ def from_state_dicts(backbone: Mapping, heads: Mapping) -> tuple[Lpips, dict]:
     arrays = {key: array for key, array in arrays.items() if not key.startswith(_CLASSIFIER)}
     weights = keys.unwrap(heads, _NETWORK)
     # A head is a 1×1 convolution to one channel; ours is a vector.
-    arrays |= {
-        key: array.reshape(-1) if array.ndim == 4 else array for key, array in weights.items()
-    }
+    heads = {key: array.reshape(-1) for key, array in weights.items() if key not in arrays}
+    arrays |= heads
     module = Lpips(kind)
     image = jax.ShapeDtypeStruct((1, LEAST_SIDE[kind], LEAST_SIDE[kind], 3), jnp.float32)
     shapes = jax.eval_shape(module.init, jax.random.key(0), image, image)["params"]

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from gsjax import gpu
 from gsjax.backends import vary_alike
-from gsjax.rasterizer import reference
+from gsjax.rasterizer import reference, xla
 
 KERNELS = "gsjax.rasterizer.triton_kernels"
 # exp(−½ d²) is 2^−(SCALE·d)²: what the hardware computes is a power of two.
@@ -155,24 +155,11 @@ def gradients(
     moments: Float[Array, "*p n 5+c"],
 ) -> tuple[Float[Array, "*p n 2"], Float[Array, "*p n 3"], Float[Array, "*p n c"]]:
     """Assembles the gradients from what `moments_kernel` sums, as `xla` does from its sums."""
-    _, means_vjp = jax.vjp(reference.bounded, means)
-    cholesky, cholesky_vjp = jax.vjp(reference.bounded, cholesky)
-    visible, fade_vjp = jax.vjp(reference.fade, cholesky)
-    l11, l21, l22 = (cholesky[..., i] for i in range(3))
-    r11, r22 = reference.reciprocal(l11), reference.reciprocal(l22)
-
+    l22 = reference.bounded(cholesky)[..., 2]
+    r22 = reference.reciprocal(l22)
     hu, hw, huu, huw, hww = (moments[..., i] for i in range(5))
-    hu, huu = hu / SCALE, huu / SCALE**2
-    hv, huv, hvv = r22 * hw, r22 * huw / SCALE, r22 * (r22 * hww)
     color = moments[..., 5:]
+    shape = [hu / SCALE, r22 * hw, huu / SCALE**2, r22 * huw / SCALE, r22 * (r22 * hww)]
     h = (color * colors).sum(-1)
-
-    slant = l21 * r22
-    d_means = jnp.stack([r11 * (slant * hv - hu), -r22 * hv], axis=-1)
-    d_cholesky = jnp.stack([r11 * (huu - slant * huv), r22 * huv, r22 * hvv], axis=-1)
-    visible = visible[..., None]
-    return (
-        *means_vjp(visible * d_means),
-        *cholesky_vjp(visible * d_cholesky + fade_vjp(h)[0]),
-        visible * color,
-    )
+    sums = [h, *shape, *jnp.moveaxis(color, -1, 0)]
+    return xla.gradients((means, cholesky, colors), sums)
