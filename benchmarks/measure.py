@@ -157,14 +157,15 @@ def compare_ways(
                 f"{part} of floor": floor / took.seconds,
             }
         rows.append(row)
-    print(_table(rows))
+    print(table(rows))
     if OUTPUT.value:
         common = {**what, "device": device_name(), "date": time.strftime("%Y-%m-%d")}
         with open(OUTPUT.value, "a") as file:
             file.writelines(json.dumps(common | row) + "\n" for row in rows)
 
 
-def _table(rows: Sequence[Mapping]) -> str:
+def table(rows: Sequence[Mapping]) -> str:
+    """Returns rows of the same keys as a table in Markdown."""
     columns = list(rows[0])
     lines = [columns, ["---"] * len(columns)]
     lines += [[_text(row[column]) for column in columns] for row in rows]
