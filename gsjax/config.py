@@ -14,7 +14,8 @@ def default() -> ConfigDict:
     config.initial = ""  # a run or converted checkpoint whose networks training starts from
 
     config.data = ConfigDict()
-    config.data.train = ""  # photos | folder:DIR | list:FILE
+    # photos | folder:DIR | list:FILE | array_record:GLOB | tfds:NAME[:SPLIT]
+    config.data.train = ""
     config.data.validation = ""  # the same; photos holds some pictures out for this
     config.data.help = ""  # how to get the data, shown when it is missing
     config.data.image_size = (256, 256)  # height, width; the patch size divides both

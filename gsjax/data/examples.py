@@ -13,8 +13,8 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
+from gsjax.data.images import ImageSource, UnreadableImage
 from gsjax.data.masks import draw_hole, ratio_at
-from gsjax.data.sources import ImageSource, UnreadableImage
 from gsjax.errors import UserError
 
 TRAINING, VALIDATION, ORDER = 0, 1, 2  # streams of random numbers

@@ -10,8 +10,9 @@ from absl import flags, logging
 from ml_collections import ConfigDict
 
 from gsjax.data import examples
+from gsjax.data.images import ImageSource, UnreadableImage
 from gsjax.data.masks import check_curriculum, check_kinds, check_ratio
-from gsjax.data.sources import ImageSource, UnreadableImage, open_source, require_readable
+from gsjax.data.sources import open_source, require_readable
 from gsjax.errors import UserError
 
 CROPS = ("resize", "random")

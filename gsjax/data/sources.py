@@ -1,19 +1,29 @@
-"""Where images come from: `photos`, `folder:DIR` and `list:FILE`, as random-access sources."""
+"""Where images come from: every spec of a data set, opened as a random-access source.
+
+photos                the photographs that scikit-image carries
+folder:DIR            image files, recursive, sorted, hidden ones left out
+list:FILE             a file with a path a line, relative to its folder; # comments
+array_record:GLOB     shards of gsjax.data.prepare or others, see `records`
+tfds:NAME[:SPLIT]     a data set of TensorFlow Datasets, see `tfds`
+
+DIR, FILE and GLOB may be on the disk or have a scheme, such as gs://bucket/folder.
+"""
 
 import difflib
+import hashlib
 import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
+from gsjax.data import records, remote, tfds
+from gsjax.data.images import ImageSource, Missing, UnreadableImage, decode_image
 from gsjax.errors import UserError
 
-SPECS = "photos, folder:DIR, list:FILE"
+SPECS = "photos, folder:DIR, list:FILE, array_record:GLOB, tfds:NAME[:SPLIT]"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-MIN_SIDE = 8  # pixels; smaller files are tracking pixels and icons, not pictures
 
 # The pictures that scikit-image's wheel carries. Those held out are photographs of
 # things that no training picture shows: a cat, a cup, a man in a park.
@@ -36,23 +46,10 @@ PHOTOS = {
 }
 
 
-class UnreadableImage(Exception):
-    """An image file that cannot be used: `name` says which, `reason` says why."""
+class FileSource(ImageSource):
+    """Image files. With `keep`, decoded images stay in this process's memory, pickled they do not.
 
-    def __init__(self, name: str, reason: str):
-        super().__init__(name, reason)
-        self.name = name
-        self.reason = reason
-
-    def __str__(self):
-        return f"{self.name}: {self.reason}"
-
-
-class ImageSource:
-    """Image files as a Grain random-access source: `source[i]` is uint8 [h, w, 3], RGB.
-
-    Raises UnreadableImage where file i is no usable image. With `keep`, decoded
-    images stay in this process's memory (a pickled copy starts empty).
+    `paths` are on the disk or have a scheme.
     """
 
     def __init__(self, paths: Sequence[str], keep: bool = False):
@@ -64,51 +61,57 @@ class ImageSource:
         return len(self._paths)
 
     def __getitem__(self, index) -> np.ndarray:
-        index = int(index)
-        image = self._kept.get(index)
+        image = self._kept.get(int(index))
         if image is None:
-            image = read_image(self._paths[index])
+            image = super().__getitem__(index)
             if self._keep:
                 image.flags.writeable = False
-                self._kept[index] = image
+                self._kept[int(index)] = image
         return image
 
     def __getstate__(self):
         return {**self.__dict__, "_kept": {}}
 
-    def __repr__(self):
-        return f"ImageSource({len(self)} images)"
-
     def name(self, index: int) -> str:
         """Returns the path of file `index`."""
         return self._paths[int(index)]
+
+    def encoded(self, index: int) -> bytes:
+        """Returns the content of file `index`."""
+        return _read(self.name(index))
+
+    def identity(self) -> str:
+        """Returns a hash of all paths."""
+        return hashlib.sha256("\n".join(self._paths).encode(errors="replace")).hexdigest()
 
 
 def open_source(spec: str, split: str, field: str, help: str = "") -> ImageSource:
     """Opens the images that a spec names.
 
     Args:
-      spec: `photos`, `folder:DIR` (recursive, sorted, hidden files ignored) or
-        `list:FILE` (a path a line, relative to the file's folder; # comments).
-      split: "train" or "validation"; `photos` holds some pictures out.
+      spec: see above.
+      split: "train" or "validation"; `photos` holds some pictures out, and `tfds:NAME` has it
+        for a default.
       field: what the user set, for errors, such as "data.train".
       help: how to get the data, added to the error when it is missing.
 
     Raises:
-      UserError: there is no such source, or it holds no image files.
+      UserError: there is no such source, or it holds no images.
     """
     scheme, _, where = str(spec or "").partition(":")
     if scheme == "photos" and not where:
-        return ImageSource(_photos(split, field), keep=True)
-    if scheme in ("folder", "list") and where:
-        path = Path(where).expanduser()
-        try:
-            paths = _in_folder(path) if scheme == "folder" else _in_list(path)
-        except _Missing as e:
-            raise UserError(
-                "\n".join(filter(None, [f"{field}: {e}", help, _instead(field)]))
-            ) from e
-        return ImageSource(paths)
+        return FileSource(_photos(split, field), keep=True)
+    try:
+        if scheme in ("folder", "list", "array_record") and where:
+            where = where if remote.is_remote(where) else os.path.expanduser(where)
+            remote.check_scheme(where, field)
+            if scheme == "array_record":
+                return records.open_records(where)
+            return FileSource(_in_folder(where) if scheme == "folder" else _in_list(where))
+        if scheme == "tfds" and where:
+            return tfds.open_tfds(where, split, field)
+    except Missing as e:
+        raise UserError("\n".join(filter(None, [f"{field}: {e}", help, _instead(field)]))) from e
     raise UserError(f"{field}: {_bad_spec(spec, scheme, help)}")
 
 
@@ -126,31 +129,13 @@ def require_readable(source: ImageSource, field: str) -> None:
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
-    """Reads a file as uint8 [h, w, 3] RGB, turned upright by its EXIF orientation.
-
-    Transparent pixels are composited over white, 16-bit values are scaled to
-    8 bits, the first frame of an animation counts.
+    """Reads a file as uint8 [h, w, 3] RGB; see `images.decode_image`.
 
     Raises:
       UnreadableImage: missing, no image, truncated, or smaller than MIN_SIDE.
     """
     path = os.fspath(path)
-    # Decoders meet a broken file with any kind of exception (SyntaxError,
-    # struct.error, zlib.error, IndexError, …); none of them may end a training run.
-    try:
-        with Image.open(path) as opened:
-            image = np.array(_to_rgb(ImageOps.exif_transpose(opened)))
-    except FileNotFoundError as e:
-        raise UnreadableImage(path, "the file does not exist") from e
-    except UnidentifiedImageError as e:
-        empty = os.path.getsize(path) == 0
-        raise UnreadableImage(path, "the file is empty" if empty else "not an image file") from e
-    except Exception as e:
-        raise UnreadableImage(path, f"{e or type(e).__name__}") from e
-    height, width = image.shape[:2]
-    if min(height, width) < MIN_SIDE:
-        raise UnreadableImage(path, f"{width}x{height} pixels, fewer than {MIN_SIDE} a side")
-    return image
+    return decode_image(_read(path), path)
 
 
 def list_images(folder: str | os.PathLike) -> list[str]:
@@ -174,8 +159,13 @@ def list_images(folder: str | os.PathLike) -> list[str]:
     return sorted(found)
 
 
-class _Missing(Exception):
-    """The data that a spec names is not there."""
+def _read(path: str) -> bytes:
+    try:
+        return remote.read(path)
+    except FileNotFoundError as e:
+        raise UnreadableImage(path, "the file does not exist") from e
+    except Exception as e:  # of a remote file system, anything
+        raise UnreadableImage(path, f"{getattr(e, 'strerror', None) or e}") from e
 
 
 def _photos(split: str, field: str) -> list[str]:
@@ -190,40 +180,52 @@ def _photos(split: str, field: str) -> list[str]:
     return paths
 
 
-def _in_folder(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        what = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise _Missing(f"the folder '{folder}' {what}")
-    paths = list_images(folder)
+def _in_folder(folder: str) -> list[str]:
+    if remote.is_remote(folder):
+        paths = [path for path in remote.listing(folder, remote.walk) if _is_shown(path, folder)]
+    elif os.path.isdir(folder):
+        paths = list_images(folder)
+    else:
+        what = "is a file, not a folder" if os.path.exists(folder) else "does not exist"
+        raise Missing(f"the folder '{folder}' {what}")
     if not paths:
         suffixes = ", ".join(suffix[1:] for suffix in SUFFIXES)
-        raise _Missing(f"the folder '{folder}' holds no images ({suffixes})")
+        raise Missing(f"the folder '{folder}' holds no images ({suffixes})")
     return paths
 
 
-def _in_list(file: Path) -> list[str]:
-    if not file.is_file():
-        what = "is a folder, not a file" if file.is_dir() else "does not exist"
-        raise _Missing(f"the list '{file}' {what}")
+def _is_shown(path: str, folder: str) -> bool:
+    """Returns whether a file under a remote folder is an image and not hidden."""
+    parts = path.removeprefix(folder).split("/")
+    return path.lower().endswith(SUFFIXES) and not any(part.startswith(".") for part in parts)
+
+
+def _in_list(file: str) -> list[str]:
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = remote.read(file).decode("utf-8-sig")
     except UnicodeDecodeError:
         text = "\0"
-    except OSError as e:
-        raise _Missing(f"the list '{file}' cannot be read: {e.strerror}") from e
+    except FileNotFoundError as e:
+        raise Missing(f"the list '{file}' does not exist") from e
+    except IsADirectoryError as e:
+        raise Missing(f"the list '{file}' is a folder, not a file") from e
+    except Exception as e:  # of a remote file system, anything
+        raise Missing(f"the list '{file}' cannot be read: {getattr(e, 'strerror', 0) or e}") from e
     if "\0" in text:
-        raise _Missing(f"the list '{file}' is not a text file with one image path a line")
+        raise Missing(f"the list '{file}' is not a text file with one image path a line")
     lines = (line.strip() for line in text.splitlines())
-    paths = [str(file.parent / line) for line in lines if line and not line.startswith("#")]
+    folder = file.rpartition("/")[0] if remote.is_remote(file) else os.path.dirname(file)
+    paths = [remote.join(folder, line) for line in lines if line and not line.startswith("#")]
     if not paths:
-        raise _Missing(f"the list '{file}' names no image; it needs one path a line")
+        raise Missing(f"the list '{file}' names no image; it needs one path a line")
     return paths
 
 
 def _bad_spec(spec: str, scheme: str, help: str) -> str:
     if not spec:
         return "\n".join(filter(None, [f"no data is named; there are {SPECS}", help]))
-    guess = difflib.get_close_matches(scheme, ("photos", "folder", "list"), n=1)
+    schemes = [other.partition(":")[0] for other in SPECS.split(", ")]
+    guess = difflib.get_close_matches(scheme, schemes, n=1)
     if os.path.isdir(spec):
         hint = f"; did you mean folder:{spec}?"
     elif guess and guess[0] != scheme:
@@ -236,18 +238,3 @@ def _bad_spec(spec: str, scheme: str, help: str) -> str:
 def _instead(field: str) -> str:
     flag = field if field.startswith("--") else f"--config.{field}"
     return f"To use images that lie elsewhere: {flag}=folder:DIR"
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F" or image.mode.startswith("I"):
-        # Pillow's own conversion clips these at 255 instead of scaling them.
-        values = np.asarray(image, np.float32)
-        top = float(values.max(initial=0.0))
-        full = 1.0 if image.mode == "F" and top <= 1.0 else 255.0 if top <= 255.0 else 65535.0
-        values = np.clip(values * (255.0 / full), 0.0, 255.0)
-        image = Image.fromarray(np.rint(values).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")

@@ -70,7 +70,7 @@ def test_errors_name_the_field_and_help(tmp_path):
     assert "--config.data.train=folder:DIR" in message
     assert "holds no images" in error(f"folder:{tmp_path}")
     assert "did you mean photos" in error("photo")
-    assert "list:FILE" in error("tfds:celeb_a")
+    assert "list:FILE" in error("tfd:celeb_a")
     assert f"did you mean folder:{tmp_path}" in error(str(tmp_path))
     assert "no data is named" in error("")
     assert "does not exist" in error(f"list:{tmp_path}/none.txt")

@@ -1,0 +1,106 @@
+"""Image files to arrays, and the contract that all sources of images keep."""
+
+import abc
+import io
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+MIN_SIDE = 8  # pixels; smaller files are tracking pixels and icons, not pictures
+
+
+class UnreadableImage(Exception):
+    """An image that cannot be used: `name` says which, `reason` says why."""
+
+    def __init__(self, name: str, reason: str):
+        super().__init__(name, reason)
+        self.name = name
+        self.reason = reason
+
+    def __str__(self):
+        return f"{self.name}: {self.reason}"
+
+
+class Missing(Exception):
+    """The data that a spec names is not there; the text says what is wrong, without the field."""
+
+
+class ImageSource(abc.ABC):
+    """Images as a Grain random-access source: `source[i]` is uint8 [h, w, 3], RGB.
+
+    Raises UnreadableImage where image i cannot be used. A source can be pickled for
+    worker processes, which open files of their own, and read by several threads at once.
+    """
+
+    @abc.abstractmethod
+    def __len__(self) -> int: ...
+
+    @abc.abstractmethod
+    def name(self, index: int) -> str:
+        """Returns what image `index` is called in messages, such as its path."""
+
+    @abc.abstractmethod
+    def encoded(self, index: int) -> bytes:
+        """Returns image `index` as the content of an image file, which may be damaged.
+
+        Raises:
+          UnreadableImage: not even that can be read.
+        """
+
+    @abc.abstractmethod
+    def identity(self) -> str:
+        """Returns a text that changes when the source has other images or another order."""
+
+    def __getitem__(self, index) -> np.ndarray:
+        return decode_image(self.encoded(index), lambda: self.name(index))
+
+    def __repr__(self):
+        return f"{type(self).__name__}({len(self)} images)"
+
+
+def decode_image(data: bytes, name, side: int = 0) -> np.ndarray:
+    """Turns the content of an image file into uint8 [h, w, 3] RGB, upright by its EXIF orientation.
+
+    Transparent pixels are composited over white, 16-bit values are scaled to
+    8 bits, the first frame of an animation counts.
+
+    Args:
+      data: as the file holds it.
+      name: what the image is called in errors, or a function that returns it.
+      side: a JPEG may come at 1/2, 1/4 or 1/8 of its size, which is decoded faster, as long
+        as no side gets shorter than this; 0: at its full size.
+
+    Raises:
+      UnreadableImage: no image, truncated, or smaller than MIN_SIDE.
+    """
+    # Decoders meet a broken file with any kind of exception (SyntaxError,
+    # struct.error, zlib.error, IndexError, …); none of them may end a training run.
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            if side:
+                opened.draft(None, (side, side))
+            image = np.array(_to_rgb(ImageOps.exif_transpose(opened)))
+        height, width = image.shape[:2]
+        if min(height, width) >= MIN_SIDE:
+            return image
+        cause, reason = None, f"{width}x{height} pixels, fewer than {MIN_SIDE} a side"
+    except UnidentifiedImageError as e:
+        cause, reason = e, "not an image file" if data else "the file is empty"
+    except Exception as e:
+        cause, reason = e, f"{e or type(e).__name__}"
+    raise UnreadableImage(name() if callable(name) else name, reason) from cause
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F" or image.mode.startswith("I"):
+        # Pillow's own conversion clips these at 255 instead of scaling them.
+        values = np.asarray(image, np.float32)
+        top = float(values.max(initial=0.0))
+        full = 1.0 if image.mode == "F" and top <= 1.0 else 255.0 if top <= 255.0 else 65535.0
+        values = np.clip(values * (255.0 / full), 0.0, 255.0)
+        image = Image.fromarray(np.rint(values).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")

@@ -1,0 +1,74 @@
+"""Makes ArrayRecord shards of a data set: python -m gsjax.data.prepare --source=SPEC --output=DIR
+
+SPEC is folder:DIR, list:FILE, tfds:NAME[:SPLIT], array_record:GLOB or photos. Train on the
+result with --config.data.train=array_record:DIR
+
+Images whose short side is longer than --size are reduced to it, their aspect is kept, so that
+parts can still be cut out at random. Smaller ones keep their files; none is ever enlarged. An
+image that cannot be read is left out and listed in index.json with the reason. The same
+command goes on where it was stopped or killed.
+"""
+
+import os
+
+from absl import flags
+
+from gsjax import cli
+from gsjax.errors import UserError
+
+SOURCE = flags.DEFINE_string("source", None, "the data set, such as folder:DIR or tfds:NAME:train")
+OUTPUT = flags.DEFINE_string("output", None, "the folder of the shards; it may be gs://BUCKET/DIR")
+SIZE = flags.DEFINE_integer(
+    "size", 256, "pixels of the short side; 0: every file stays as it is", lower_bound=0
+)
+QUALITY = flags.DEFINE_integer(
+    "quality", 95, "of the JPEGs that reduced images become", lower_bound=1, upper_bound=100
+)
+LOSSLESS = flags.DEFINE_bool("lossless", False, "make reduced images PNGs instead")
+SHARDS = flags.DEFINE_integer(
+    "shards", None, "files; without it, one for 2,048 images, or some more for few", lower_bound=1
+)
+WORKERS = flags.DEFINE_integer(
+    "workers", None, "processes; without it, one for every core", lower_bound=1
+)
+SEED = flags.DEFINE_integer("seed", 0, "of the order of the images", lower_bound=0)
+flags.mark_flags_as_required(["source", "output"])
+
+
+def main() -> None:
+    """Makes the shards and prints a summary."""
+    from gsjax.data import remote
+    from gsjax.data.shards import Settings, default_shards, make_shards
+    from gsjax.data.sources import open_source, require_readable
+
+    source = open_source(SOURCE.value, "train", "--source")
+    output = OUTPUT.value if remote.is_remote(OUTPUT.value) else os.path.expanduser(OUTPUT.value)
+    remote.check_scheme(output, "--output")
+    shards = SHARDS.value or default_shards(len(source))
+    if shards > len(source):
+        raise UserError(f"--shards: {shards} is more than the {len(source)} images")
+    settings = Settings(
+        source=SOURCE.value,
+        identity=source.identity(),
+        images=len(source),
+        size=SIZE.value,
+        quality=QUALITY.value,
+        lossless=LOSSLESS.value,
+        seed=SEED.value,
+        shards=shards,
+    )
+    require_readable(source, "--source")
+    workers = WORKERS.value or len(os.sched_getaffinity(0))
+    index = make_shards(source, settings, output, workers)
+    print(
+        f"done: {index['records']:,} images in {shards} shards, {index['bytes'] / 1e6:,.1f} MB; "
+        f"{len(index['skipped'])} skipped; train with --config.data.train=array_record:{output}"
+    )
+    for skipped in index["skipped"][:10]:
+        print(f"skipped {skipped['name']}: {skipped['reason']}")
+    if len(index["skipped"]) > 10:
+        print(f"… all of them are listed in {remote.join(output, 'index.json')}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

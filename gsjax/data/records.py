@@ -1,0 +1,159 @@
+"""Images in ArrayRecord files: what a record holds, and shards as a source.
+
+A record is a MessagePack map of three entries in this order: `gsjax`, the version of
+the format (1); `name`, what the image was called; `image`, the content of an image file
+(JPEG, PNG, …) as bytes. A record that is nothing but the content of an image file is read as
+well, so that shards that others made can be used as they are.
+
+gsjax.data.prepare puts INDEX beside its shards and PROGRESS until it is done.
+"""
+
+import bisect
+import itertools
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import msgpack
+
+from gsjax.data import remote
+from gsjax.data.images import ImageSource, Missing, UnreadableImage
+
+VERSION = 1
+SUFFIX = ".array_record"
+INDEX = "index.json"
+PROGRESS = ".prepare"
+_START = msgpack.packb({"gsjax": 0, "name": 0, "image": 0})[:7]  # up to the first key
+
+
+def pack(name: str, image: bytes) -> bytes:
+    """Returns the record of an image file."""
+    return msgpack.packb({"gsjax": VERSION, "name": name, "image": image})
+
+
+def unpack(record: bytes) -> tuple[str, bytes]:
+    """Returns the name of a record, "" if it has none, and the content of its image file.
+
+    Raises:
+      ValueError: the record is of another version, or damaged.
+    """
+    if not record.startswith(_START):
+        return "", record
+    fields = msgpack.unpackb(record)
+    if fields["gsjax"] != VERSION:
+        raise ValueError(f"a record of version {fields['gsjax']}; this gsjax reads {VERSION}")
+    if not isinstance(fields.get("name"), str) or not isinstance(fields.get("image"), bytes):
+        raise ValueError("a record without a name or image")
+    return fields["name"], fields["image"]
+
+
+class RecordSource(ImageSource):
+    """The images of ArrayRecord files, one after the other.
+
+    `shards` are their paths, on the disk or gs://, with their numbers of records.
+    """
+
+    def __init__(self, shards: dict[str, int]):
+        from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+        self._paths = list(shards)
+        self._ends = list(itertools.accumulate(shards.values()))
+        # The range spares it opening every file to count. It opens files when they are first
+        # read, once a process, also after pickling.
+        self._records = ArrayRecordDataSource([f"{p}[0:{n}]" for p, n in shards.items()])
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def name(self, index: int) -> str:
+        """Returns the image's own name, if it can be read, and its place."""
+        index = int(index)
+        shard = bisect.bisect_right(self._ends, index)
+        place = f"{self._paths[shard]}[{index - self._ends[shard - 1] if shard else index}]"
+        try:
+            name = unpack(self._records[index])[0]
+        except Exception:
+            return place
+        return f"{name} in {place}" if name else place
+
+    def encoded(self, index: int) -> bytes:
+        """Returns the content of the image file in record `index`."""
+        try:
+            return unpack(self._records[int(index)])[1]
+        except Exception as e:  # a damaged record raises RuntimeError, any of msgpack's, …
+            raise UnreadableImage(self.name(index), f"{e or type(e).__name__}") from e
+
+    def identity(self) -> str:
+        """Returns the paths with their numbers of records."""
+        return json.dumps([self._paths, self._ends])
+
+
+def open_records(where: str) -> RecordSource:
+    """Opens the ArrayRecord files that match a pattern, or all `*.array_record` in a folder.
+
+    Raises:
+      Missing: there are none, they are not whole, or prepare has not finished them.
+    """
+    if where.startswith("file://"):
+        where = where.removeprefix("file://")
+    elif remote.is_remote(where) and not where.startswith("gs://"):
+        raise Missing(f"'{where}': ArrayRecord files are read from the disk or gs:// only")
+    if not where.endswith(SUFFIX) and not any(c in where for c in "*?["):
+        if not remote.is_remote(where) and not os.path.isdir(where):
+            what = "is no folder" if os.path.exists(where) else "does not exist"
+            raise Missing(f"'{where}' {what}; give a folder or a pattern like DIR/*{SUFFIX}")
+        where = remote.join(where, f"*{SUFFIX}")
+    paths = remote.listing(where, remote.glob)
+    paths = [path for path in paths if path.rpartition("/")[2] != INDEX]
+    for folder in sorted({path.rpartition("/")[0] for path in [*paths, where]}):
+        _check_finished(folder, {path for path in paths if path.rpartition("/")[0] == folder})
+    if not paths:
+        raise Missing(f"no file matches '{where}'")
+    with ThreadPoolExecutor(32) as pool:
+        counts = list(pool.map(count, paths))
+    shards = {path: n for path, n in zip(paths, counts, strict=True) if n}
+    if not shards:
+        raise Missing(f"the files '{where}' hold no records")
+    return RecordSource(shards)
+
+
+def count(path: str) -> int:
+    """Returns the number of records in an ArrayRecord file.
+
+    Raises:
+      Missing: it is not whole, or no such file.
+    """
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    reader = ArrayRecordReader(path, "readahead_buffer_size:0,max_parallelism:0")
+    if reader.ok():
+        records = reader.num_records()
+        reader.close()
+        return records
+    reason = "it ends early"
+    try:
+        reader.read([0])
+    except RuntimeError as e:
+        reason = str(e).partition(";")[0] or reason
+    raise Missing(f"'{path}' is no whole ArrayRecord file: {reason}")
+
+
+def _check_finished(folder: str, paths: set[str]) -> None:
+    """Raises Missing if prepare made this folder and its files are not those of the index."""
+    again = "run the command of gsjax.data.prepare that made it again"
+    try:
+        index = json.loads(remote.read(remote.join(folder, INDEX)))
+        shards = {shard["file"]: shard["bytes"] for shard in index["shards"]}
+    except FileNotFoundError:
+        if remote.exists(remote.join(folder, f"{PROGRESS}/settings.json")):
+            raise Missing(f"'{folder}' is not finished: {again}") from None
+        return  # others made it
+    except (ValueError, KeyError, TypeError):
+        return  # an index.json of others
+    found = remote.sizes(folder)
+    for path in paths:
+        name = path.rpartition("/")[2]
+        if name in shards and shards[name] != found[name]:
+            raise Missing(
+                f"'{path}' has {found[name]} bytes, not {shards[name]}: it is damaged; {again}"
+            )

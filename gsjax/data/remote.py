@@ -1,0 +1,127 @@
+"""Paths with a scheme, such as gs://bucket/folder, through fsspec; other paths on the disk.
+
+fsspec rather than etils.epath, which would import TensorFlow where that is installed. What
+it needs for a scheme is a package of its own: gcsfs for gs://, s3fs for s3://.
+"""
+
+import os
+from pathlib import Path
+
+from gsjax.data.images import Missing
+from gsjax.errors import UserError
+from gsjax.files import write_atomically
+
+
+def is_remote(path: str | os.PathLike) -> bool:
+    """Returns whether the path has a scheme."""
+    return "://" in os.fspath(path)
+
+
+def join(folder: str, name: str) -> str:
+    """Returns the path of `name`, which may be a whole path itself, seen from the folder."""
+    if is_remote(name):
+        return name
+    if is_remote(folder):
+        return f"{folder.rstrip('/')}/{name}"
+    return os.path.join(folder, name)
+
+
+def check_scheme(path: str, field: str) -> None:
+    """Raises UserError if fsspec cannot open paths of this scheme, saying what to install."""
+    if not is_remote(path):
+        return
+    try:
+        _filesystem(path)
+    except (ImportError, ValueError) as error:
+        raise UserError(f"{field}: '{path}' cannot be opened: {error}") from error
+
+
+def read(path: str) -> bytes:
+    """Returns the content of a file.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      Exception: of any kind that the file system of the scheme raises.
+    """
+    if is_remote(path):
+        filesystem, inside = _filesystem(path)
+        return filesystem.cat_file(inside)
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def exists(path: str) -> bool:
+    """Returns whether there is a file or folder of that path."""
+    filesystem, inside = _filesystem(path)
+    return filesystem.exists(inside)
+
+
+def write(path: str, content: bytes) -> None:
+    """Puts `content` at `path`: all of it, or what was there before stays. Raises as `read`."""
+    if is_remote(path):
+        filesystem, inside = _filesystem(path)
+        filesystem.makedirs(inside.rpartition("/")[0], exist_ok=True)
+        filesystem.pipe_file(inside, content)
+    else:
+        write_atomically(path, content)
+
+
+def move(local: Path, path: str) -> None:
+    """Moves a whole file of the disk to `path`, on the same disk if that has no scheme."""
+    if is_remote(path):
+        filesystem, inside = _filesystem(path)
+        filesystem.put_file(str(local), inside)
+        local.unlink()
+    else:
+        os.replace(local, path)
+
+
+def remove_folder(path: str) -> None:
+    """Removes a folder and its files, if it is there."""
+    filesystem, inside = _filesystem(path)
+    if filesystem.exists(inside):
+        filesystem.rm(inside, recursive=True)
+
+
+def sizes(folder: str) -> dict[str, int]:
+    """Returns the files directly in a folder by name, with their bytes; none if it is not there."""
+    filesystem, inside = _filesystem(folder)
+    filesystem.invalidate_cache()
+    try:
+        entries = filesystem.ls(inside, detail=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    files = [entry for entry in entries if entry["type"] == "file"]
+    return {entry["name"].rpartition("/")[2]: entry["size"] for entry in files}
+
+
+def listing(path: str, list_files) -> list[str]:
+    """Returns `list_files(path)`, by `walk` or `glob`.
+
+    Raises:
+      Missing: the file system cannot be reached or does not let us in.
+    """
+    try:
+        return list_files(path)
+    except Exception as error:  # file systems raise anything
+        raise Missing(f"'{path}' cannot be listed: {error or type(error).__name__}") from error
+
+
+def walk(folder: str) -> list[str]:
+    """Lists all files under a remote folder, at any depth."""
+    filesystem, inside = _filesystem(folder)
+    return [filesystem.unstrip_protocol(name) for name in filesystem.find(inside)]
+
+
+def glob(pattern: str) -> list[str]:
+    """Lists what matches the pattern, sorted; `**` is any depth."""
+    filesystem, inside = _filesystem(pattern)
+    found = sorted(filesystem.glob(inside))
+    return [filesystem.unstrip_protocol(name) if is_remote(pattern) else name for name in found]
+
+
+def _filesystem(path: str):
+    import fsspec
+
+    # fsspec keeps one of each kind for each thread and process.
+    return fsspec.core.url_to_fs(os.fspath(path))
