@@ -110,10 +110,11 @@ def device_name() -> str:
     device = jax.devices()[0]
     if device.platform != "cpu":
         return f"{device.device_kind}, JAX {jax.__version__}"
-    return f"{_cpu_name()}, {os.cpu_count()} cores, JAX {jax.__version__}"
+    return f"{cpu_name()}, {os.cpu_count()} cores, JAX {jax.__version__}"
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """Returns what the processor is called."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -79,7 +79,8 @@ def decode_image(data: bytes, name, side: int = 0) -> np.ndarray:
         with Image.open(io.BytesIO(data)) as opened:
             if side:
                 opened.draft(None, (side, side))
-            image = np.array(_to_rgb(ImageOps.exif_transpose(opened)))
+            ImageOps.exif_transpose(opened, in_place=True)
+            image = np.array(_to_rgb(opened))
         height, width = image.shape[:2]
         if min(height, width) >= MIN_SIDE:
             return image

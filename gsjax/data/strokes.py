@@ -47,8 +47,25 @@ def fit(
     angle = rng.uniform(0, 2 * math.pi)
     depth += np.linspace(0, 0.02 * math.cos(angle), width, dtype=np.float32)
     depth += np.linspace(0, 0.02 * math.sin(angle), height, dtype=np.float32)[:, None]
-    last = drawn.size - count
-    return depth >= np.partition(depth, last, axis=None)[last]
+    return depth >= _nth_largest(depth, count)
+
+
+def _nth_largest(values: np.ndarray, n: int) -> float:
+    """Returns the n-th largest of float32 values [H, W], which is best near 0."""
+    # Few values lie between two powers of two near 0: partitioning them alone takes a quarter of
+    # the time that all take.
+    low, high = (0.0, 1.0) if _count_from(values, 0.0) >= n else (-1.0, 0.0)
+    while _count_from(values, high) >= n:
+        low, high = high, 2 * high
+    while _count_from(values, low) < n:
+        low, high = 2 * low, low
+    near = values[(values >= low) & (values < high)]
+    place = len(near) - (n - _count_from(values, high))
+    return np.partition(near, place)[place]
+
+
+def _count_from(values: np.ndarray, bound: float) -> int:
+    return cv2.countNonZero(cv2.compare(values, bound, cv2.CMP_GE))
 
 
 def _draw(rng: np.random.Generator, strokes, shape: tuple[int, int], count: int) -> np.ndarray:

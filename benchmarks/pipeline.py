@@ -1,0 +1,123 @@
+"""Images a second that one core makes for training, by source, and how many cores feed a chip.
+
+python -m benchmarks.pipeline --sources=folder:DIR,array_record:DIR
+
+An image is read, decoded, cropped and resized, and gets a hole. Counted is the time of the
+processor, which a busy machine changes less than the time on the wall; waiting for a disk is
+not in it. The sources take turns, and the first round, which fills the caches, is not counted.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+from absl import flags
+
+from benchmarks import measure
+from gsjax import cli
+from gsjax import config as configs
+from gsjax.data import examples
+from gsjax.data.images import ImageSource, decode_image
+from gsjax.data.masks import check_kinds, draw_hole
+from gsjax.data.sources import FileSource, open_source, require_readable
+from gsjax.errors import UserError
+
+SOURCES = flags.DEFINE_list("sources", ["photos"], "data sets, such as folder:DIR,array_record:DIR")
+SIDE = flags.DEFINE_integer("side", 256, "pixels a side of the examples", lower_bound=8)
+CROPS = flags.DEFINE_list("crops", ["resize", "random"], "ways to cut, see config.data.crop")
+KINDS = flags.DEFINE_list("kinds", ["irregular", "free_form"], "of holes, see config.masks.kinds")
+IMAGES = flags.DEFINE_integer("images", 200, "images a round", lower_bound=1)
+CHIP = flags.DEFINE_float(
+    "images_per_second_chip",
+    140.0,
+    "images that a chip trains on in a second; the default is 40 % of the bfloat16 peak of a v5e, "
+    "197e12 a second, over the 0.56e12 operations an image of configs/celeba.py at 256²",
+    lower_bound=0.0,
+)
+for name in ("rounds", "output"):
+    flags.declare_key_flag(name)
+
+
+def main() -> None:
+    """Measures and prints."""
+    check_kinds(KINDS.value, "--kinds")
+    for crop in CROPS.value:
+        if crop not in ("resize", "random"):
+            raise UserError(f"--crops: '{crop}' is neither resize nor random")
+    cv2.setNumThreads(0)
+    ways = {}
+    for spec in SOURCES.value:
+        source = open_source(spec, "train", "--sources")
+        if spec == "photos":  # which stay decoded in memory, being few
+            source = FileSource([source.name(i) for i in range(len(source))])
+        require_readable(source, "--sources")
+        ways |= {(spec, crop): parts(source, crop) for crop in CROPS.value}
+    times = {way: {part: [] for part in ways[way]} for way in ways}
+    for counted in range(measure.ROUNDS.value + 1):
+        for way, programs in ways.items():
+            for part, program in programs.items():
+                times[way][part] += [milliseconds(program)] if counted else []
+    rows = []
+    for (spec, crop), parts_times in times.items():
+        medians = {part: float(np.median(of_part)) for part, of_part in parts_times.items()}
+        each = medians.pop("all")
+        rest = each - sum(medians.values())
+        row = {"source": spec.partition(":")[0], "crop": crop}
+        row |= {f"{part} ms": value for part, value in medians.items()} | {"resize ms": rest}
+        row |= {"images/s a core": 1000 / each, "cores a chip": CHIP.value * each / 1000}
+        rows.append(row)
+    print(
+        f"{measure.cpu_name()}, one core; {SIDE.value}², holes: {', '.join(KINDS.value)}; "
+        f"a chip that takes {CHIP.value:g} images/s"
+    )
+    print(measure.table(rows))
+    if measure.OUTPUT.value:
+        common = {"op": "pipeline", "side": SIDE.value, "images_per_second_chip": CHIP.value}
+        common |= {"device": measure.cpu_name(), "date": time.strftime("%Y-%m-%d")}
+        with open(measure.OUTPUT.value, "a") as file:
+            file.writelines(json.dumps(common | row) + "\n" for row in rows)
+
+
+def parts(source: ImageSource, crop: str) -> dict[str, Callable[[int], object]]:
+    """Returns what is timed by name: functions of the number of an image, "all" of them at once."""
+    config = configs.default()
+    config.data.image_size = (SIDE.value, SIDE.value)
+    config.data.crop = crop
+    config.masks.kinds = tuple(KINDS.value)
+    config.masks.curriculum = ((0, 0.2, 0.6),)
+    recipe = examples.training_recipe(config)
+    contents = [source.encoded(i) for i in chosen(len(source))]
+    rng = np.random.default_rng(0)
+
+    def hole(k: int) -> np.ndarray:
+        kind = recipe.kinds[k % len(recipe.kinds)]
+        return draw_hole(rng, kind, recipe.image_size, rng.uniform(0.2, 0.6))
+
+    images = chosen(len(source))
+    return {
+        "read": lambda k: source.encoded(images[k]),
+        "decode": lambda k: decode_image(contents[k], source.name),
+        "hole": hole,
+        "all": lambda k: examples.make_example(k, images[k], source, recipe),
+    }
+
+
+def chosen(length: int) -> Sequence[int]:
+    """Returns which images are used: evenly spread, the same ones again if there are too few."""
+    step = max(1, math.floor(length / IMAGES.value))
+    return [k * step % length for k in range(IMAGES.value)]
+
+
+def milliseconds(program: Callable[[int], object]) -> float:
+    """Returns the processor's time for an image, on average over all images."""
+    start = time.process_time()
+    for k in range(IMAGES.value):
+        program(k)
+    return (time.process_time() - start) / IMAGES.value * 1e3
+
+
+if __name__ == "__main__":
+    cli.run(main)
