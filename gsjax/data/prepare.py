@@ -26,7 +26,7 @@ QUALITY = flags.DEFINE_integer(
 )
 LOSSLESS = flags.DEFINE_bool("lossless", False, "make reduced images PNGs instead")
 SHARDS = flags.DEFINE_integer(
-    "shards", None, "files; without it, one for 2,048 images, or some more for few", lower_bound=1
+    "shards", None, "files; without it, one for 4,096 images, or some more for few", lower_bound=1
 )
 WORKERS = flags.DEFINE_integer(
     "workers", None, "processes; without it, one for every core", lower_bound=1
@@ -38,7 +38,8 @@ flags.mark_flags_as_required(["source", "output"])
 def main() -> None:
     """Makes the shards and prints a summary."""
     from gsjax.data import remote
-    from gsjax.data.shards import Settings, default_shards, make_shards
+    from gsjax.data.shard_workers import Settings
+    from gsjax.data.shards import default_shards, make_shards
     from gsjax.data.sources import open_source, require_readable
 
     source = open_source(SOURCE.value, "train", "--source")
@@ -58,7 +59,7 @@ def main() -> None:
         shards=shards,
     )
     require_readable(source, "--source")
-    workers = WORKERS.value or len(os.sched_getaffinity(0))
+    workers = WORKERS.value or os.cpu_count() or 1
     index = make_shards(source, settings, output, workers)
     print(
         f"done: {index['records']:,} images in {shards} shards, {index['bytes'] / 1e6:,.1f} MB; "

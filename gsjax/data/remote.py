@@ -120,6 +120,18 @@ def glob(pattern: str) -> list[str]:
     return [filesystem.unstrip_protocol(name) if is_remote(pattern) else name for name in found]
 
 
+def allow_open_files(count: int) -> None:
+    """Raises the limit on open files, which worker processes inherit, if it may be too low."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + 1024
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def _filesystem(path: str):
     import fsspec
 

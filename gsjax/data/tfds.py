@@ -12,6 +12,7 @@ image at any time; nothing is downloaded or built here.
 import os
 import re
 
+from gsjax.data import remote
 from gsjax.data.images import ImageSource, Missing, UnreadableImage
 from gsjax.errors import UserError
 
@@ -75,10 +76,12 @@ def open_tfds(where: str, split: str, field: str) -> TfdsSource:
         ) from e
 
     name, given = _SPEC.fullmatch(where).groups()
-    is_folder = os.path.isdir(os.path.expanduser(name)) or "://" in name
+    folder = os.path.expanduser(name)
+    is_folder = name.startswith(("/", ".", "~")) or "://" in name
+    is_folder = is_folder or os.path.isfile(os.path.join(folder, "dataset_info.json"))
     try:
         if is_folder:
-            builder = tfds.builder_from_directory(os.path.expanduser(name))
+            builder = tfds.builder_from_directory(folder)
         else:
             builder = builder_from_files(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
     except Exception as e:  # TFDS's own, whatever reading its files raises
@@ -124,6 +127,8 @@ def _open_split(builder, split: str):
                 "--file_format=array_record (with another --data_dir, or after deleting it)"
             ) from e
         raise Missing(f"tfds: the split '{split}' cannot be read: {e}") from e
+    # Every process keeps all of them open.
+    remote.allow_open_files(sum(split.num_shards for split in builder.info.splits.values()))
     if not len(records):
         raise Missing(f"the split '{split}' of {builder.info.full_name} is empty")
     return records

@@ -10,13 +10,15 @@ import sys
 import time
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 from PIL import Image
 
 from gsjax.data import records
 from gsjax.data.images import UnreadableImage, decode_image
-from gsjax.data.shards import Settings, default_shards, shrink
+from gsjax.data.shard_workers import Settings, shrink
+from gsjax.data.shards import default_shards
 from gsjax.data.sources import open_source
 from gsjax.errors import UserError
 
@@ -178,8 +180,12 @@ def test_other_settings_and_other_files_are_refused(arguments, straight, folder,
     (tmp_path / "list.txt").write_text(f"{folder}/a/0.jpg\n")
     foreign = run(command(f"folder:{folder}", tmp_path))
     file = run(command(f"folder:{folder}", tmp_path / "list.txt"))
+    (tmp_path / "busy" / ".prepare").mkdir(parents=True)
     many = run(command(f"list:{tmp_path}/list.txt", tmp_path / "out", shards=2))
+    with filelock.FileLock(tmp_path / "busy" / ".prepare" / "lock"):
+        busy = run(command(f"list:{tmp_path}/list.txt", tmp_path / "busy"))
     cases = [
+        (busy, f"error: --output: another process is writing '{tmp_path}/busy'"),
         (changed, f"error: --output: '{output}' was made with other settings: size 320, now 64; "),
         (foreign, f"error: --output: the folder '{tmp_path}' holds other files (list.txt, "),
         (file, f"error: --output: '{tmp_path}/list.txt' is a file, not a folder"),
@@ -189,7 +195,7 @@ def test_other_settings_and_other_files_are_refused(arguments, straight, folder,
         assert result.returncode == 2
         assert result.stderr.startswith(message), result.stderr
     assert digests(output) == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["list.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["busy", "list.txt"]
 
 
 def test_a_full_disk_is_told_and_leaves_no_half_of_a_shard(arguments, tmp_path):
@@ -226,7 +232,7 @@ def test_short_sides_are_reduced_and_never_enlarged(folder):
 
 def test_the_number_of_shards_suits_few_and_many_images():
     assert [default_shards(n) for n in (1, 64, 65, 1249, 30_000, 1_800_000)] == [
-        1, 1, 2, 16, 16, 879,
+        1, 1, 2, 16, 16, 440,
     ]  # fmt: skip
 
 
