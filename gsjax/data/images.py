@@ -39,6 +39,10 @@ class ImageSource(abc.ABC):
     def name(self, index: int) -> str:
         """Returns what image `index` is called in messages, such as its path."""
 
+    def short_name(self, index: int) -> str:
+        """Returns what the image is called wherever it lies, such as its path in its folder."""
+        return self.name(index)
+
     @abc.abstractmethod
     def encoded(self, index: int) -> bytes:
         """Returns image `index` as the content of an image file, which may be damaged.

@@ -66,15 +66,13 @@ class RecordSource(ImageSource):
         return self._ends[-1]
 
     def name(self, index: int) -> str:
-        """Returns the image's own name, if it can be read, and its place."""
-        index = int(index)
-        shard = bisect.bisect_right(self._ends, index)
-        place = f"{self._paths[shard]}[{index - self._ends[shard - 1] if shard else index}]"
-        try:
-            name = unpack(self._records[index])[0]
-        except Exception:
-            return place
+        """Returns the image's own name, if it has one that can be read, and its place."""
+        name, place = self._own_name(index), self._place(int(index))
         return f"{name} in {place}" if name else place
+
+    def short_name(self, index: int) -> str:
+        """Returns the image's own name, or its place."""
+        return self._own_name(index) or self._place(int(index))
 
     def encoded(self, index: int) -> bytes:
         """Returns the content of the image file in record `index`."""
@@ -82,6 +80,16 @@ class RecordSource(ImageSource):
             return unpack(self._records[int(index)])[1]
         except Exception as e:  # a damaged record raises RuntimeError, any of msgpack's, …
             raise UnreadableImage(self.name(index), f"{e or type(e).__name__}") from e
+
+    def _own_name(self, index: int) -> str:
+        try:
+            return unpack(self._records[int(index)])[0]
+        except Exception:  # as in `encoded`
+            return ""
+
+    def _place(self, index: int) -> str:
+        shard = bisect.bisect_right(self._ends, index)
+        return f"{self._paths[shard]}[{index - self._ends[shard - 1] if shard else index}]"
 
     def identity(self) -> str:
         """Returns the paths with their numbers of records."""

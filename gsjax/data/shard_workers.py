@@ -125,7 +125,7 @@ def _make_shard(shard: int) -> dict:
                     raise InterruptedError
                 try:
                     content = shrink(source.encoded(index), settings)
-                    yield records.pack(_short_name(source.name(index), settings.source), content)
+                    yield records.pack(source.short_name(index), content)
                 except UnreadableImage as e:
                     name = source.name(index)
                     skipped.append({"name": name, "reason": e.reason, "shard": shard})
@@ -165,14 +165,6 @@ def _digest(path: Path) -> dict:
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"bytes": path.stat().st_size, "sha256": digest}
-
-
-def _short_name(name: str, spec: str) -> str:
-    """Returns the path of a file in its folder, or the name as it is."""
-    scheme, _, folder = spec.partition(":")
-    if scheme == "folder":
-        return name.removeprefix(os.path.expanduser(folder).rstrip("/") + "/")
-    return name
 
 
 def shrink(data: bytes, settings: Settings) -> bytes:

@@ -49,11 +49,12 @@ PHOTOS = {
 class FileSource(ImageSource):
     """Image files. With `keep`, decoded images stay in this process's memory, pickled they do not.
 
-    `paths` are on the disk or have a scheme.
+    `paths` are on the disk or have a scheme; their short names are seen from `folder`.
     """
 
-    def __init__(self, paths: Sequence[str], keep: bool = False):
+    def __init__(self, paths: Sequence[str], keep: bool = False, folder: str = ""):
         self._paths = list(paths)
+        self._folder = folder
         self._keep = keep
         self._kept = {}
 
@@ -75,6 +76,10 @@ class FileSource(ImageSource):
     def name(self, index: int) -> str:
         """Returns the path of file `index`."""
         return self._paths[int(index)]
+
+    def short_name(self, index: int) -> str:
+        """Returns the path of file `index` in the folder."""
+        return self.name(index).removeprefix(self._folder).lstrip("/" if self._folder else "")
 
     def encoded(self, index: int) -> bytes:
         """Returns the content of file `index`."""
@@ -107,7 +112,9 @@ def open_source(spec: str, split: str, field: str, help: str = "") -> ImageSourc
             remote.check_scheme(where, field)
             if scheme == "array_record":
                 return records.open_records(where)
-            return FileSource(_in_folder(where) if scheme == "folder" else _in_list(where))
+            if scheme == "folder":
+                return FileSource(_in_folder(where), folder=where)
+            return FileSource(_in_list(where))
         if scheme == "tfds" and where:
             return tfds.open_tfds(where, split, field)
     except Missing as e:

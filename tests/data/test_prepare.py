@@ -150,6 +150,12 @@ def test_the_index_describes_every_shard(straight, folder):
         assert shard["bytes"] == (output / shard["file"]).stat().st_size
 
 
+def test_shards_can_be_made_of_shards(straight, tmp_path):
+    done = run(command(f"array_record:{straight[0]}", tmp_path / "out", size=64, shards=1))
+    assert done.returncode == 0, done.stderr
+    assert sorted(names_in(tmp_path / "out")) == sorted(names_in(straight[0]))
+
+
 def test_shards_are_mixed(straight):
     first = [int(name[2:-4]) for name in names_in(straight[0])]
     assert first != sorted(first)
