@@ -1,0 +1,153 @@
+"""The compiled program that paints crops: the network, then its colors set to meet the border."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+from ml_collections import ConfigDict
+
+from gsjax import sharding
+from gsjax.models import patches
+from gsjax.models.dino import DinoViT
+from gsjax.models.fill import push_pull
+from gsjax.models.gaussian_head import Gaussians
+from gsjax.models.inpainter import GaussianInpainter, draw
+from gsjax.rasterizer import rasterize
+from gsjax.semantic import make_tokens
+
+# How often the colors are corrected. On the run of configs/photos.py, seams are closed after
+# one; the second halves what is left of the error on the known pixels.
+_CORRECTIONS = 2
+_FEWEST_OPACITY = 0.25  # where less than this is drawn, colors are not moved further
+
+
+class Painted(NamedTuple):
+    """Crops as the network has painted them.
+
+    Attributes:
+      drawn: the Gaussians' drawing, not clamped.
+      gaussians: what was drawn, patches row by row.
+    """
+
+    drawn: Float[np.ndarray, "b h w 3"]
+    gaussians: Gaussians
+
+
+class Network:
+    """A trained inpainter, ready to paint batches of crops.
+
+    Attributes:
+      size: (height, width) of its crops, those it was trained at.
+      module: the inpainter, without parameters.
+    """
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        module: GaussianInpainter,
+        dino: DinoViT | None,
+        variables: PyTree,
+        dino_variables: PyTree,
+    ):
+        self.size = tuple(config.data.image_size)
+        self.module = module
+        self._mesh = jax.sharding.Mesh(np.array(jax.local_devices())[:, None], ("data", "fsdp"))
+        program = make_program(config, module, dino)
+        self._program = jax.jit(sharding.on_mesh(program, self._mesh))
+        everywhere = sharding.replicated(self._mesh)
+        self._variables = jax.device_put((variables, dino_variables), everywhere)
+
+    def paint(
+        self, crops: Sequence[tuple[np.ndarray, np.ndarray]], batch_size: int
+    ) -> list[tuple[np.ndarray, Gaussians]]:
+        """Paints crops: f32[h, w, 3] in [0, 1] and known f32[h, w, 1] each.
+
+        However many there are, only batches of 1 and of `batch_size` are compiled.
+
+        Returns:
+          The drawing and the Gaussians of each.
+        """
+        painted, start = [], 0
+        while start < len(crops):
+            left = len(crops) - start
+            count = batch_size if left > batch_size // 2 else 1
+            some = crops[start : start + count]
+            start += len(some)
+            some = [*some, *some[:1] * (count - len(some))]  # filled up, for the shape
+            images, known = (np.stack(arrays) for arrays in zip(*some, strict=True))
+            divides = count % self._mesh.size == 0
+            place = sharding.over_batch if divides else sharding.replicated
+            batch = jax.device_put((images, known), place(self._mesh))
+            drawn, gaussians = jax.device_get(self._program(*self._variables, *batch))
+            painted += [
+                (drawn[i], jax.tree.map(lambda array, i=i: array[i], gaussians))
+                for i in range(min(count, left))
+            ]
+        return painted
+
+
+def make_program(config: ConfigDict, module: GaussianInpainter, dino: DinoViT | None) -> Callable:
+    """Returns `paint(variables, dino_variables, images, known) -> Painted`, to be jitted."""
+    tokens = make_tokens(config, dino)
+    correct = make_correction(module)
+
+    def paint(variables, dino_variables, images, known) -> Painted:
+        masked = images * known
+        (token,) = tokens(dino_variables, masked)
+        out = module.apply(variables, masked, token, known)
+        return correct(masked, known, Painted(out.image, out.gaussians))
+
+    return paint
+
+
+def make_correction(module: GaussianInpainter) -> Callable:
+    """Returns `correct(masked, known, painted) -> Painted`, whose colors meet the known pixels.
+
+    What the drawing lacks at the known pixels, spread into the hole as a membrane, is added
+    to the color of the Gaussians where they are. So there is no step where the hole begins,
+    and what fills it is still a field of Gaussians and nothing else.
+    """
+    p, o = module.patch_size, module.overlap
+    extent = (p + 2 * o, p + 2 * o)
+
+    def correct(masked, known, painted: Painted) -> Painted:
+        drawn, gaussians = painted
+        grid = (masked.shape[1] // p, masked.shape[2] // p)
+        share = 1.0 if module.normalize_splats else _opacity(gaussians, extent, module.backend)
+        for _ in range(_CORRECTIONS):
+            lacking = push_pull((masked - drawn) * known, known)
+            lacking = _at(patches.cut(lacking, p, o), gaussians.means) / share
+            gaussians = gaussians.replace(colors=gaussians.colors + lacking)
+            splats = draw(gaussians, extent, module.normalize_splats, module.backend)
+            drawn = patches.blend(splats, grid, o)
+        return Painted(drawn, gaussians)
+
+    return correct
+
+
+def _opacity(gaussians: Gaussians, extent, backend) -> Float[Array, "b p n 1"]:
+    """Returns the summed opacity where each Gaussian is: what a change of color counts there."""
+    ones = jnp.ones_like(gaussians.colors[..., :1])
+    drawn = rasterize(gaussians.means, gaussians.cholesky, ones, extent, backend)
+    return jnp.maximum(_at(drawn, gaussians.means), _FEWEST_OPACITY)
+
+
+def _at(
+    splats: Float[Array, "b p s s c"], points: Float[Array, "b p n 2"]
+) -> Float[Array, "b p n c"]:
+    """Samples padded patches, bilinearly, at points in their own pixels."""
+    side = splats.shape[2]
+    points = jnp.clip(points, 0, side - 1)
+    corner = jnp.clip(jnp.floor(points), 0, side - 2).astype(jnp.int32)
+    part = points - corner
+    flat = splats.reshape(*splats.shape[:2], side * side, splats.shape[-1])
+
+    def corner_value(dx: int, dy: int):
+        index = (corner[..., 1] + dy) * side + corner[..., 0] + dx
+        weight = jnp.abs(1 - dx - part[..., :1]) * jnp.abs(1 - dy - part[..., 1:])
+        return weight * jnp.take_along_axis(flat, index[..., None], axis=2)
+
+    return sum(corner_value(dx, dy) for dx in (0, 1) for dy in (0, 1))

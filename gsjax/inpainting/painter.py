@@ -1,0 +1,216 @@
+"""The inpainter: a trained network that fills the holes of pictures of any size."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from absl import logging
+from jaxtyping import Bool, Float, Integer, UInt8
+
+from gsjax.errors import UserError
+from gsjax.inpainting.crops import Asked, Work, fill
+from gsjax.inpainting.field import Field
+from gsjax.inpainting.load import load_network
+from gsjax.inpainting.network import Network
+from gsjax.inpainting.plan import Crop
+from gsjax.inpainting.windows import Patches
+from gsjax.models.gaussian_head import Gaussians
+
+BATCH_SIZE = 8
+MOSTLY = 0.9  # a hole that covers more of the image looks inverted
+_AT_WORK = 2**26  # pixels of the images that are worked on at a time, in all
+
+
+@dataclasses.dataclass
+class Result:
+    """A filled image.
+
+    Attributes:
+      image: the image, its known pixels as they were.
+      field: the Gaussians that the holes were filled with.
+    """
+
+    image: UInt8[np.ndarray, "h w 3"]
+    field: Field
+
+
+class Inpainter:
+    """Fills holes of pictures of any size; made by `Inpainter.load`.
+
+    `painter(image, hole)` returns a `Result`. Compiled once, by the batches' sizes, for
+    pictures of all sizes.
+    """
+
+    def __init__(self, network: Network):
+        self._network = network
+        module, (height, width) = network.module, network.size
+        grid = (height // module.patch_size, width // module.patch_size)
+        self._patches = Patches(
+            grid, module.patch_size, module.overlap, module.normalize_splats, module.backend
+        )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the crops that the network sees."""
+        return self._network.size
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Inpainter":
+        """Reads a trained inpainter.
+
+        Args:
+          path: a run's workdir, whose best generator is taken, or else its last; a folder of
+            checkpoints, or one of them; a folder that `python -m gsjax.convert` has written;
+            or the name of weights that come with gsjax.
+
+        Raises:
+          UserError: there is no checkpoint, or no inpainter in it.
+        """
+        return cls(load_network(path))
+
+    def __call__(
+        self,
+        image: UInt8[np.ndarray, "h w 3"] | Float[np.ndarray, "h w 3"],
+        hole: Bool[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"],
+    ) -> Result:
+        """Fills the holes of an image.
+
+        Args:
+          image: RGB; floats are in [0, 1], and the result has 8 bits.
+          hole: True, or not zero, where the image is to be filled.
+
+        Raises:
+          UserError: they are no image and no hole of its size.
+        """
+        image, hole = check_image(image), check_hole(hole)
+        check_sizes(image.shape[:2], hole.shape)
+        if warning := odd_hole(hole):
+            logging.warning("hole: %s", warning)
+        kept: list[tuple[Crop, Gaussians]] = []
+        ((_, filled),) = self.paint([(None, image.copy(), hole)], keep=kept.append)
+        crops, gaussians = ([pair[i] for pair in kept] for i in (0, 1))
+        return Result(filled, Field(image, hole, self.size, self._patches, crops, gaussians))
+
+    def paint(
+        self,
+        images: Iterable[tuple[Any, Integer[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]],
+        batch_size: int = BATCH_SIZE,
+        keep: Callable[[tuple[Crop, Gaussians]], None] | None = None,
+    ) -> Iterator[tuple[Any, Integer[np.ndarray, "h w 3"]]]:
+        """Fills images, in place, and yields each when it is done, with its name.
+
+        Crops of several images share a batch; images are taken up as there is room for them.
+
+        Args:
+          images: name, image (uint8 or uint16, RGB), and hole of each.
+          batch_size: the most crops that are painted at a time.
+          keep: is given each crop and its Gaussians.
+        """
+        images = iter(images)
+        active: list[_Active] = []
+        more = True
+        while True:
+            while more and _has_room(active, batch_size):
+                taken = next(images, None)
+                more = taken is not None
+                if taken is not None:
+                    name, image, hole = taken
+                    work = fill(image, hole, self.size, self._patches, batch_size, keep)
+                    active.append(_Active(name, image, work, next(work, [])))
+            for done in [one for one in active if not one.asked]:
+                active.remove(done)
+                yield done.name, done.image
+            if not active:
+                if not more:
+                    return
+                continue
+            crops = [crop for one in active for crop in one.asked]
+            painted = iter(self._network.paint(crops, batch_size))
+            for one in active:
+                answer = [next(painted) for _ in one.asked]
+                try:
+                    one.asked = one.work.send(answer)
+                except StopIteration:
+                    one.asked = []
+
+
+@dataclasses.dataclass
+class _Active:
+    """An image in work."""
+
+    name: Any
+    image: np.ndarray
+    work: Work
+    asked: list[Asked]  # the crops it waits for; none: it is done
+
+
+def _has_room(active: list[_Active], batch_size: int) -> bool:
+    """Returns whether another image is to be taken up: one for certain."""
+    asked = sum(len(one.asked) for one in active)
+    pixels = sum(one.image.shape[0] * one.image.shape[1] for one in active)
+    return not active or (asked < batch_size and pixels < _AT_WORK)
+
+
+def check_image(image: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
+    """Returns an image with 8 bits; raises UserError if it is none."""
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise UserError(
+            f"image: an array of shape {image.shape}; it must be height×width×3, RGB. A gray one "
+            "is np.repeat(gray[..., None], 3, -1)"
+        )
+    if image.dtype == np.uint8:
+        return np.ascontiguousarray(image)
+    if not np.issubdtype(image.dtype, np.floating):
+        raise UserError(f"image: of type {image.dtype}; it must be uint8, or floats in [0, 1]")
+    if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
+        raise UserError(
+            f"image: floats from {image.min()} to {image.max()}; they must be in [0, 1]. "
+            "Divide values up to 255 by 255"
+        )
+    return np.rint(image * 255).astype(np.uint8)
+
+
+def check_hole(hole: np.ndarray) -> Bool[np.ndarray, "h w"]:
+    """Returns a hole as booleans; raises UserError if it is none."""
+    hole = np.asarray(hole)
+    if hole.ndim == 3 and hole.shape[2] == 1:
+        hole = hole[..., 0]
+    if hole.ndim != 2:
+        raise UserError(
+            f"hole: an array of shape {hole.shape}; it must be height×width, and not zero where "
+            "the image is to be filled"
+        )
+    if hole.dtype != bool and not np.issubdtype(hole.dtype, np.number):
+        raise UserError(f"hole: of type {hole.dtype}; it must be bool or numbers")
+    if np.issubdtype(hole.dtype, np.inexact) and np.isnan(hole).any():
+        raise UserError("hole: it has NaN; it must be 0 where the image is known")
+    return np.ascontiguousarray(hole != 0)
+
+
+def check_sizes(image: tuple[int, int], hole: tuple[int, int]) -> None:
+    """Raises UserError unless an image and its hole have the same (height, width)."""
+    if image != hole:
+        turned = image == hole[::-1]
+        hint = "; one of them is turned by 90°" if turned else ""
+        raise UserError(
+            f"the mask is {hole[1]}×{hole[0]} pixels and the image {image[1]}×{image[0]} "
+            f"(width×height); they must be of the same size{hint}"
+        )
+
+
+def odd_hole(hole: Bool[np.ndarray, "h w"]) -> str | None:
+    """Says what is odd about a hole that is filled all the same; None if nothing is."""
+    share = hole.mean()
+    if share == 0:
+        return "the mask is empty, nothing is to be filled: holes are what is not black"
+    if share == 1:
+        return "the mask covers the whole image: nothing is known to go on from"
+    if share > MOSTLY:
+        return (
+            f"the mask covers {100 * share:.1f} % of the image: is it inverted? Holes are what is "
+            "not black"
+        )
+    return None

@@ -1,0 +1,261 @@
+"""Which parts of an image are worked on, at which scale, to fill its holes.
+
+The network sees crops of one size, at which it was trained. A hole that fits into the core
+of a crop is painted in one, at the image's own resolution. Of a larger hole only the rim is,
+where it matters most: level k, whose crops are shrunk 2^k times, paints what is within
+`reach` · 2^k pixels of a known pixel, and takes as known what lies deeper and has been painted
+by the levels above it. So a hole costs what its border is long, not what its area is.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float
+
+# Sixteenths of a crop's side that are context alone, on each side of its core.
+_CONTEXT = 3
+# Of the reach of a level, the inner part fades into the coarser level's painting.
+_FADE = 0.25
+
+
+class Crop(NamedTuple):
+    """A part of an image, as large as the image allows: size · factor pixels a side at most."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    factor: int  # pixels of the image that a pixel of the network spans, a power of two
+
+
+class Geometry(NamedTuple):
+    """How the crops lie in an image.
+
+    Attributes:
+      shape: (height, width) of the image.
+      size: (height, width) of the network's input.
+    """
+
+    shape: tuple[int, int]
+    size: tuple[int, int]
+
+    @property
+    def context(self) -> tuple[int, int]:
+        """Pixels of the network's input around its core, in height and width."""
+        return self.size[0] * _CONTEXT // 16, self.size[1] * _CONTEXT // 16
+
+    @property
+    def core(self) -> tuple[int, int]:
+        """Height and width of the part of the network's input that holes are put in."""
+        return self.size[0] - 2 * self.context[0], self.size[1] - 2 * self.context[1]
+
+    @property
+    def levels(self) -> int:
+        """How many times the image may be halved; then it fits into one crop."""
+        ratio = max(side / own for side, own in zip(self.shape, self.size, strict=True))
+        return max(0, int(np.ceil(np.log2(ratio))))
+
+    def reach(self, factor: int) -> float:
+        """Pixels from the nearest known pixel up to which crops of a factor paint."""
+        if factor >= 2**self.levels:
+            return np.inf
+        return factor * min(self.core) / 2 / (1 - _FADE)
+
+    def full(self, factor: int) -> float:
+        """Pixels from the nearest known pixel up to which nothing shows of coarser crops."""
+        return (1 - _FADE) * self.reach(factor)
+
+    def weight(self, factor: int, depth: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+        """Returns how much of what a level paints is taken at these distances, 0 to 1."""
+        reach = self.reach(factor)
+        if np.isinf(reach):
+            return np.ones_like(depth)
+        return np.clip((reach - depth) / (_FADE * reach), 0, 1)
+
+    def tent(
+        self, crop: Crop, y: Float[np.ndarray, "h"], x: Float[np.ndarray, "w"]
+    ) -> Float[np.ndarray, "h w"]:
+        """Returns a crop's weight at points of the image: 1 in its core, 0 outside.
+
+        Crops fade towards their edges, but not where these are the image's.
+
+        Args:
+          crop: the crop.
+          y: rows, in pixels from the image's upper edge: row i is at i + 1/2.
+          x: columns, likewise.
+        """
+
+        def along(points, start, length, context, end):
+            ramp = context * crop.factor
+            low = (points - start) / ramp if start > 0 else np.inf
+            high = (start + length - points) / ramp if start + length < end else np.inf
+            inside = (points >= start) & (points <= start + length)
+            return np.where(inside, np.clip(np.minimum(low, high), 0, 1), 0)
+
+        rows = along(y, crop.top, crop.height, self.context[0], self.shape[0])
+        columns = along(x, crop.left, crop.width, self.context[1], self.shape[1])
+        return (rows[:, None] * columns).astype(np.float32)
+
+
+class Plan(NamedTuple):
+    """What is to be painted.
+
+    Attributes:
+      geometry: how crops lie in the image.
+      depth: in the holes, the distance to the nearest known pixel; 0 where it is known.
+      levels: the crops of each factor, the coarsest first.
+    """
+
+    geometry: Geometry
+    depth: Float[np.ndarray, "h w"]
+    levels: dict[int, list[Crop]]
+
+
+def make_plan(hole: Bool[np.ndarray, "h w"], size: tuple[int, int]) -> Plan:
+    """Returns the crops that fill a hole.
+
+    Takes memory where the holes are: 4 bytes a pixel of the boxes around them.
+
+    Args:
+      hole: True where the image is to be filled.
+      size: (height, width) of the network's input.
+    """
+    geometry = Geometry(hole.shape, size)
+    depth = np.zeros(hole.shape, np.float32)  # pages that nothing is written to cost nothing
+    targets: dict[int, list[Box]] = {}
+    for box, own in _groups(hole, max(1, min(size) // 16)):
+        own_depth = np.where(own, _distance(hole, box), 0)
+        np.maximum(depth[box], own_depth, out=depth[box])
+        deepest = float(own_depth.max())
+        for level in range(geometry.levels + 1):
+            factor = 2**level
+            above = geometry.full(factor // 2) if level else 0
+            target = (own_depth > above) & (own_depth <= geometry.reach(factor))
+            corner = (box[0].start, box[1].start)
+            targets.setdefault(factor, []).extend(_cover(target, corner, geometry, factor))
+            if deepest <= geometry.full(factor):
+                break
+    levels = {}
+    for factor in sorted(targets, reverse=True):
+        room = (geometry.core[0] * factor, geometry.core[1] * factor)
+        boxes = _merge(targets[factor], room)
+        levels[factor] = [_around(box, geometry, factor) for box in boxes]
+    return Plan(geometry, depth, levels)
+
+
+def _groups(
+    hole: Bool[np.ndarray, "h w"], cell: int
+) -> Iterator[tuple[tuple[slice, slice], Bool[np.ndarray, "bh bw"]]]:
+    """Yields the holes, those near each other together: the box around each and its own pixels.
+
+    Holes in neighboring cells are one. The box has a known pixel more on each side, where
+    the image goes on.
+    """
+    height, width = hole.shape
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(_any(hole, cell).view(np.uint8))
+    for label in range(1, count):
+        left, top, columns, rows, _ = (int(value) for value in stats[label])
+        cells = labels[top : top + rows, left : left + columns] == label
+        mine = cells.repeat(cell, 0).repeat(cell, 1)
+        y, x = top * cell, left * cell
+        mine = mine[: height - y, : width - x]
+        part = hole[y : y + mine.shape[0], x : x + mine.shape[1]] & mine
+        box = _box_of(part, y, x)
+        part = part[box.top - y : box.bottom - y, box.left - x : box.right - x]
+        slices, pad = [], []
+        for start, stop, end in ((box.top, box.bottom, height), (box.left, box.right, width)):
+            slices.append(slice(max(start - 1, 0), min(stop + 1, end)))
+            pad.append((int(start > 0), int(stop < end)))
+        yield tuple(slices), np.pad(part, pad)
+
+
+def _distance(hole: np.ndarray, box: tuple[slice, slice]) -> Float[np.ndarray, "bh bw"]:
+    """Returns the distance to the nearest known pixel in a box; outside it nothing is known."""
+    part = hole[box]
+    if part.all():  # of the whole image, then, for which OpenCV's answer is not defined
+        return np.full(part.shape, sum(part.shape), np.float32)
+    return cv2.distanceTransform(part.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+
+
+def _any(mask: np.ndarray, cell: int) -> Bool[np.ndarray, "rows columns"]:
+    """Returns which square cells of a mask have a pixel set."""
+    rows = np.logical_or.reduceat(mask, np.arange(0, mask.shape[0], cell), axis=0)
+    return np.logical_or.reduceat(rows, np.arange(0, mask.shape[1], cell), axis=1)
+
+
+class Box(NamedTuple):
+    """Pixels from top to bottom and from left to right, without the last ones."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+
+def _box_of(mask: np.ndarray, top: int, left: int, cell: int = 1) -> Box:
+    """Returns the box around what is set in a mask of cells whose corner is at (top, left)."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    (first, last), (start, end) = (rows[0], rows[-1] + 1), (columns[0], columns[-1] + 1)
+    edges = (first * cell + top, start * cell + left, last * cell + top, end * cell + left)
+    return Box(*map(int, edges))
+
+
+def _cover(
+    target: np.ndarray, corner: tuple[int, int], geometry: Geometry, factor: int
+) -> list[Box]:
+    """Covers a mask, whose corner is at this pixel, with boxes that fit into the core of a crop.
+
+    What fits into one core gets one; what does not is divided, band by band.
+    """
+    cell = factor * max(1, min(geometry.size) // 16)
+    high, wide = (max(1, side * factor // cell) for side in geometry.core)
+    cells = _any(target, cell)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(cells.view(np.uint8))
+    boxes = []
+    for label in range(1, count):
+        left, top, columns, rows, _ = (int(value) for value in stats[label])
+        own = labels[top : top + rows, left : left + columns] == label
+        for y in range(0, rows, high):
+            band = own[y : y + high]
+            x = 0
+            for column in np.flatnonzero(band.any(0)):
+                if column < x:
+                    continue
+                x = int(column) + wide
+                where = (corner[0] + (top + y) * cell, corner[1] + (left + column) * cell)
+                boxes.append(_box_of(band[:, column:x], *where, cell))
+    return boxes
+
+
+def _merge(boxes: list[Box], room: tuple[int, int]) -> list[Box]:
+    """Joins boxes next to each other while they have room together, (height, width)."""
+    merged: list[Box] = []
+    band = max(1, room[0] // 2)
+    for box in sorted(boxes, key=lambda box: (box.top // band, box.left)):
+        if merged:
+            last = merged[-1]
+            both = Box(
+                min(last.top, box.top),
+                min(last.left, box.left),
+                max(last.bottom, box.bottom),
+                max(last.right, box.right),
+            )
+            if both.bottom - both.top <= room[0] and both.right - both.left <= room[1]:
+                merged[-1] = both
+                continue
+        merged.append(box)
+    return merged
+
+
+def _around(box: Box, geometry: Geometry, factor: int) -> Crop:
+    """Returns the crop that has a box in its middle, or as near to it as the image allows."""
+
+    def along(start, stop, end, size):
+        length = min(end, size * factor)
+        return min(max((start + stop - length) // 2, 0), end - length), length
+
+    top, height = along(box.top, box.bottom, geometry.shape[0], geometry.size[0])
+    left, width = along(box.left, box.right, geometry.shape[1], geometry.size[1])
+    return Crop(top, left, height, width, factor)

@@ -1,0 +1,177 @@
+"""Drawing Gaussians of a crop at any resolution, window by window, in one compiled program.
+
+A window is a small square of samples of one patch. Its Gaussians are moved and scaled so that
+the samples are its pixels, and splatted as ever. Seams between patches are blended as
+`models.patches.blend` does, by weights that are continuous: between the centers of the
+network's pixels they go over from one value to the next.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from gsjax.models.gaussian_head import Gaussians
+from gsjax.models.inpainter import draw
+from gsjax.rasterizer.reference import fade
+
+_AT_ONCE = 256  # windows
+# Summed opacity that counts as much as the pixels around.
+_FAINT = 0.1
+
+
+class Patches(NamedTuple):
+    """How a network's patches lie, and how their Gaussians are drawn."""
+
+    grid: tuple[int, int]  # rows, columns
+    size: int  # pixels a side
+    overlap: int  # pixels that each draws over its neighbors
+    normalize: bool  # the mean color weighted by opacity instead of the sum
+    backend: str = "auto"
+
+
+class Axis(NamedTuple):
+    """Samples along an axis: sample i is at (i + ½) · step + start, in the network's pixels.
+
+    Position 0 is the edge of the first pixel, whose center is at ½.
+    """
+
+    step: float
+    start: float
+    count: int
+
+
+def draw_samples(
+    gaussians: Gaussians, layout: Patches, y: Axis, x: Axis
+) -> Float[np.ndarray, "h w 3"]:
+    """Draws a crop's Gaussians at samples, which must lie within the crop.
+
+    Takes memory for the result and some windows more. With a step of 1 from position 0 on
+    it is what the network draws.
+    """
+    side = layout.size + 2 * layout.overlap
+    rows = _windows(layout, layout.grid[0], y, side)
+    columns = _windows(layout, layout.grid[1], x, side)
+    result = np.zeros((y.count + side, x.count + side, 3), np.float32)
+    listed = [(row, column) for row in rows for column in columns]
+    for start in range(0, len(listed), _AT_ONCE):
+        some = listed[start : start + _AT_ONCE]
+        full = some + some[:1] * (_AT_ONCE - len(some))
+        patch = np.array([(row[0], column[0]) for row, column in full], np.int32)
+        # In double precision: far along a large image, single has too few digits.
+        first = np.array([(row[1] + 0.5, column[1] + 0.5) for row, column in full])
+        where = first * (y.step, x.step) + (y.start, x.start) - patch * layout.size
+        steps = np.array([y.step, x.step], np.float32)
+        drawn = np.asarray(
+            _draw_windows(gaussians, layout, side, patch, where.astype(np.float32), steps)
+        )
+        for (row, column), window in zip(some, drawn, strict=False):
+            result[row[1] : row[1] + side, column[1] : column[1] + side] += window
+    return result[: y.count, : x.count]
+
+
+def _windows(layout: Patches, patches: int, axis: Axis, side: int) -> list[tuple[int, int]]:
+    """Returns the patch and the first sample of the windows that cover an axis."""
+    windows = []
+    reach = layout.overlap + 0.5
+    for patch in range(patches):
+        low = (patch * layout.size - reach - axis.start) / axis.step - 0.5
+        high = ((patch + 1) * layout.size + reach - axis.start) / axis.step - 0.5
+        first, last = max(int(np.ceil(low)), 0), min(int(np.floor(high)), axis.count - 1)
+        windows += [(patch, sample) for sample in range(first, last + 1, side)]
+    return windows
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _draw_windows(gaussians, layout: Patches, side: int, patch, where, steps):
+    """Draws windows of side² samples; `where` is their first sample's (y, x) in its patch."""
+    index = patch[:, 0] * layout.grid[1] + patch[:, 1]
+    own = jax.tree.map(lambda array: array[index], gaussians)
+    # A patch's pixel i has its center at i − overlap + ½.
+    origin = (where + layout.overlap - 0.5)[:, None, ::-1]
+    means = (own.means - origin) / steps[::-1]
+    # The rows of L are x and y.
+    cholesky = own.cholesky / jnp.stack([steps[1], steps[0], steps[0]])
+    # Small Gaussians fade by their area in the network's pixels, whatever the resolution.
+    anew = fade(cholesky)
+    share = (fade(own.cholesky) / jnp.where(anew > 0, anew, 1.0))[..., None]
+    samples = jnp.arange(side) * steps[:, None]
+    y, x = where[:, :1] + samples[0], where[:, 1:] + samples[1]
+    scaled = Gaussians(means, cholesky, own.colors)
+    drawn = _between_pixels(scaled, share, own, layout, patch, y, x)
+    return drawn * _weights(layout, patch, y, x)[..., None]
+
+
+def _between_pixels(scaled: Gaussians, share, own: Gaussians, layout: Patches, patch, y, x):
+    """Draws samples; at the centers of the network's pixels that is what the network drew.
+
+    Between them nothing has ever held the field to anything: a small Gaussian may stand out
+    there, and next to nothing may be drawn where opacities are to be divided by. So a sample
+    stays within the range of the four pixels around it, and where the summed opacity is
+    faint, it goes over to their mean.
+    """
+    side, extent = y.shape[1], layout.size + 2 * layout.overlap
+    pixels = _shown_pixels(own, layout, patch)
+    y, x = (jnp.clip(at + layout.overlap - 0.5, 0, extent - 1) for at in (y, x))
+    colors = scaled.colors * share
+    if layout.normalize:
+        colors = jnp.concatenate([colors, share], axis=-1)
+    drawn = draw(scaled.replace(colors=colors), (side, side), False, layout.backend)
+    if layout.normalize:
+        opacity = drawn[..., -1:]
+        shares = [jnp.maximum(0, 1 - jnp.abs(at[..., None] - jnp.arange(extent))) for at in (y, x)]
+        mean = jnp.einsum("myi,mxj,mijc->myxc", *shares, pixels, precision="highest")
+        part = opacity / (opacity + _FAINT)
+        drawn = part * drawn[..., :-1] / jnp.maximum(opacity, 1e-3) + (1 - part) * mean
+    low, high = (_of_four(pixels, y, x, pick) for pick in (jnp.minimum, jnp.maximum))
+    return jnp.clip(drawn, low, high)
+
+
+def _shown_pixels(own: Gaussians, layout: Patches, patch) -> Float[Array, "m e e 3"]:
+    """Draws padded patches; pixels that the picture does not show are as the nearest that it does.
+
+    The network has never been told what to draw on those: in the corners, outside the crop.
+    """
+    extent = layout.size + 2 * layout.overlap
+    pixels = draw(own, (extent, extent), layout.normalize, layout.backend)
+    centers = jnp.broadcast_to(jnp.arange(extent) - layout.overlap + 0.5, (len(patch), extent))
+    shown = (_weights(layout, patch, centers, centers) > 0)[..., None]
+    inside = jnp.clip(jnp.arange(extent), layout.overlap, layout.overlap + layout.size - 1)
+    own_rows = pixels[:, inside]
+    nearest = jnp.where(shown[:, inside], own_rows, own_rows[:, :, inside])
+    return jnp.where(shown, pixels, nearest)
+
+
+def _of_four(pixels, y, x, pick):
+    """Returns the least or the largest value of the four pixels around each sample."""
+    rows = pick(pixels[:, :-1], pixels[:, 1:])
+    cells = pick(rows[:, :, :-1], rows[:, :, 1:])
+    y, x = (jnp.clip(jnp.floor(at), 0, cells.shape[1] - 1).astype(jnp.int32) for at in (y, x))
+    return jax.vmap(lambda cells, y, x: cells[y[:, None], x])(cells, y, x)
+
+
+def _weights(layout: Patches, patch, y, x) -> Float[Array, "m s s"]:
+    """Returns how much each sample takes of its window's patch; all patches' add up to 1."""
+    p, o = float(layout.size), float(layout.overlap)
+
+    def own(position, index, count, rise):
+        low = jnp.where(index > 0, rise(position), 1.0)
+        high = jnp.where(index < count - 1, rise(p - position), 1.0)
+        return jnp.maximum(low + high - 1.0, 0.0)
+
+    def half(t):  # one half within the overlap
+        return (jnp.clip(0.5 + t + o, 0, 1) + jnp.clip(0.5 + t - o, 0, 1)) / 2
+
+    def whole(t):  # no overlap
+        return jnp.clip(0.5 + t, 0, 1)
+
+    row, column = patch[:, :1], patch[:, 1:]
+    across = own(x, column, layout.grid[1], half)
+    # Where columns meet, and at the left and right border, rows do not overlap.
+    seam = jnp.abs(x - p * jnp.round(x / p))
+    apart = jnp.clip(0.5 + o - seam, 0, 1)[:, None, :]
+    down = [own(y, row, layout.grid[0], rise)[:, :, None] for rise in (half, whole)]
+    return ((1 - apart) * down[0] + apart * down[1]) * across[:, None, :]
