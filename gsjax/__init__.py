@@ -1,5 +1,6 @@
 """Image inpainting with 2D Gaussian splatting and semantic alignment, in JAX.
 
+gsjax.Inpainter.load(path)                    fills holes of pictures with a trained model
 gsjax.rasterize(means, cholesky, colors)      draws Gaussians, patch by patch
 gsjax.convert.reference(state_dict)           the published model from its PyTorch weights
 gsjax.convert.dino(state_dict)                DINO v1 and v2 from theirs
@@ -9,8 +10,12 @@ gsjax.convert.discriminator(state_dict)       the PatchGAN discriminator from it
 import importlib
 
 # Public name: the module it is found in, imported when first asked for.
-_PUBLIC = {"convert": "gsjax.convert", "rasterize": "gsjax.rasterizer"}
-__all__ = ["convert", "rasterize"]
+_PUBLIC = {
+    "Inpainter": "gsjax.inpainting.painter",
+    "convert": "gsjax.convert",
+    "rasterize": "gsjax.rasterizer",
+}
+__all__ = ["Inpainter", "convert", "rasterize"]
 __version__ = "0.1.0"
 
 

@@ -4,7 +4,6 @@ The same command again goes on where the last run stopped. Every field of the co
 can be set on the command line: --config.train.steps=1000
 """
 
-import os
 import time
 from pathlib import Path
 
@@ -24,9 +23,10 @@ def main() -> None:
     """Trains and prints a one-line summary."""
     import jax  # only now: --help and mistyped flags need no JAX
 
+    from gsjax.programs import keep_compiled
     from gsjax.train import train
 
-    _keep_compiled_programs()
+    keep_compiled()
     start = time.monotonic()
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     workdir = Path(WORKDIR.value or Path("runs") / name)
@@ -44,17 +44,6 @@ def main() -> None:
         f"{psnr:.2f} dB ({psnr - mean:+.2f} over the mean color), SSIM {values['val/ssim']:.3f}; "
         f"see {workdir}/samples"
     )
-
-
-def _keep_compiled_programs() -> None:
-    """Lets a run that is started again find what it compiled before, unless JAX is told where."""
-    import jax
-
-    from gsjax.fetch import cache_folder
-
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
-        jax.config.update("jax_compilation_cache_max_size", 2**31)  # bytes; the oldest go first
 
 
 if __name__ == "__main__":

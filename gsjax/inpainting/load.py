@@ -17,24 +17,30 @@ from gsjax.state import build_networks
 BUNDLED: dict[str, str] = {}
 
 
+def check_path(path: str | os.PathLike) -> Path:
+    """Returns the folder that a path, or the name of weights that come with gsjax, means.
+
+    Raises:
+      UserError: there is no such folder.
+    """
+    name = os.fspath(path)
+    bundled = BUNDLED.get(name)
+    folder = Path(__file__).parent / bundled if bundled else Path(name).expanduser()
+    if not folder.exists():
+        known = f", or one of the weights {', '.join(BUNDLED)}" if BUNDLED else ""
+        raise UserError(f"checkpoint: there is no folder {name!r}; give a run's workdir{known}")
+    if not folder.is_dir():
+        raise UserError(f"checkpoint: {name} is a file; give a run's workdir or a checkpoint in it")
+    return folder
+
+
 def load_network(path: str | os.PathLike) -> Network:
     """Reads a trained inpainter, as `Inpainter.load` says.
 
     Raises:
       UserError: there is no checkpoint, or no inpainter in it.
     """
-    name = os.fspath(path)
-    if not name:
-        raise UserError("checkpoint: the path is empty; give a run's workdir or a checkpoint")
-    bundled = BUNDLED.get(name)
-    folder = Path(__file__).parent / bundled if bundled else Path(name).expanduser()
-    if not folder.exists():
-        known = (
-            f", and the weights that come with gsjax are {', '.join(BUNDLED)}" if BUNDLED else ""
-        )
-        raise UserError(f"checkpoint: there is no folder {name!r}{known}; give a run's workdir")
-    if not folder.is_dir():
-        raise UserError(f"checkpoint: {name} is a file; give a run's workdir or a checkpoint in it")
+    folder = check_path(path)
     # What validated best, if a whole run is given.
     best = folder / "best"
     checkpoint = best if checkpoints.latest_step(best) is not None else folder

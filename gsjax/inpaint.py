@@ -1,0 +1,142 @@
+"""Fills the holes of pictures with a trained model, whatever their size.
+
+python -m gsjax.inpaint --checkpoint=runs/photos --image=x.png --mask=x_mask.png --output=y.png
+python -m gsjax.inpaint --checkpoint=runs/photos --image=DIR --mask=DIR --output=DIR
+
+A mask is not black where the picture is to be filled, and as large as the picture. In folders,
+x.jpg has the mask x.png, x_mask.png or x_mask001.png; one mask file is for all. Without --mask,
+holes are what the picture's alpha channel leaves out. Known pixels stay as they are, to the bit
+(but for JPEG outputs), and so do size, alpha, color profile and metadata. The same command
+again goes on with what is missing of a folder. Exit codes: 0, 1 if some of a folder failed,
+2 for a mistake.
+"""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from gsjax import cli
+from gsjax.errors import UserError
+
+CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "a run's workdir, a checkpoint, or a converted folder"
+)
+IMAGE = flags.DEFINE_string("image", None, "the picture, or a folder of pictures")
+MASK = flags.DEFINE_string(
+    "mask", None, "its mask, or a folder of masks; without it, the alpha channel is the mask"
+)
+OUTPUT = flags.DEFINE_string("output", None, "the file, or the folder, to write")
+FORMAT = flags.DEFINE_string(
+    "format", None, "png, jpg, webp or tif: of the outputs, if not that of the inputs"
+)
+THRESHOLD = flags.DEFINE_integer(
+    "threshold",
+    None,
+    "0 to 254: masks are hole where brighter; 0 if not given, 127 for JPEG and lossy WebP",
+)
+QUALITY = flags.DEFINE_integer(
+    "quality", None, "1 to 100, of JPEG outputs; that of the input if not given, else 95"
+)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "crops that are painted at a time")
+SHARD = flags.DEFINE_string(
+    "shard", None, "I/N: only part I, from 0 on, of N of a folder; else that of the JAX process"
+)
+OVERWRITE = flags.DEFINE_bool("overwrite", False, "make outputs again that are there")
+flags.mark_flags_as_required(["checkpoint", "image", "output"])
+
+
+def main() -> None:
+    """Checks, loads, paints, and says what was done."""
+    suffix, shard = _check_flags()
+    image, output = (Path(flag.value).expanduser() for flag in (IMAGE, OUTPUT))
+    mask = Path(MASK.value).expanduser() if MASK.value is not None else None
+    if not image.exists():
+        raise UserError(f"--image: {image} does not exist")
+
+    from gsjax.inpainting import files  # only now: --help and mistyped flags need no decoders
+
+    if image.is_dir():
+        jobs = files.folder_jobs(image, mask, output, suffix)
+    else:
+        jobs = [files.single_job(image, mask, output, suffix)]
+        if shard:
+            raise UserError("--shard: one image cannot be shared; it is for a folder")
+    _check_writable(output)
+    checkpoint = os.path.expanduser(CHECKPOINT.value)
+
+    from gsjax.inpainting import run  # JAX from here on
+    from gsjax.inpainting.load import check_path
+    from gsjax.inpainting.painter import Inpainter
+    from gsjax.programs import keep_compiled
+
+    check_path(checkpoint)
+    keep_compiled()
+    options = run.Options(THRESHOLD.value, QUALITY.value, BATCH_SIZE.value, OVERWRITE.value)
+
+    def load() -> Inpainter:
+        return Inpainter.load(checkpoint)
+
+    if not image.is_dir():
+        run.run_one(load, jobs[0], options)
+        print(f"wrote {jobs[0].output}")
+        return
+    if shard is None:
+        import jax
+
+        shard = (jax.process_index(), jax.process_count())
+    if mask is not None and mask.is_dir() and shard[0] == 0:
+        _warn_of_unmatched(files.unmatched_masks(jobs, mask))
+    summary = run.run_folder(load, jobs[shard[0] :: shard[1]], options)
+    there = f", {summary.skipped} were there already" if summary.skipped else ""
+    failed = f", {len(summary.failed)} failed" if summary.failed else ""
+    print(f"{output}: {summary.painted} written{there}{failed}")
+    if summary.failed:
+        for file, reason in summary.failed.items():
+            print(f"failed: {file}: {reason}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _check_flags() -> tuple[str | None, tuple[int, int] | None]:
+    """Returns the outputs' suffix and the shard, each None if not given."""
+    for flag in (CHECKPOINT, IMAGE, OUTPUT, MASK):
+        if flag.value is not None and not flag.value.strip():
+            raise UserError(f"--{flag.name}: it is empty; name a file or a folder")
+    suffix = None
+    if FORMAT.value is not None:
+        suffix = "." + FORMAT.value.lower().removeprefix(".")
+        if suffix not in (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"):
+            raise UserError(f"--format: {FORMAT.value!r} is none of png, jpg, webp, tif")
+    ranges = {THRESHOLD: (0, 254), QUALITY: (1, 100), BATCH_SIZE: (1, 4096)}
+    for flag, (low, high) in ranges.items():
+        if flag.value is not None and not low <= flag.value <= high:
+            raise UserError(f"--{flag.name}: {flag.value} is not from {low} to {high}")
+    if SHARD.value is None:
+        return suffix, None
+    match = re.fullmatch(r"(\d+)/(\d+)", SHARD.value)
+    if not match or not int(match[1]) < int(match[2]):
+        raise UserError(f"--shard: {SHARD.value!r} is not I/N with I from 0 to N-1, such as 0/4")
+    return suffix, (int(match[1]), int(match[2]))
+
+
+def _check_writable(output: Path) -> None:
+    folder = output
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if folder.is_file() and folder != output:
+        raise UserError(f"--output: {output} is below {folder}, which is a file")
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"--output: {output} cannot be written: {folder} is read-only")
+
+
+def _warn_of_unmatched(masks: list[str]) -> None:
+    from absl import logging
+
+    if masks:
+        logging.warning("--mask: %d masks are no image's, the first %s", len(masks), masks[0])
+
+
+if __name__ == "__main__":
+    cli.run(main)

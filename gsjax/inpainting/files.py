@@ -1,0 +1,148 @@
+"""Which picture goes with which mask, and where the result goes."""
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from gsjax.data.sources import list_images
+from gsjax.errors import UserError
+from gsjax.inpainting.pictures import FORMATS, NAMES
+
+_MASK = re.compile(r"(.+)_mask\d*$")
+
+
+class Job(NamedTuple):
+    """A picture to fill.
+
+    Attributes:
+      image: its file.
+      mask: that of its mask; None: its alpha channel is.
+      output: the file to write.
+      problem: why it cannot be filled, if that is known already.
+    """
+
+    image: Path
+    mask: Path | None
+    output: Path
+    problem: str | None = None
+
+
+def single_job(image: Path, mask: Path | None, output: Path, suffix: str | None) -> Job:
+    """Returns the job for one file; an output that is a folder gets a file of the same name.
+
+    Raises:
+      UserError: one of the files is missing, or the output is no file that can be written.
+    """
+    if mask is not None:
+        _check_file(mask, "--mask")
+    if output.is_dir():
+        output = output / image.name
+        output = output.with_suffix(suffix or output.suffix)
+    elif suffix and FORMATS[suffix] != FORMATS.get(output.suffix.lower()):
+        raise UserError(f"--format: {suffix[1:]} does not fit --output={output}; give one of them")
+    if output.suffix.lower() not in FORMATS:
+        raise UserError(f"--output: {output} does not end like a {NAMES} file; name it .png")
+    same = [file for file in (image, mask) if file is not None and _is_same(file, output)]
+    if same:
+        raise UserError(f"--output: {output} is an input; write to another file")
+    return Job(image, mask, output)
+
+
+def folder_jobs(images: Path, masks: Path | None, output: Path, suffix: str | None) -> list[Job]:
+    """Returns the jobs for all pictures in a folder and those below it, in alphabetical order.
+
+    The mask of `x.jpg` is `x.png`, `x_mask.png` or `x_mask001.png` (any number, any format)
+    in the same place of the folder of masks; of masks beside their pictures, only the latter
+    two count. A mask that is a file is for all.
+
+    Raises:
+      UserError: the folders hold nothing that fits together, or the output is one of them.
+    """
+    if output.exists() and not output.is_dir():
+        raise UserError(f"--output: {output} is a file; for a folder of images it must be a folder")
+    if masks is not None and not masks.is_dir():
+        _check_file(masks, "--mask")
+    inputs = {"--image": images} | ({"--mask": masks} if masks and masks.is_dir() else {})
+    for flag, folder in inputs.items():
+        if output.exists() and _is_same(folder, output):
+            raise UserError(f"--output: {output} is the folder of {flag}; write to another")
+        if folder.resolve() in output.resolve().parents:
+            raise UserError(f"--output: {output} is inside the folder of {flag}; write to another")
+    beside = masks is not None and masks.is_dir() and _is_same(images, masks)
+    files = [Path(file) for file in list_images(images)]
+    if beside:
+        files = [file for file in files if not _MASK.match(file.stem)]
+    if not files:
+        raise UserError(f"--image: the folder {images} holds no {NAMES} files")
+    found = _masks_by_image(masks, beside) if masks is not None and masks.is_dir() else {}
+    jobs, taken = [], {}
+    for file in files:
+        place = file.relative_to(images)
+        target = output / place
+        target = target.with_suffix(suffix or target.suffix)
+        mask, problem = masks, None
+        if masks is not None and masks.is_dir():
+            mask, problem = _mask_of(file, found.get(place.with_suffix(""), []), masks)
+        if target in taken:
+            problem = f"its output would be that of {taken[target]}, {target}"
+        taken.setdefault(target, file)
+        jobs.append(Job(file, mask, target, problem))
+    if all(job.problem for job in jobs):
+        raise UserError(f"--mask: no image has a mask; {jobs[0].image}: {jobs[0].problem}")
+    return jobs
+
+
+def unmatched_masks(jobs: list[Job], masks: Path) -> list[str]:
+    """Returns the files in a folder of masks that are no image's."""
+    used = {str(job.mask) for job in jobs} | {str(job.image) for job in jobs}
+    mentioned = " ".join(job.problem or "" for job in jobs)
+    return [file for file in list_images(masks) if file not in used and file not in mentioned]
+
+
+def remove_leftovers(jobs: list[Job]) -> None:
+    """Removes what a run that was killed has left half-written beside the outputs of jobs."""
+    names: dict[Path, set[str]] = {}
+    for job in jobs:
+        names.setdefault(job.output.parent, set()).add(job.output.name)
+    for folder, own in names.items():
+        if not folder.is_dir():
+            continue
+        for entry in os.scandir(folder):
+            # As gsjax.files.write_atomically names them.
+            match = re.match(r"\.(.+)\.\d+\.tmp$", entry.name)
+            if match and match[1] in own:
+                os.unlink(entry.path)
+
+
+def _masks_by_image(masks: Path, beside: bool) -> dict[Path, list[Path]]:
+    """Returns, for the place of an image without suffix, the masks that may be its."""
+    found: dict[Path, list[Path]] = {}
+    for name in list_images(masks):
+        file = Path(name)
+        place = file.relative_to(masks).with_suffix("")
+        marked = _MASK.match(place.name)
+        if not beside:
+            found.setdefault(place, []).append(file)
+        if marked:
+            found.setdefault(place.with_name(marked[1]), []).append(file)
+    return found
+
+
+def _mask_of(image: Path, found: list[Path], masks: Path) -> tuple[Path | None, str | None]:
+    if len(found) == 1:
+        return found[0], None
+    if found:
+        return None, f"it has {len(found)} masks, {', '.join(map(str, found))}; keep one"
+    stem = image.stem
+    return None, f"there is no {stem}.png, {stem}_mask.png or {stem}_mask001.png in {masks}"
+
+
+def _check_file(path: Path, flag: str) -> None:
+    if not path.is_file():
+        was = "is a folder; that needs a folder of images" if path.is_dir() else "does not exist"
+        raise UserError(f"{flag}: {path} {was}")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and os.path.samefile(one, other)

@@ -1,0 +1,180 @@
+"""Filling files: one, or a folder whose failures are told and passed over."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from absl import logging
+from jaxtyping import Bool
+
+from gsjax.errors import UserError
+from gsjax.files import write_atomically
+from gsjax.inpainting import pictures
+from gsjax.inpainting.files import Job, remove_leftovers
+from gsjax.inpainting.painter import Inpainter, check_sizes, odd_hole
+from gsjax.record import progress_bar
+
+
+class Options(NamedTuple):
+    """What holds for all files of a run; see the flags of gsjax.inpaint."""
+
+    threshold: int | None = None
+    quality: int | None = None
+    batch_size: int = 8
+    overwrite: bool = False
+
+
+class Summary(NamedTuple):
+    """How a run over a folder went.
+
+    Attributes:
+      painted: files written.
+      skipped: files that were there already.
+      failed: reasons by file.
+    """
+
+    painted: int
+    skipped: int
+    failed: dict[str, str]
+
+
+class _Opened(NamedTuple):
+    job: Job
+    picture: pictures.Picture
+    hole: Bool[np.ndarray, "h w"]
+    alpha: np.ndarray | None
+
+
+def run_one(load: Callable[[], Inpainter], job: Job, options: Options) -> None:
+    """Fills one file.
+
+    Args:
+      load: called once the inputs are known to be good.
+      job: the file.
+      options: for all files.
+
+    Raises:
+      UserError: an input cannot be used, or the output exists or cannot be written.
+    """
+    if job.output.exists() and not options.overwrite:
+        raise UserError(f"--output: {job.output} exists; choose another, or give --overwrite")
+    opened = _open(job, options)
+    _check_output(opened)
+    image = opened.picture.pixels
+    if opened.hole.any():
+        remove_leftovers([job])
+        ((_, image),) = load().paint([(None, image, opened.hole)], options.batch_size)
+    _write(opened, image, options)
+
+
+def run_folder(load: Callable[[], Inpainter], jobs: list[Job], options: Options) -> Summary:
+    """Fills files, batch by batch over all of them; what fails is told and passed over.
+
+    Outputs that are there are not made again: they are whole, since files are written whole
+    or not at all.
+
+    Args:
+      load: called once something is to be painted.
+      jobs: the files.
+      options: for all of them.
+    """
+    failed: dict[str, str] = {}
+    remove_leftovers(jobs)
+    todo = [job for job in jobs if options.overwrite or not job.output.exists()]
+    skipped, painted = len(jobs) - len(todo), 0
+    with progress_bar(len(jobs), skipped, "inpainting", unit=" images") as bar:
+
+        def fail(job: Job, error: Exception) -> None:
+            reason = str(error).removeprefix(f"{job.image}: ") or type(error).__name__
+            failed[str(job.image)] = reason
+            logging.error("%s: %s", job.image, reason)
+            bar.update()
+
+        def write(opened: _Opened, image: np.ndarray) -> int:
+            try:
+                _write(opened, image, options)
+            except UserError as error:
+                fail(opened.job, error)
+                return 0
+            bar.update()
+            return 1
+
+        def to_paint() -> Iterator[tuple]:
+            for job in todo:
+                try:
+                    if job.problem:
+                        raise UserError(job.problem)
+                    opened = _open(job, options)
+                    _check_output(opened)
+                except UserError as error:
+                    fail(job, error)
+                    continue
+                if opened.hole.any():
+                    yield opened, opened.picture.pixels, opened.hole
+                else:
+                    unchanged.append(write(opened, opened.picture.pixels))
+
+        unchanged: list[int] = []
+        work = to_paint()
+        first = next(work, None)
+        if first is not None:
+            for opened, image in load().paint(itertools.chain([first], work), options.batch_size):
+                painted += write(opened, image)
+        painted += sum(unchanged)
+    return Summary(painted, skipped, failed)
+
+
+def _open(job: Job, options: Options) -> _Opened:
+    """Reads a picture and its mask, and tells what is odd about them."""
+    picture = pictures.read_picture(job.image)
+    alpha = picture.alpha
+    if job.mask is not None:
+        hole = pictures.read_mask(job.mask, options.threshold)
+        try:
+            check_sizes(picture.pixels.shape[:2], hole.shape)
+        except UserError as error:
+            raise UserError(f"{job.mask}: {error}") from None
+        what = str(job.mask)
+    else:
+        if alpha is None:
+            raise UserError(f"{job.image}: it has no alpha channel to be its mask; give a --mask")
+        top = np.iinfo(alpha.dtype).max
+        hole = (top - alpha) > (options.threshold or 0) * (top // 255)
+        what = f"{job.image}, its alpha channel"
+        alpha = np.where(hole, np.array(top, alpha.dtype), alpha)
+        if (alpha == top).all():
+            alpha = None
+    if warning := odd_hole(hole):
+        logging.warning("%s: %s", what, warning)
+    for warning in picture.warnings:
+        logging.warning("%s: %s", job.image, warning)
+    return _Opened(job, picture, hole, alpha)
+
+
+def _check_output(opened: _Opened) -> None:
+    """Refuses before painting what could not be written after it."""
+    suffix = opened.job.output.suffix.lower()
+    kind = pictures.FORMATS[suffix]
+    if opened.alpha is not None and kind in ("JPEG", "BMP"):
+        raise UserError(
+            f"{opened.job.image}: {kind} has no alpha channel; write a .png, .webp or .tif"
+        )
+    warning = pictures.lossy_warning(opened.picture, suffix)
+    if warning and opened.hole.any():
+        logging.log_first_n(logging.WARNING, "%s: %s", 1, opened.job.output, warning)
+
+
+def _write(opened: _Opened, image: np.ndarray, options: Options) -> None:
+    job, picture = opened.job, opened.picture
+    suffix = job.output.suffix.lower()
+    same_kind = pictures.FORMATS[suffix] == picture.kind and options.quality is None
+    try:
+        job.output.parent.mkdir(parents=True, exist_ok=True)
+        if same_kind and not opened.hole.any() and not picture.turned:
+            content = job.image.read_bytes()  # nothing to fill: the file as it is
+        else:
+            content = pictures.encode(picture, image, opened.alpha, suffix, options.quality)
+        write_atomically(job.output, content)
+    except OSError as error:
+        raise UserError(f"{job.output}: cannot write: {error.strerror or error}") from error
