@@ -78,12 +78,12 @@ def read_picture(path: str | os.PathLike) -> Picture:
         if opened.mode not in _KNOWN_MODES:
             raise UserError(f"{path}: pixels of mode {opened.mode}; convert it to RGB or gray")
         turned = opened.getexif().get(0x0112, 1) not in (0, 1)
-        info = _info_of(opened)
-        if opened.mode in ("CMYK", "YCbCr"):
-            warnings.append(f"it is {opened.mode} and becomes RGB, without its color profile")
-            info.pop("icc_profile", None)
         gray = opened.mode in _GRAY
         pixels, alpha = _deep_pixels(path, opened) if _is_deep(path, opened) else _pixels(opened)
+        info = _info_of(opened)  # after the pixels: it takes the orientation away
+        if opened.mode in ("CMYK", "YCbCr"):
+            warnings.append(f"it is {opened.mode} and becomes RGB, without its color profile")
+            info["icc_profile"] = None
         if gray and pixels.ndim == 2:
             pixels = np.repeat(pixels[..., None], 3, axis=-1)
         return Picture(path, pixels, alpha, gray, opened.format, info, turned, warnings)

@@ -230,22 +230,28 @@ def _cover(
 
 
 def _merge(boxes: list[Box], room: tuple[int, int]) -> list[Box]:
-    """Joins boxes next to each other while they have room together, (height, width)."""
+    """Joins boxes that have room together, (height, width): band by band, from left to right."""
     merged: list[Box] = []
-    band = max(1, room[0] // 2)
-    for box in sorted(boxes, key=lambda box: (box.top // band, box.left)):
-        if merged:
-            last = merged[-1]
-            both = Box(
-                min(last.top, box.top),
-                min(last.left, box.left),
-                max(last.bottom, box.bottom),
-                max(last.right, box.right),
+    left = sorted(boxes)
+    while left:
+        bottom = left[0].top + room[0]
+        reached = next((i for i, box in enumerate(left) if box.top >= bottom), len(left))
+        candidates, left = left[:reached], left[reached:]
+        band = [box for box in candidates if box.bottom <= bottom] or candidates[:1]
+        chosen = set(band)
+        left = [box for box in candidates if box not in chosen] + left
+        joined = None
+        for box in sorted(band, key=lambda box: box.left):
+            if joined is None or box.right - joined.left > room[1]:
+                merged += [joined] if joined else []
+                joined = box
+            joined = Box(
+                min(joined.top, box.top),
+                min(joined.left, box.left),
+                max(joined.bottom, box.bottom),
+                max(joined.right, box.right),
             )
-            if both.bottom - both.top <= room[0] and both.right - both.left <= room[1]:
-                merged[-1] = both
-                continue
-        merged.append(box)
+        merged.append(joined)
     return merged
 
 

@@ -110,24 +110,43 @@ def _between_pixels(scaled: Gaussians, share, own: Gaussians, layout: Patches, p
 
     Between them nothing has ever held the field to anything: a small Gaussian may stand out
     there, and next to nothing may be drawn where opacities are to be divided by. So a sample
-    stays within the range of the four pixels around it, and where the summed opacity is
-    faint, it goes over to their mean.
+    stays within the range of the pixels around it, and where the summed opacity is faint, it
+    goes over to their mean.
     """
     side, extent = y.shape[1], layout.size + 2 * layout.overlap
     pixels = _shown_pixels(own, layout, patch)
+    low, high = (_of_neighbors(pixels, pick) for pick in (jnp.minimum, jnp.maximum))
     y, x = (jnp.clip(at + layout.overlap - 0.5, 0, extent - 1) for at in (y, x))
+    shares = [jnp.maximum(0, 1 - jnp.abs(at[..., None] - jnp.arange(extent))) for at in (y, x)]
+    around = jnp.einsum(
+        "myi,mxj,mijc->myxc",
+        *shares,
+        jnp.concatenate([low, pixels, high], axis=-1),
+        precision="highest",
+    )
+    low, mean, high = jnp.split(around, 3, axis=-1)
     colors = scaled.colors * share
     if layout.normalize:
         colors = jnp.concatenate([colors, share], axis=-1)
     drawn = draw(scaled.replace(colors=colors), (side, side), False, layout.backend)
     if layout.normalize:
         opacity = drawn[..., -1:]
-        shares = [jnp.maximum(0, 1 - jnp.abs(at[..., None] - jnp.arange(extent))) for at in (y, x)]
-        mean = jnp.einsum("myi,mxj,mijc->myxc", *shares, pixels, precision="highest")
         part = opacity / (opacity + _FAINT)
         drawn = part * drawn[..., :-1] / jnp.maximum(opacity, 1e-3) + (1 - part) * mean
-    low, high = (_of_four(pixels, y, x, pick) for pick in (jnp.minimum, jnp.maximum))
     return jnp.clip(drawn, low, high)
+
+
+def _of_neighbors(pixels, pick):
+    """Returns the least or the largest value of each pixel and the eight around it."""
+    for axis in (1, 2):
+        pad = [(int(i == axis),) * 2 for i in range(4)]
+        padded = jnp.pad(pixels, pad, mode="edge")
+        before, after = (
+            jax.lax.slice_in_dim(padded, start, start + pixels.shape[axis], axis=axis)
+            for start in (0, 2)
+        )
+        pixels = pick(pick(before, after), pixels)
+    return pixels
 
 
 def _shown_pixels(own: Gaussians, layout: Patches, patch) -> Float[Array, "m e e 3"]:
@@ -143,14 +162,6 @@ def _shown_pixels(own: Gaussians, layout: Patches, patch) -> Float[Array, "m e e
     own_rows = pixels[:, inside]
     nearest = jnp.where(shown[:, inside], own_rows, own_rows[:, :, inside])
     return jnp.where(shown, pixels, nearest)
-
-
-def _of_four(pixels, y, x, pick):
-    """Returns the least or the largest value of the four pixels around each sample."""
-    rows = pick(pixels[:, :-1], pixels[:, 1:])
-    cells = pick(rows[:, :, :-1], rows[:, :, 1:])
-    y, x = (jnp.clip(jnp.floor(at), 0, cells.shape[1] - 1).astype(jnp.int32) for at in (y, x))
-    return jax.vmap(lambda cells, y, x: cells[y[:, None], x])(cells, y, x)
 
 
 def _weights(layout: Patches, patch, y, x) -> Float[Array, "m s s"]:

@@ -1,0 +1,82 @@
+import cv2
+import numpy as np
+import pytest
+
+from gsjax.inpainting.plan import make_plan
+
+SIZE = (64, 64)
+
+
+def holes():
+    y, x = np.mgrid[:300, :400]
+    small = np.zeros((300, 400), bool)
+    small[100:130, 200:236] = True
+    line = (np.abs(y - 0.6 * x - 20) < 3) & (x < 390)
+    disk = (y - 150) ** 2 + (x - 180) ** 2 < 110**2
+    specks = np.random.default_rng(0).uniform(size=(300, 400)) < 0.002
+    border = (y < 12) | (x > 380)
+    everything = np.ones((300, 400), bool)
+    noise = np.random.default_rng(1).uniform(size=(300, 400)) < 0.5
+    return {
+        "small": small, "line": line, "disk": disk, "specks": specks, "border": border,
+        "everything": everything, "noise": noise, "disk and line": disk | line,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", holes())
+def test_every_hole_is_painted_over_whatever_lies_under_it(name):
+    """Coarse to fine, each pixel of the hole is once given a weight of 1."""
+    hole = holes()[name]
+    plan = make_plan(hole, SIZE)
+    covered = np.zeros(hole.shape)
+    y, x = (np.arange(side) + 0.5 for side in hole.shape)
+    for factor, crops in plan.levels.items():
+        weight = plan.geometry.weight(factor, plan.depth)
+        for crop in crops:
+            covered = np.maximum(covered, weight * plan.geometry.tent(crop, y, x))
+    assert covered[hole].min() == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", holes())
+def test_crops_lie_in_the_image_and_are_of_the_networks_size(name):
+    plan = make_plan(holes()[name], SIZE)
+    for factor, crops in plan.levels.items():
+        for crop in crops:
+            assert crop.factor == factor
+            assert (crop.height, crop.width) == (min(300, 64 * factor), min(400, 64 * factor))
+            assert 0 <= crop.top <= 300 - crop.height
+            assert 0 <= crop.left <= 400 - crop.width
+
+
+def test_depth_is_the_distance_to_the_nearest_known_pixel():
+    hole = holes()["disk and line"] | holes()["border"]
+    expected = cv2.distanceTransform(hole.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    np.testing.assert_allclose(make_plan(hole, SIZE).depth, expected, atol=1e-4)
+
+
+def test_a_hole_that_fits_takes_one_crop_around_it():
+    plan = make_plan(holes()["small"], SIZE)
+    ((crop,),) = plan.levels.values()
+    assert crop.factor == 1
+    assert abs(crop.top + 32 - 115) <= 2
+    assert abs(crop.left + 32 - 218) <= 2
+
+
+def test_a_large_hole_takes_crops_in_proportion_to_its_border():
+    counts = []
+    for radius in (110, 440):
+        y, x = np.mgrid[:1000, :1200]
+        plan = make_plan((y - 500) ** 2 + (x - 600) ** 2 < radius**2, SIZE)
+        counts.append(sum(len(crops) for crops in plan.levels.values()))
+    assert counts[1] < 6 * counts[0]
+
+
+def test_neighboring_specks_share_crops():
+    hole = np.zeros((300, 400), bool)
+    hole[100:130:6, 200:230:6] = True
+    assert sum(len(crops) for crops in make_plan(hole, SIZE).levels.values()) == 1
+    assert sum(len(crops) for crops in make_plan(holes()["specks"], SIZE).levels.values()) < 80
+
+
+def test_without_a_hole_there_is_no_crop():
+    assert not make_plan(np.zeros((30, 40), bool), SIZE).levels
