@@ -109,8 +109,8 @@ def _check_flags() -> tuple[str | None, tuple[int, int] | None]:
         suffix = "." + FORMAT.value.lower().removeprefix(".")
         if suffix not in (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"):
             raise UserError(f"--format: {FORMAT.value!r} is none of png, jpg, webp, tif")
-    ranges = {THRESHOLD: (0, 254), QUALITY: (1, 100), BATCH_SIZE: (1, 4096)}
-    for flag, (low, high) in ranges.items():
+    ranges = ((THRESHOLD, 0, 254), (QUALITY, 1, 100), (BATCH_SIZE, 1, 4096))
+    for flag, low, high in ranges:
         if flag.value is not None and not low <= flag.value <= high:
             raise UserError(f"--{flag.name}: {flag.value} is not from {low} to {high}")
     if SHARD.value is None:

@@ -61,7 +61,7 @@ def _read(folder: Path) -> Network:
         if not config.model.semantic:
             dino, dino_variables = None, {}
         elif "dino" in found:
-            dino, dino_variables = read_dino(workdir, "checkpoint")
+            dino, dino_variables = read_dino(workdir, "its DINO")
         else:
             dino, dino_variables = load_dino(config)
         networks = build_networks(config, dino)

@@ -60,7 +60,7 @@ def run_one(load: Callable[[], Inpainter], job: Job, options: Options) -> None:
     if job.output.exists() and not options.overwrite:
         raise UserError(f"--output: {job.output} exists; choose another, or give --overwrite")
     opened = _open(job, options)
-    _check_output(opened)
+    _check_output(opened, set())
     image = opened.picture.pixels
     if opened.hole.any():
         remove_leftovers([job])
@@ -106,7 +106,7 @@ def run_folder(load: Callable[[], Inpainter], jobs: list[Job], options: Options)
                     if job.problem:
                         raise UserError(job.problem)
                     opened = _open(job, options)
-                    _check_output(opened)
+                    _check_output(opened, told)
                 except UserError as error:
                     fail(job, error)
                     continue
@@ -116,6 +116,7 @@ def run_folder(load: Callable[[], Inpainter], jobs: list[Job], options: Options)
                     unchanged.append(write(opened, opened.picture.pixels))
 
         unchanged: list[int] = []
+        told: set[str] = set()
         work = to_paint()
         first = next(work, None)
         if first is not None:
@@ -152,8 +153,8 @@ def _open(job: Job, options: Options) -> _Opened:
     return _Opened(job, picture, hole, alpha)
 
 
-def _check_output(opened: _Opened) -> None:
-    """Refuses before painting what could not be written after it."""
+def _check_output(opened: _Opened, told: set[str]) -> None:
+    """Refuses before painting what could not be written after it; warns once of what is lost."""
     suffix = opened.job.output.suffix.lower()
     kind = pictures.FORMATS[suffix]
     if opened.alpha is not None and kind in ("JPEG", "BMP"):
@@ -161,8 +162,9 @@ def _check_output(opened: _Opened) -> None:
             f"{opened.job.image}: {kind} has no alpha channel; write a .png, .webp or .tif"
         )
     warning = pictures.lossy_warning(opened.picture, suffix)
-    if warning and opened.hole.any():
-        logging.log_first_n(logging.WARNING, "%s: %s", 1, opened.job.output, warning)
+    if warning and opened.hole.any() and warning not in told:
+        told.add(warning)
+        logging.warning("%s: %s", opened.job.output, warning)
 
 
 def _write(opened: _Opened, image: np.ndarray, options: Options) -> None:

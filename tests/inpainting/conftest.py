@@ -12,6 +12,14 @@ from tests.tiny import make_config
 from tests.weights import random_variables
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Compiles without most optimizations, as `tests.quick.jit` does."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
     """A converted folder with a tiny inpainter of random weights and the DINO that it needs."""

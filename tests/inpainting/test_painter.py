@@ -179,11 +179,13 @@ def test_far_from_the_crops_the_field_is_the_image(painter):
 def test_the_field_is_drawn_by_scale_by_size_and_in_part(large):
     _, _, result = large
     field = result.field
-    whole = field.render(scale=2.0)
-    assert whole.shape == (300, 420, 3)
-    np.testing.assert_array_equal(field.render(size=(300, 420)), whole)
-    part = field.render(scale=2.0, box=(50, 60, 90, 120))
-    assert np.abs(part.astype(int) - whole[100:180, 120:240]).max() <= 1
+    box = (40, 50, 100, 130)
+    whole = field.render(scale=2.0, box=box)
+    assert whole.shape == (120, 160, 3)
+    np.testing.assert_array_equal(field.render(size=(120, 160), box=box), whole)
+    part = field.render(scale=2.0, box=(50, 60, 80, 100))
+    assert np.abs(part.astype(int) - whole[20:80, 20:100]).max() <= 1
+    assert field.render().shape == (150, 210, 3)
     assert field.render(scale=0.3).shape == (45, 63, 3)
     assert field.render(size=(10, 400)).shape == (10, 400, 3)
 
