@@ -11,6 +11,7 @@ def test_the_public_names_stay_callable_whatever_is_imported():
 
     for _ in range(2):
         assert callable(gsjax.rasterize)
+        assert callable(gsjax.Inpainter.load)
         assert callable(gsjax.convert.reference)
         assert callable(gsjax.convert.dino)
         assert callable(gsjax.convert.discriminator)

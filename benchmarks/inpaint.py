@@ -1,0 +1,158 @@
+"""Inpainting a large photograph against a part of it, seams, and batches.
+
+python -m benchmarks.inpaint --checkpoint=runs/photos [--photos=DIR]
+
+Large: three small holes in a photograph of 6,000×4,000 pixels and in the 1,000×700 around them,
+as the command fills them: time, the most memory, and whether known pixels are the same by hash.
+Seams: the mean step across a hole's border against that at the same places of the original.
+Batches: crops a second by the batch's size.
+"""
+
+import functools
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+from PIL import Image
+
+from gsjax import cli
+from gsjax.data.sources import open_source
+from gsjax.inpainting.painter import Inpainter
+
+CHECKPOINT = flags.DEFINE_string("checkpoint", None, "a run's workdir or a checkpoint")
+PHOTOS = flags.DEFINE_string(
+    "photos", "photos", "a spec of photographs: photos, folder:DIR or list:FILE"
+)
+ROUNDS = flags.DEFINE_integer("rounds", 5, "timed runs of each", lower_bound=1)
+flags.mark_flag_as_required("checkpoint")
+
+_HOLES = ((2300, 1500, 30, 40), (2700, 1700, 24, 24), (2500, 2000, 36, 30))  # x, y, width, height
+_PART = (2100, 1400, 3100, 2100)  # of the large photograph: left, top, right, bottom
+
+
+def main() -> None:
+    """Measures and prints."""
+    source = open_source(PHOTOS.value, "validation", "--photos")
+    photos = [source[i] for i in range(min(len(source), 40))]
+    painter = Inpainter.load(CHECKPOINT.value)
+    _large(painter, photos[0])
+    _seams(painter, photos)
+    _batches(painter)
+
+
+def _large(painter: Inpainter, photo: np.ndarray) -> None:
+    mirrored = np.concatenate([photo, photo[:, ::-1]], axis=1)
+    mirrored = np.concatenate([mirrored, mirrored[::-1]], axis=0)
+    image = np.asarray(Image.fromarray(mirrored).resize((6000, 4000), Image.Resampling.BICUBIC))
+    hole = np.zeros(image.shape[:2], bool)
+    for x, y, width, height in _HOLES:
+        hole[y : y + height, x : x + width] = True
+    left, top, right, bottom = _PART
+    part = np.s_[top:bottom, left:right]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        sizes = {"6000x4000": (image, hole), "1000x700": (image[part], hole[part])}
+        for size, (pixels, holes) in sizes.items():
+            Image.fromarray(np.ascontiguousarray(pixels)).save(folder / f"{size}.png")
+            Image.fromarray(np.ascontiguousarray(holes)).save(folder / f"{size}_mask.png")
+        figures = {size: _figures(painter, folder, size, *sizes[size]) for size in sizes}
+    print("| image | painting s | command s | peak MB | known pixels the same |")
+    print("|---|---|---|---|---|")
+    for size, (painting, command, peak, same) in figures.items():
+        print(f"| {size} | {painting:.3f} | {command:.2f} | {peak:.0f} | {same} |")
+    large, small = figures.values()
+    print(f"painting {large[0] / small[0]:.2f}, command {large[1] / small[1]:.2f} times as long")
+
+
+def _figures(painter: Inpainter, folder: Path, size: str, image, hole):
+    """Returns medians of the seconds of painting and of the command, peak MB, same known."""
+    paintings, commands, peaks = [], [], []
+    output = folder / f"{size}_out.png"
+    arguments = [
+        f"--checkpoint={CHECKPOINT.value}", f"--image={folder / size}.png",
+        f"--mask={folder / size}_mask.png", f"--output={output}", "--overwrite",
+    ]  # fmt: skip
+    for _ in range(ROUNDS.value + 1):
+        start = time.perf_counter()
+        for _ in painter.paint([(None, image.copy(), hole)]):
+            pass
+        paintings.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        command = [sys.executable, "-m", "gsjax.inpaint", *arguments]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            raise RuntimeError(f"{' '.join(command)} failed")
+        commands.append(time.perf_counter() - start)
+        peaks.append(usage.ru_maxrss / 1024)
+    known = [
+        hashlib.sha256(np.asarray(Image.open(path))[~hole].tobytes()).hexdigest()
+        for path in (folder / f"{size}.png", output)
+    ]
+    # The first time, programs are compiled.
+    median = functools.partial(np.median, axis=0)
+    return median(paintings[1:]), median(commands[1:]), max(peaks[1:]), known[0] == known[1]
+
+
+def _seams(painter: Inpainter, photos: list[np.ndarray]) -> None:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:288, :288][..., None]
+    gradients = [
+        (128 + (x - 144) * rng.uniform(-0.4, 0.4, 3) + (y - 144) * rng.uniform(-0.4, 0.4, 3))
+        for _ in range(10)
+    ]
+    kinds = {
+        "gradients": [np.rint(np.clip(image, 0, 255)).astype(np.uint8) for image in gradients],
+        "photographs": photos,
+    }
+    print("\n| images | hole, px | step at the border | in the original | ratio | worst image |")
+    print("|---|---|---|---|---|---|")
+    for kind, images in kinds.items():
+        for side in (24, 60, 140):
+            steps = []
+            for image in images:
+                height, width = image.shape[:2]
+                hole = np.zeros((height, width), bool)
+                top, left = (int(rng.integers(8, n - side - 8)) for n in (height, width))
+                hole[top : top + side, left : left + side] = True
+                filled = painter(image, hole).image
+                steps.append([_step(array, hole) for array in (filled, image)])
+            ours, original = np.mean(steps, axis=0)
+            worst = max(one / max(other, 0.1) for one, other in steps)
+            figures = (ours, original, ours / original, worst)
+            print(f"| {kind} | {side} | " + " | ".join(f"{f:.2f}" for f in figures) + " |")
+
+
+def _step(image: np.ndarray, hole: np.ndarray) -> float:
+    """Returns the mean difference of neighbors of which one is hole and one is known."""
+    steps = []
+    for axis in (0, 1):
+        border = np.diff(hole.astype(np.int8), axis=axis) != 0
+        steps.append(np.abs(np.diff(image.astype(np.float64), axis=axis))[border])
+    return float(np.concatenate(steps).mean())
+
+
+def _batches(painter: Inpainter) -> None:
+    height, width = painter.size
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    hole = np.zeros((height, width), bool)
+    hole[height // 3 : height // 2, width // 3 : width // 2] = True
+    print("\n| batch size | images a second |\n|---|---|")
+    for size in (1, 8, 32):
+        rates = []
+        for _ in range(ROUNDS.value + 1):
+            start = time.perf_counter()
+            for _ in painter.paint(((i, image.copy(), hole) for i in range(64)), size):
+                pass
+            rates.append(64 / (time.perf_counter() - start))
+        print(f"| {size} | {np.median(rates[1:]):.1f} |")
+
+
+if __name__ == "__main__":
+    cli.run(main)
