@@ -23,8 +23,13 @@ def check_config(config: ConfigDict, resumes: bool = False) -> None:
     """
     _check_inputs(config, resumes)
     check_data(config)
+    check_program(config, jax.device_count())
+
+
+def check_program(config: ConfigDict, devices: int) -> None:
+    """Raises UserError for what needs neither data nor weights to be found wrong."""
     _check_numbers(config)
-    _check_sizes(config)
+    _check_sizes(config, devices)
     _check_optimizer(config)
 
 
@@ -91,7 +96,7 @@ def _check_numbers(config: ConfigDict) -> None:
         raise UserError(f"optimizer.clip_norm: {config.optimizer.clip_norm} must be positive")
 
 
-def _check_sizes(config: ConfigDict) -> None:
+def _check_sizes(config: ConfigDict, devices: int) -> None:
     model, size = config.model, config.data.image_size
     if math.isqrt(model.gaussians) ** 2 != model.gaussians:
         near = round(model.gaussians**0.5) ** 2
@@ -136,11 +141,11 @@ def _check_sizes(config: ConfigDict) -> None:
             f"dino.image_size: {config.dino.image_size} is not a multiple of "
             f"dino.patch_size, {config.dino.patch_size}"
         )
-    parts = config.train.accumulate * jax.device_count()
+    parts = config.train.accumulate * devices
     if config.train.batch_size % parts:
         raise UserError(
             f"train.batch_size: {config.train.batch_size} does not divide by {parts}, for "
-            f"train.accumulate={config.train.accumulate} on {jax.device_count()} devices"
+            f"train.accumulate={config.train.accumulate} on {devices} devices"
         )
 
 

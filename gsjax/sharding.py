@@ -1,7 +1,7 @@
 """Where arrays live: one mesh, the batch over both of its axes, the state by a rule."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -10,9 +10,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from gsjax.errors import UserError
 
 
-def make_mesh(data: int, fsdp: int) -> Mesh:
+def make_mesh(data: int, fsdp: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """Returns a mesh of all devices with axes `data` and `fsdp`; −1 takes what is left."""
-    devices = jax.devices()
+    devices = jax.devices() if devices is None else devices
     shape = {"mesh.data": data, "mesh.fsdp": fsdp}
     if any(size == 0 or size < -1 for size in shape.values()) or data == fsdp == -1:
         raise UserError(
@@ -65,6 +65,17 @@ def over_fsdp(tree, mesh: Mesh):
         return NamedSharding(mesh, PartitionSpec(*axes))
 
     return jax.tree.map(rule, tree)
+
+
+def of_frozen(network, mesh: Mesh):
+    """Returns a sharding for each array of a network that is not trained.
+
+    Up to 2²⁵ numbers (128 MiB in float32) every device has all of them; a larger network is
+    divided like the state, which costs a collective an array whenever it is used.
+    """
+    if sum(array.size for array in jax.tree.leaves(network)) > 2**25:
+        return over_fsdp(network, mesh)
+    return jax.tree.map(lambda _: replicated(mesh), network)
 
 
 def of(tree):

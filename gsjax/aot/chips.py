@@ -1,0 +1,111 @@
+"""The generations of TPU and the slices of them: public figures, and what the compiler takes."""
+
+import dataclasses
+import difflib
+import importlib.util
+import math
+import os
+from collections.abc import Sequence
+
+from gsjax.errors import UserError
+
+_PLANE = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
+_CUBE = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8", "8x8x16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """What one chip can do; peaks, of which programs reach a part.
+
+    Attributes:
+      flops: a second, bfloat16 with float32 sums; how float32 is multiplied by default too.
+      hbm_bytes: what the compiler lets a program have of its memory.
+      hbm_bandwidth: bytes a second, read or written.
+      links: bytes a second that a chip can send to the others of its slice, over all links.
+      wraps: chips along a side from which on its two ends are linked.
+      network: bytes a second that a chip can send to other slices.
+      slices: their sizes that are lent.
+    """
+
+    flops: float
+    hbm_bytes: int
+    hbm_bandwidth: float
+    links: float
+    wraps: int
+    network: float
+    slices: tuple[str, ...]
+
+
+def _gib(count: float) -> int:
+    return int(count * 2**30)
+
+
+# From the manufacturer's pages on each generation, but for the memory: they say 32, 16, 95 and
+# 32 GB, of which the runtime keeps some. Bandwidth of links is half of what they give for both
+# directions. For v4 they have no network: that is v5p's, whose hosts are alike.
+CHIPS = {
+    "v4": Chip(275e12, _gib(30.75), 1200e9, 150e9, 4, 50e9 / 8, _CUBE),
+    "v5e": Chip(197e12, _gib(15.75), 819e9, 200e9, 16, 25e9 / 8, _PLANE),
+    "v5p": Chip(459e12, _gib(95.74), 2765e9, 600e9, 4, 50e9 / 8, _CUBE),
+    "v6e": Chip(918e12, _gib(31.25), 1638e9, 400e9, 16, 100e9 / 8, _PLANE),
+}
+
+
+def parse(topology: str) -> tuple[Chip, tuple[int, ...]]:
+    """Returns the chip and the sides of a slice like v5e:16x16.
+
+    Raises:
+      UserError: no such slice is lent, naming the nearest.
+    """
+    known = [f"{name}:{size}" for name, chip in CHIPS.items() for size in chip.slices]
+    if topology not in known:
+        meant = difflib.get_close_matches(topology.lower(), known, 1)
+        hint = f"; did you mean {meant[0]}?" if meant else "."
+        there = "; ".join(f"{name}: {', '.join(chip.slices)}" for name, chip in CHIPS.items())
+        raise UserError(
+            f"--topology: {topology!r} is no slice of TPUs{hint} Written GENERATION:SIZE, there "
+            f"are {there}"
+        )
+    name, _, size = topology.partition(":")
+    return CHIPS[name], tuple(int(side) for side in size.split("x"))
+
+
+def prepare_environment() -> None:
+    """Lets the compiler for TPUs run where there are none; to be called before JAX is imported."""
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # it would ask the cloud what machine this is
+    os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # no chip is used that others could want
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")  # or it complains of having none
+    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+
+
+def check_compiler() -> None:
+    """Raises UserError if the compiler for TPUs is not installed."""
+    if not importlib.util.find_spec("libtpu"):
+        raise UserError(
+            "the compiler for TPUs is missing; it needs none of them, only Linux on x86-64: "
+            'pip install "jax[tpu]", in the version of JAX that is installed'
+        )
+
+
+def devices_of(topology: str) -> Sequence:
+    """Returns the chips of a slice, to compile for.
+
+    Raises:
+      UserError: no such slice is lent, or this compiler does not know it.
+    """
+    _, sides = parse(topology)
+    options = {"chip_config_name": "megacore"} if topology.startswith("v4:") else {}  # as on TPUs
+    if math.prod(sides) == 1:
+        options["chips_per_host_bounds"] = [1, 1, 1]
+
+    from jax.errors import JaxRuntimeError
+    from jax.experimental import topologies
+
+    try:
+        return topologies.get_topology_desc(topology, "tpu", **options).devices
+    except (JaxRuntimeError, RuntimeError) as error:
+        raise UserError(
+            f"--topology: the installed libtpu cannot compile for {topology}: "
+            f"{str(error).splitlines()[0]}"
+        ) from None

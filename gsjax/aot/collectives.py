@@ -1,0 +1,192 @@
+"""What crosses chips in a compiled program, read from its text."""
+
+import math
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+KINDS = (
+    "all-reduce",
+    "all-gather",
+    "reduce-scatter",
+    "all-to-all",
+    "collective-permute",
+    "collective-broadcast",
+    "ragged-all-to-all",
+)
+
+_BITS = {"pred": 8, "bf16": 16, "f8": 8, "f4": 4}  # others end with theirs
+_SHAPE = re.compile(r"\b(pred|[sufc]\d+|bf16|f[48]e\w+)\[([\d,]*)\]")
+_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) .*\{\s*$")
+_CALLED = re.compile(
+    r"\b(calls|to_apply|body|condition|true_computation|false_computation|branch_computations|"
+    r"called_computations)=(?:\{([^}]*)\}|%?([\w.\-]+))"
+)
+_OPERATION = re.compile(r"^\s*(?:ROOT )?%?[\w.\-]+ = (.*?) ([a-z][a-z\-]*)\(")
+
+
+class Collective(NamedTuple):
+    """One exchange among chips.
+
+    Attributes:
+      kind: one of `KINDS`.
+      bytes: of the array that is summed, gathered, scattered or sent, on one chip.
+      group: chips that take part in it together.
+      times: how often a step has it: loops, each of whose trips counts.
+    """
+
+    kind: str
+    bytes: int
+    group: int
+    times: int
+
+    @property
+    def sent(self) -> float:
+        """Bytes that a chip sends, all times together, if no chip gets anything twice."""
+        others = (self.group - 1) / self.group
+        factor = {"all-reduce": 2 * others, "collective-permute": 1, "collective-broadcast": 1}
+        return self.times * self.bytes * factor.get(self.kind, others)
+
+
+def find(text: str, devices: int) -> list[Collective]:
+    """Returns the collectives of a compiled program.
+
+    An exchange that the compiler has taken apart, to compute while it goes on, is in the text
+    several times under one channel, and is returned once.
+
+    Args:
+      text: of the program, `compiled.as_text()`.
+      devices: how many it is for.
+    """
+    computations, entry = _computations(text)
+    times = _times(computations, entry)
+    found: dict[str, Collective] = {}
+    for name, lines in computations.items():
+        for index, line in enumerate(lines):
+            if times.get(name) and (one := _collective(name, line, devices, times[name])):
+                channel = re.search(r"\bchannel_id=(\d+)", line)
+                key = f"channel {channel[1]}" if channel else f"{name} {index}"
+                if key not in found or one.times > found[key].times:
+                    found[key] = one
+    return list(found.values())
+
+
+def _collective(computation: str, line: str, devices: int, times: int) -> Collective | None:
+    operation = _OPERATION.match(line) if any(kind in line for kind in KINDS) else None
+    if not operation:
+        return None
+    result, opcode = operation.groups()
+    kind = opcode.removesuffix("-start")
+    if kind not in KINDS:
+        return None
+    group = _group(line, devices)
+    shapes = _top_level(result)
+    if opcode.endswith("-start") and kind in ("all-gather", "collective-permute"):
+        size = _bytes(shapes[1])  # a tuple: what goes in, what comes out, and maybe more
+    else:
+        size = _bytes(result)
+    if kind == "reduce-scatter":
+        size *= group
+    if computation.startswith("all-reduce-scatter"):
+        kind = "reduce-scatter"  # as TPUs do it: a sum of which each chip keeps a part
+    return Collective(kind, size, group, times)
+
+
+def _computations(text: str) -> tuple[dict[str, list[str]], str]:
+    """Returns the lines of each computation by its name, and the name of the one that starts."""
+    computations, entry, lines = {}, "", None
+    for line in text.splitlines():
+        if lines is None:
+            if match := _COMPUTATION.match(line):
+                lines = computations[match[1]] = []
+                entry = match[1] if line.startswith("ENTRY") else entry
+        elif line.startswith("}"):
+            lines = None
+        else:
+            lines.append(line)
+    return computations, entry
+
+
+def _times(computations: dict[str, list[str]], entry: str) -> dict[str, int]:
+    """Returns how often each computation runs in a step."""
+    times: dict[str, int] = {}
+
+    def visit(name: str, count: int) -> None:
+        times[name] = times.get(name, 0) + count
+        for line in computations.get(name, ()):
+            for how, called in _calls(line):
+                trips = _trips(line, computations) if how == "body" else 1
+                visit(called, count * trips)
+
+    visit(entry, 1)
+    return times
+
+
+def _calls(line: str) -> Iterator[tuple[str, str]]:
+    """Yields in what way a line has other computations run, and their names."""
+    if " async-update(" in line or " async-done(" in line:
+        return  # goes on with, or waits for, what another line has started
+    for match in _CALLED.finditer(line):
+        for name in (match[2] or match[3]).split(","):
+            yield match[1], name.strip().lstrip("%")
+
+
+def _trips(line: str, computations: dict[str, list[str]]) -> int:
+    """Returns how often a loop's body runs: as the compiler says, or the bound it counts to.
+
+    Loops of JAX count from 0 by 1. Where neither shows, 1.
+    """
+    if known := re.search(r'known_trip_count\W+n\W+"?(\d+)', line):
+        return int(known[1])
+    condition = next((name for how, name in _calls(line) if how == "condition"), None)
+    constants, less = [], False
+    for inner in _reachable(computations, condition):
+        less = less or (" compare(" in inner and "direction=LT" in inner)
+        constants += map(int, re.findall(r"= [su]32\[\]\S* constant\((\d+)\)", inner))
+    return constants[0] if less and len(constants) == 1 else 1
+
+
+def _reachable(computations: dict[str, list[str]], name: str | None) -> Iterator[str]:
+    for line in computations.get(name, ()):
+        yield line
+        for _, called in _calls(line):
+            yield from _reachable(computations, called)
+
+
+def _group(line: str, devices: int) -> int:
+    """Returns how many chips exchange something, from any of the ways to write the groups."""
+    if match := re.search(r"replica_groups=\{\{([\d,]*)\}", line):
+        return match[1].count(",") + 1
+    if match := re.search(r"replica_groups=\[(\d+),(\d+)\]<=", line):
+        return int(match[2])
+    if match := re.search(r"replica_groups=mesh\[([^\]]*)\].*?\{('[^}]*')\}", line):
+        sizes = dict(re.findall(r"'([^']+)'=(\d+)", match[1]))
+        return math.prod(int(sizes[axis]) for axis in re.findall(r"'([^']+)'", match[2]))
+    return devices
+
+
+def _top_level(result: str) -> list[str]:
+    """Returns the parts of a tuple's type; of any other, itself."""
+    if not result.startswith("("):
+        return [result]
+    parts, depth, start = [], 0, 1
+    for index, letter in enumerate(result):
+        depth += (letter in "([{") - (letter in ")]}")
+        if (letter == "," and depth == 1) or depth == 0:
+            parts.append(result[start:index])
+            start = index + 1
+        if depth == 0:
+            break
+    return parts
+
+
+def _bytes(result: str) -> int:
+    return sum(
+        math.ceil(math.prod(map(int, filter(None, shape.split(",")))) * _bits(dtype) / 8)
+        for dtype, shape in _SHAPE.findall(result)
+    )
+
+
+def _bits(dtype: str) -> int:
+    # float8 and float4 have names that go on, like f8e4m3fn.
+    return _BITS.get(dtype) or _BITS.get(dtype.partition("e")[0]) or int(dtype[1:])

@@ -1,0 +1,159 @@
+"""A config's programs, compiled for a slice of TPUs from shapes alone."""
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+from jax.stages import Compiled, Lowered
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
+
+from gsjax import mosaic, sharding
+from gsjax.models.inpainter import composite
+from gsjax.models.lpips import BACKBONES, Lpips
+from gsjax.perceptual import load_lpips
+from gsjax.semantic import build_dino, load_dino, make_tokens
+from gsjax.state import Networks, abstract_state, build_networks, pictured
+from gsjax.step import unpack
+from gsjax.train import jitted_steps
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+class Program(NamedTuple):
+    """A program to be compiled.
+
+    Attributes:
+      lowered: it.
+      state: the arrays that are trained or, for inference, the generator's, with shardings.
+      frozen: those of dino and lpips.
+    """
+
+    lowered: Lowered
+    state: PyTree
+    frozen: PyTree
+
+
+class Outcome(NamedTuple):
+    """What compiling a program gave.
+
+    Attributes:
+      compiled: None if it needs more memory than a chip has.
+      needed: bytes that it would need in that case, beside its arguments if `beside`.
+      beside: see `needed`.
+      seconds: it took.
+    """
+
+    compiled: Compiled | None
+    needed: int
+    beside: bool
+    seconds: float
+
+
+def lower(config: ConfigDict, mesh: Mesh, inference: bool = False) -> Program:
+    """Returns the train step of a run of `config`, or what fills a batch of images.
+
+    It is the function that training compiles, with the discriminator if the loss has one,
+    traced with the kernels for TPUs. No weights are read but those in folders, which say
+    themselves what they are.
+    """
+    networks = _networks(config)
+    shapes = _frozen_shapes(config, networks)
+    frozen = {name: _placed(tree, sharding.of_frozen(tree, mesh)) for name, tree in shapes.items()}
+    state = abstract_state(config, networks, mesh)
+    height, width = config.data.image_size
+    over = sharding.over_batch(mesh)
+    batch = {
+        "image": _array((config.train.batch_size, height, width, 3), jnp.uint8, over),
+        "known": _array((config.train.batch_size, height, width, 1), jnp.bool_, over),
+    }
+    with mosaic.compiled():
+        if inference:
+            state, frozen = pictured(state), {"dino": frozen["dino"]}
+            fill = sharding.on_mesh(make_fill(config, networks), mesh)
+            lowered = jax.jit(fill, out_shardings=over).lower(state, frozen, batch)
+        else:
+            step, _ = jitted_steps(config, networks, state, mesh)
+            adversarial = config.loss.gan > 0
+            lowered = step.lower(state, frozen, batch, adversarial=adversarial)
+    return Program(lowered, state, frozen)
+
+
+def make_fill(config: ConfigDict, networks: Networks) -> Callable:
+    """Returns `fill(generator_variables, frozen, batch)`, the filled images f32[B, H, W, 3]."""
+    tokens = make_tokens(config, networks.dino)
+
+    def fill(variables: PyTree, frozen: PyTree, batch: dict[str, jax.Array]) -> jax.Array:
+        images, known = unpack(batch)
+        (token,) = tokens(frozen["dino"], images * known)
+        out = networks.generator.apply(variables, images * known, token, known)
+        return composite(images, out.image, known)
+
+    return fill
+
+
+def compile_program(lowered: Lowered) -> Outcome:
+    """Compiles, or learns from the compiler how much memory is missing."""
+    start = time.monotonic()
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        needed = memory_needed(str(error))
+        if needed is None:
+            raise
+        return Outcome(None, *needed, time.monotonic() - start)
+    return Outcome(compiled, 0, False, time.monotonic() - start)
+
+
+def memory_needed(message: str) -> tuple[int, bool] | None:
+    """Returns the bytes that a compiler's error asks for; None if it is about something else.
+
+    The second value tells whether the program's arguments come on top.
+    """
+    number = r"([\d.]+)([KMGT]?)"
+    if match := re.search(rf"HLO temporaries \({number}B?\) exceeds", message):
+        return int(float(match[1]) * _UNITS[match[2]]), True
+    if match := re.search(rf"Used {number}B? of {number}B? hbm", message):
+        return int(float(match[1]) * _UNITS[match[2]]), False
+    return None
+
+
+def _networks(config: ConfigDict) -> Networks:
+    """Returns the networks of a run, without their weights where those are not a folder."""
+    dino = lpips = None
+    if config.model.semantic:
+        known = Path(config.dino.weights).is_dir() and config.dino.weights
+        dino = load_dino(config)[0] if known else build_dino(config)
+    weights = config.lpips.weights
+    if weights in BACKBONES:
+        lpips = Lpips(weights, normalize=config.lpips.normalize)
+    elif weights:
+        lpips = load_lpips(config)[0]
+    return build_networks(config, dino, lpips)
+
+
+def _frozen_shapes(config: ConfigDict, networks: Networks) -> dict[str, PyTree]:
+    def shapes(module, *images: tuple[int, int]) -> PyTree:
+        if module is None:
+            return {}
+        arrays = [jax.ShapeDtypeStruct((1, *size, 3), jnp.float32) for size in images]
+        return jax.eval_shape(module.init, jax.random.key(0), *arrays)
+
+    side, size = config.dino.image_size, config.data.image_size
+    return {
+        "dino": shapes(networks.dino, (side, side)),
+        "lpips": shapes(networks.lpips, size, size),
+    }
+
+
+def _placed(tree: PyTree, shardings: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, where: _array(a.shape, a.dtype, where), tree, shardings)
+
+
+def _array(shape: tuple[int, ...], dtype, where: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=where)

@@ -1,0 +1,193 @@
+"""What a compiled program comes to: its memory, work and exchanges, and the time they take."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from gsjax.aot import collectives
+from gsjax.aot.chips import Chip
+from gsjax.aot.program import Outcome, Program
+
+
+def bytes_per_chip(tree: PyTree) -> int:
+    """Returns what one chip holds of arrays that have shapes and shardings."""
+    return sum(
+        math.prod(array.sharding.shard_shape(array.shape)) * _item_bytes(array.dtype)
+        for array in jax.tree.leaves(tree)
+    )
+
+
+def replicated_bytes(tree: PyTree) -> int:
+    """Returns the bytes of the arrays that every chip holds whole."""
+    return bytes_per_chip(
+        [array for array in jax.tree.leaves(tree) if array.sharding.is_fully_replicated]
+    )
+
+
+def figures(
+    program: Program, outcome: Outcome, chip: Chip, sides: Sequence[int], batch: int
+) -> dict[str, Any]:
+    """Returns everything that is known about a program, for JSON. Sizes are a chip's, in bytes.
+
+    `flops` and `bytes` are the compiler's count of a chip's step; `bytes` has what never
+    leaves the chip's fast memory too. What is unknown, as the program does not fit, is None.
+
+    Args:
+      program: what was compiled.
+      outcome: what that gave.
+      chip: the generation.
+      sides: of the slice, in chips.
+      batch: images, over all chips.
+    """
+    chips = math.prod(sides)
+    result: dict[str, Any] = {
+        "chips": chips,
+        "batch": batch,
+        "batch_per_chip": batch // chips,
+        "hbm_bytes": chip.hbm_bytes,
+        "state_bytes": bytes_per_chip(program.state),
+        "frozen_bytes": bytes_per_chip(program.frozen),
+        "replicated_bytes": replicated_bytes((program.state, program.frozen)),
+        "compile_seconds": round(outcome.seconds, 1),
+    }
+    if outcome.compiled is None:
+        known = result["state_bytes"] + result["frozen_bytes"]
+        peak = outcome.needed + (known if outcome.beside else 0)
+        names = ("arguments", "temporary", "output", "aliased", "code")
+        result |= {f"{name}_bytes": None for name in names}
+        result |= {"peak_bytes": peak, "fits": False, "flops": None, "bytes": None}
+        result |= {"collectives": None, "seconds": None}
+    else:
+        result |= _of_compiled(outcome.compiled, chip, sides)
+    result["largest_batch_per_chip"] = largest_batch(result)
+    return result
+
+
+def _of_compiled(compiled, chip: Chip, sides: Sequence[int]) -> dict[str, Any]:
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    result = {
+        "arguments_bytes": memory.argument_size_in_bytes,
+        "temporary_bytes": memory.temp_size_in_bytes,
+        "output_bytes": memory.output_size_in_bytes,
+        "aliased_bytes": memory.alias_size_in_bytes,  # of the output: takes an argument's place
+        "code_bytes": memory.generated_code_size_in_bytes,
+    }
+    peak = sum(result.values()) - 2 * result["aliased_bytes"]
+    found = collectives.find(compiled.as_text(), math.prod(sides))
+    result |= {
+        "peak_bytes": peak,
+        "fits": peak <= chip.hbm_bytes,
+        "flops": cost["flops"],
+        "bytes": cost["bytes accessed"],
+        "collectives": summary(found),
+    }
+    return result | {"seconds": seconds(result, chip, sides)}
+
+
+def summary(found: Sequence[collectives.Collective]) -> dict[str, dict[str, Any]]:
+    """Returns, for each kind, how many there are in a step, of what size, and what a chip sends."""
+    kinds: dict[str, dict[str, Any]] = {}
+    for one in found:
+        kind = kinds.setdefault(one.kind, {"count": 0, "bytes": 0, "sent_bytes": 0})
+        kind["count"] += one.times
+        kind["bytes"] += one.times * one.bytes
+        kind["sent_bytes"] += round(one.sent)
+    return kinds
+
+
+def seconds(result: Mapping[str, Any], chip: Chip, sides: Sequence[int]) -> dict[str, float]:
+    """Returns the least time of a step for arithmetic, memory and links at their peak rates."""
+    sent = sum(kind["sent_bytes"] for kind in result["collectives"].values())
+    return {
+        "arithmetic": result["flops"] / chip.flops,
+        "memory": result["bytes"] / chip.hbm_bandwidth,
+        "links": sent / link_rate(chip, sides),
+    }
+
+
+def link_rate(chip: Chip, sides: Sequence[int]) -> float:
+    """Returns the bytes a second that a chip of a slice sends: some have unused links.
+
+    A side that is too short to be closed to a ring has one way round instead of two.
+    """
+    along = [side for side in sides if side > 1]
+    dimensions = 3 if chip.wraps == 4 else 2
+    used = sum(1.0 if side >= chip.wraps else 0.5 for side in along)
+    return chip.links * max(used, 0.5) / dimensions
+
+
+def largest_batch(result: Mapping[str, Any]) -> int | None:
+    """Estimates the images a chip that just fit, all temporaries being the images'.
+
+    They are not quite, so that a little more may fit. None if even the rest does not.
+    """
+    fixed = result["state_bytes"] + result["frozen_bytes"] + (result["code_bytes"] or 0)
+    each = (result["peak_bytes"] - fixed) / result["batch_per_chip"]
+    count = int((result["hbm_bytes"] - fixed) / max(each, 1))
+    return count if count > 0 else None
+
+
+def text(result: Mapping[str, Any]) -> str:
+    """Returns the figures for people to read."""
+    peak, hbm = result["peak_bytes"], result["hbm_bytes"]
+    verdict = "fits" if result["fits"] else "DOES NOT FIT"
+    lines = [
+        f"{result['program']} for {result['topology']}: {result['chips']} chips, mesh data "
+        f"{result['mesh']['data']} × fsdp {result['mesh']['fsdp']}, {result['batch']} images, "
+        f"{result['batch_per_chip']} a chip; compiled in {result['compile_seconds']:.0f} s",
+        f"memory a chip: {_size(peak)} of {_size(hbm)}, {100 * peak / hbm:.0f} %: {verdict}",
+    ]
+    if result["temporary_bytes"] is not None:
+        rest = result["output_bytes"] - result["aliased_bytes"]
+        lines.append(
+            f"  arguments {_size(result['arguments_bytes'])} (the new state takes the place of "
+            f"{_size(result['aliased_bytes'])}), temporaries {_size(result['temporary_bytes'])}, "
+            f"other results {_size(rest)}, program {_size(result['code_bytes'])}"
+        )
+    lines.append(
+        f"  trained state {_size(result['state_bytes'])}, frozen networks "
+        f"{_size(result['frozen_bytes'])}; whole on every chip: "
+        f"{_size(result['replicated_bytes'])} of them"
+    )
+    largest = result["largest_batch_per_chip"]
+    lines.append(
+        f"largest batch: about {largest} images a chip, {largest * result['chips']} in all, "
+        "estimated from the temporaries an image"
+        if largest
+        else "largest batch: not one image a chip; see train.recompute, train.precision, mesh.fsdp"
+    )
+    if result["seconds"] is None:
+        return "\n".join(lines)
+    lines.append(
+        f"work a chip and step: {result['flops'] / 1e12:.3g} TFLOP, {_size(result['bytes'])} read "
+        "and written, as the compiler counts"
+    )
+    for kind, of in result["collectives"].items():
+        lines.append(
+            f"  {of['count']} {kind}: {_size(of['bytes'])}, for which a chip sends "
+            f"{_size(of['sent_bytes'])}"
+        )
+    if not result["collectives"]:
+        lines.append("  nothing crosses chips")
+    times = ", ".join(f"{name} {1e3 * s:.3g} ms" for name, s in result["seconds"].items())
+    lines.append(f"least time at peak rates, by the public figures (nothing was run): {times}")
+    return "\n".join(lines)
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.3g} {unit}" if count < 1000 else f"{count:.0f} {unit}"
+        count /= 1000
+    raise AssertionError
+
+
+def _item_bytes(dtype) -> int:
+    # A key of JAX's randomness has a type of its own: two words.
+    if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
+        return jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct((), dtype)).size * 4
+    return np.dtype(dtype).itemsize
