@@ -70,6 +70,17 @@ def parse(topology: str) -> tuple[Chip, tuple[int, ...]]:
     return CHIPS[name], tuple(int(side) for side in size.split("x"))
 
 
+def link_rate(chip: Chip, sides: Sequence[int]) -> float:
+    """Returns the bytes a second that a chip of a slice sends: some have unused links.
+
+    A side that is too short to be closed to a ring has one way round instead of two.
+    """
+    along = [side for side in sides if side > 1]
+    dimensions = 3 if chip.wraps == 4 else 2
+    used = sum(1.0 if side >= chip.wraps else 0.5 for side in along)
+    return chip.links * max(used, 0.5) / dimensions
+
+
 def prepare_environment() -> None:
     """Lets the compiler for TPUs run where there are none; to be called before JAX is imported."""
     os.environ["JAX_PLATFORMS"] = "cpu"
@@ -81,7 +92,7 @@ def prepare_environment() -> None:
 
 def check_compiler() -> None:
     """Raises UserError if the compiler for TPUs is not installed."""
-    if not importlib.util.find_spec("libtpu"):
+    if not importlib.util.find_spec("libtpu") and "TPU_LIBRARY_PATH" not in os.environ:
         raise UserError(
             "the compiler for TPUs is missing; it needs none of them, only Linux on x86-64: "
             'pip install "jax[tpu]", in the version of JAX that is installed'

@@ -6,10 +6,11 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.stages import Compiled
 from jaxtyping import PyTree
 
 from gsjax.aot import collectives
-from gsjax.aot.chips import Chip
+from gsjax.aot.chips import Chip, link_rate
 from gsjax.aot.program import Outcome, Program
 
 
@@ -29,12 +30,14 @@ def replicated_bytes(tree: PyTree) -> int:
 
 
 def figures(
-    program: Program, outcome: Outcome, chip: Chip, sides: Sequence[int], batch: int
+    program: Program, outcome: Outcome, chip: Chip, sides: Sequence[int], batch: int, parts: int
 ) -> dict[str, Any]:
     """Returns everything that is known about a program, for JSON. Sizes are a chip's, in bytes.
 
     `flops` and `bytes` are the compiler's count of a chip's step; `bytes` has what never
-    leaves the chip's fast memory too. What is unknown, as the program does not fit, is None.
+    leaves the chip's fast memory too. The compiler counts a loop as if it ran once; nearly
+    all of a step that computes its batch in parts is in loops over them, so that its count
+    is multiplied. What is unknown, as the program does not fit, is None.
 
     Args:
       program: what was compiled.
@@ -42,6 +45,7 @@ def figures(
       chip: the generation.
       sides: of the slice, in chips.
       batch: images, over all chips.
+      parts: that it is computed in.
     """
     chips = math.prod(sides)
     result: dict[str, Any] = {
@@ -62,12 +66,14 @@ def figures(
         result |= {"peak_bytes": peak, "fits": False, "flops": None, "bytes": None}
         result |= {"collectives": None, "seconds": None}
     else:
-        result |= _of_compiled(outcome.compiled, chip, sides)
+        result |= _of_compiled(outcome.compiled, chip, sides, parts)
     result["largest_batch_per_chip"] = largest_batch(result)
     return result
 
 
-def _of_compiled(compiled, chip: Chip, sides: Sequence[int]) -> dict[str, Any]:
+def _of_compiled(
+    compiled: Compiled, chip: Chip, sides: Sequence[int], parts: int
+) -> dict[str, Any]:
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
     result = {
         "arguments_bytes": memory.argument_size_in_bytes,
@@ -81,8 +87,8 @@ def _of_compiled(compiled, chip: Chip, sides: Sequence[int]) -> dict[str, Any]:
     result |= {
         "peak_bytes": peak,
         "fits": peak <= chip.hbm_bytes,
-        "flops": cost["flops"],
-        "bytes": cost["bytes accessed"],
+        "flops": parts * cost["flops"],
+        "bytes": parts * cost["bytes accessed"],
         "collectives": summary(found),
     }
     return result | {"seconds": seconds(result, chip, sides)}
@@ -109,17 +115,6 @@ def seconds(result: Mapping[str, Any], chip: Chip, sides: Sequence[int]) -> dict
     }
 
 
-def link_rate(chip: Chip, sides: Sequence[int]) -> float:
-    """Returns the bytes a second that a chip of a slice sends: some have unused links.
-
-    A side that is too short to be closed to a ring has one way round instead of two.
-    """
-    along = [side for side in sides if side > 1]
-    dimensions = 3 if chip.wraps == 4 else 2
-    used = sum(1.0 if side >= chip.wraps else 0.5 for side in along)
-    return chip.links * max(used, 0.5) / dimensions
-
-
 def largest_batch(result: Mapping[str, Any]) -> int | None:
     """Estimates the images a chip that just fit, all temporaries being the images'.
 
@@ -142,16 +137,17 @@ def text(result: Mapping[str, Any]) -> str:
         f"memory a chip: {_size(peak)} of {_size(hbm)}, {100 * peak / hbm:.0f} %: {verdict}",
     ]
     if result["temporary_bytes"] is not None:
-        rest = result["output_bytes"] - result["aliased_bytes"]
+        kept = result["aliased_bytes"]
+        place = f" (results take the place of {_size(kept)})" if kept else ""
         lines.append(
-            f"  arguments {_size(result['arguments_bytes'])} (the new state takes the place of "
-            f"{_size(result['aliased_bytes'])}), temporaries {_size(result['temporary_bytes'])}, "
-            f"other results {_size(rest)}, program {_size(result['code_bytes'])}"
+            f"  arguments {_size(result['arguments_bytes'])}{place}, temporaries "
+            f"{_size(result['temporary_bytes'])}, other results "
+            f"{_size(result['output_bytes'] - kept)}, program {_size(result['code_bytes'])}"
         )
     lines.append(
-        f"  trained state {_size(result['state_bytes'])}, frozen networks "
-        f"{_size(result['frozen_bytes'])}; whole on every chip: "
-        f"{_size(result['replicated_bytes'])} of them"
+        f"  of the arguments, {'generator' if result['program'] == 'inference' else 'state'} "
+        f"{_size(result['state_bytes'])} and frozen networks {_size(result['frozen_bytes'])}; "
+        f"{_size(result['replicated_bytes'])} of these are whole on every chip"
     )
     largest = result["largest_batch_per_chip"]
     lines.append(

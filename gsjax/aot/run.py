@@ -42,6 +42,8 @@ def run(
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp, devices)
     check_program(config, len(devices))
 
+    parts = 1 if inference else config.train.accumulate
+
     def compiled(batch: int) -> dict[str, Any]:
         config.train.batch_size = batch
         lowered = program.lower(config, mesh, inference)
@@ -50,7 +52,7 @@ def run(
             "program": "inference" if inference else "train step",
             "topology": topology,
             "mesh": dict(mesh.shape),
-        } | report.figures(lowered, outcome, chip, sides, batch)
+        } | report.figures(lowered, outcome, chip, sides, batch, parts)
         print(report.text(result), flush=True)
         return result
 
@@ -58,6 +60,5 @@ def run(
     largest = result["largest_batch_per_chip"]
     if confirm and largest:
         # A batch is computed in equal parts.
-        largest -= largest % config.train.accumulate
-        result["confirmed"] = compiled(max(largest, config.train.accumulate) * len(devices))
+        result["confirmed"] = compiled(max(largest - largest % parts, parts) * len(devices))
     return result
