@@ -66,7 +66,8 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
     lpips, lpips_variables = load_lpips(config)
     networks = build_networks(config, dino, lpips)
     frozen = {"dino": dino_variables, "lpips": lpips_variables}
-    frozen = jax.device_put(frozen, sharding.replicated(mesh))
+    where = {name: sharding.of_frozen(variables, mesh) for name, variables in frozen.items()}
+    frozen = jax.device_put(frozen, where)
     validation_data = load_validation_data(config, process, processes)
     initial = {} if resumes else load_initial(config, networks)
 

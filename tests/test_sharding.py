@@ -68,6 +68,13 @@ def test_without_fsdp_everything_is_replicated():
     assert sharding.over_fsdp(tree, mesh).spec == PartitionSpec()
 
 
+@pytest.mark.parametrize(("size", "divided"), [(2**25, False), (2**25 + 4, True)])
+def test_only_a_large_frozen_network_is_divided(size, divided):
+    mesh = AbstractMesh((2, 4), ("data", "fsdp"))
+    tree = {"large": jax.ShapeDtypeStruct((size,), np.float32)}
+    assert sharding.of_frozen(tree, mesh)["large"].is_fully_replicated != divided
+
+
 def test_a_batch_is_put_whole_over_all_devices():
     mesh = sharding.make_mesh(-1, 1)
     batch = {"image": np.arange(24, dtype=np.uint8).reshape(2, 4, 3, 1)}
