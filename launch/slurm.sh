@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# One run on GPU nodes of a SLURM cluster:
+#
+#   sbatch --nodes=4 launch/slurm.sh --config=configs/celeba.py --config.train.batch_size=256
+#   launch/slurm.sh --dry-run --config=configs/celeba.py     prints the step's command
+#
+# All arguments but --dry-run go to python -m gsjax.main, which finds the other processes by itself.
+# Before the time limit and when the job is preempted the run saves and stops, and the job goes back
+# into the queue; from there it goes on where it stopped. A run that fails is not started again.
+#
+# To change: the lines below, as your cluster asks (partition, account, time), how the environment is
+# entered, and where runs lie: --workdir must be on a file system that all nodes share.
+#
+#SBATCH --job-name=gsjax
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=8
+#SBATCH --cpus-per-task=64
+#SBATCH --time=24:00:00
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --signal=B:USR1@180
+# One task a node, which sees all its GPUs. 180 seconds are for the last checkpoint: more for a slow
+# file system.
+set -euo pipefail
+
+usage() { sed -n '2,/^#SBATCH/{/^#SBATCH/d;s/^# \{0,1\}//;p}' "$0"; }
+
+case "${1:-}" in
+  "" | -h | --help)
+    usage
+    exit 0
+    ;;
+  --dry-run)
+    shift
+    printf 'srun --kill-on-bad-exit=1 python -m gsjax.main'
+    printf ' %q' "$@"
+    printf '\n'
+    exit 0
+    ;;
+esac
+
+if [[ -z "${SLURM_JOB_ID:-}" ]]; then
+  echo "error: this is a job's script: sbatch $0 --config=…" >&2
+  exit 2
+fi
+
+# The environment; change it to yours.
+if [[ -f .venv/bin/activate ]]; then
+  # shellcheck disable=SC1091
+  source .venv/bin/activate
+fi
+
+asked=""
+# shellcheck disable=SC2329  # called by the trap
+stop() {
+  asked=yes
+  # To the tasks of all steps. They agree on a step, save and end with 0.
+  scancel --signal=TERM "$SLURM_JOB_ID" || true
+}
+trap stop USR1 TERM
+
+srun --kill-on-bad-exit=1 python -m gsjax.main "$@" &
+step=$!
+code=0
+wait "$step" || code=$?
+if [[ -n "$asked" ]]; then
+  # The signal has ended the first wait, not the step.
+  code=0
+  wait "$step" || code=$?
+  if [[ "$code" == 0 ]]; then
+    scontrol requeue "$SLURM_JOB_ID"
+  fi
+fi
+exit "$code"
