@@ -47,10 +47,10 @@ def fit(
     angle = rng.uniform(0, 2 * math.pi)
     depth += np.linspace(0, 0.02 * math.cos(angle), width, dtype=np.float32)
     depth += np.linspace(0, 0.02 * math.sin(angle), height, dtype=np.float32)[:, None]
-    return depth >= _nth_largest(depth, count)
+    return depth >= nth_largest(depth, count)
 
 
-def _nth_largest(values: np.ndarray, n: int) -> float:
+def nth_largest(values: np.ndarray, n: int) -> float:
     """Returns the n-th largest of float32 values [H, W], which is best near 0."""
     # Few values lie between two powers of two near 0: partitioning them alone takes a quarter of
     # the time that all take.

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gsjax.data import strokes
 from gsjax.data.masks import (
     RATIO_TOLERANCE,
     check_curriculum,
@@ -114,3 +115,14 @@ def test_wrong_curricula_are_refused():
         with pytest.raises(UserError, match=message) as caught:
             check_curriculum(curriculum, "masks.curriculum")
         assert str(caught.value).startswith("masks.curriculum")
+
+
+@pytest.mark.parametrize("offset", [-300, 0, 0.5, 40])
+def test_a_drawing_is_cut_at_exactly_the_nth_largest_depth(offset):
+    rng = np.random.default_rng(0)
+    for scale in (0.01, 3, 1000):
+        values = (scale * rng.normal(size=(24, 32)) + offset).astype(np.float32)
+        values[:4] = np.round(values[:4])  # several are equal
+        ranked = np.sort(values, axis=None)[::-1]
+        for n in (1, 2, 300, values.size):
+            assert strokes.nth_largest(values, n) == ranked[n - 1]
