@@ -40,10 +40,11 @@ def fit(
         return drawn.astype(bool)
     depth = cv2.distanceTransform(drawn, cv2.DIST_L2, 5)
     depth -= cv2.distanceTransform(1 - drawn, cv2.DIST_L2, 5)
+    height, width = drawn.shape
+    np.clip(depth, -height - width, height + width, out=depth)  # without an outline it is huge
     # Distances on a grid come in few values. Smoothing sets them apart and rounds the
     # outline; a faint ramp parts what is still equal (straight edges) from one side on.
     depth = cv2.GaussianBlur(depth, (5, 5), 1.0)
-    height, width = drawn.shape
     angle = rng.uniform(0, 2 * math.pi)
     depth += np.linspace(0, 0.02 * math.cos(angle), width, dtype=np.float32)
     depth += np.linspace(0, 0.02 * math.sin(angle), height, dtype=np.float32)[:, None]

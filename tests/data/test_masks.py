@@ -126,3 +126,11 @@ def test_a_drawing_is_cut_at_exactly_the_nth_largest_depth(offset):
         ranked = np.sort(values, axis=None)[::-1]
         for n in (1, 2, 300, values.size):
             assert strokes.nth_largest(values, n) == ranked[n - 1]
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_a_drawing_without_an_outline_is_cut_as_well(value):
+    drawn = np.full((40, 50), value, np.uint8)
+    for count in (1, 700, 1999):
+        hole = strokes.fit(np.random.default_rng(0), drawn, count, tolerance=0)
+        assert hole.sum() == count
