@@ -14,7 +14,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from gsjax.data import records
+from gsjax.data import pipeline, records
 from gsjax.data.sources import UnreadableImage, open_source
 from gsjax.errors import UserError
 from tests.data.test_pipeline import assert_same, config_for, take
@@ -111,20 +111,10 @@ def test_a_data_set_has_the_images_it_was_built_from(folder, files):
     assert source.name(3) == "tfds:waves/1.0.0:train[3]"
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_training_batches_are_those_of_the_folder(folder, files, workers):
-    fields = {"data__crop": "random", "data__workers": workers}
-    spec = f"tfds:{folder}/waves/1.0.0:train"
-    batches = [take(batches_of(s, fields), 4) for s in (spec, f"folder:{files}")]
-    assert_same(*batches)
-
-
-def batches_of(spec, fields):
-    from gsjax.data import pipeline
-
-    config = config_for("photos", **fields)
-    config.data.train = spec
-    return pipeline.training_batches(config)
+def test_training_batches_are_those_of_the_folder(folder, files):
+    specs = (f"tfds:{folder}/waves/1.0.0:train", f"folder:{files}")
+    configs = [config_for(spec, data__crop="random") for spec in specs]
+    assert_same(*[take(pipeline.training_batches(config), 4) for config in configs])
 
 
 def test_names_versions_and_splits_are_understood(data_dir):
@@ -135,7 +125,12 @@ def test_names_versions_and_splits_are_understood(data_dir):
     assert len(open_set("waves:1.0.0:train[:50%]")) == 3
     assert len(open_set("waves:train[1:3]+validation")) == 4
     assert len(open_set(f"{data_dir}/waves/1.0.0:validation")) == 2
-    assert len(pickle.loads(pickle.dumps(open_set("waves")))) == 6
+
+
+def test_a_pickled_source_reads_the_same(folder):
+    source = open_set(f"{folder}/waves/1.0.0")
+    copy = pickle.loads(pickle.dumps(source))
+    assert [copy.encoded(i) for i in range(6)] == [source.encoded(i) for i in range(6)]
 
 
 def test_what_is_missing_is_named_with_its_remedy(data_dir, tmp_path):
@@ -193,9 +188,9 @@ def run(arguments, trap, tmp_path):
 def test_training_reads_data_without_tensorflow(fields, trap, tmp_path):
     script = tmp_path / "feed.py"
     script.write_text(
-        "from configs.photos import get_config\n"
-        "from gsjax import train\n"
         "if __name__ == '__main__':  # the workers import it as well\n"
+        "    from configs.photos import get_config\n"
+        "    from gsjax import train\n"
         "    config = get_config()\n"
         f"    config.data.train = {fields['data.train']!r}\n"
         f"    config.data.validation = {fields['data.validation']!r}\n"
