@@ -250,7 +250,8 @@ def _own_flags() -> list[flags.Flag]:
 def _help(config_flag: flags.Flag | None, argv: list[str]) -> str:
     lines = [(sys.modules["__main__"].__doc__ or "").strip(), "", "Flags:"]
     for flag in _own_flags():
-        default = "" if flag.default is None else f" (default: {flag.default})"
+        default = ",".join(flag.default) if isinstance(flag.default, list) else flag.default
+        default = "" if default is None else f" (default: {default})"
         lines.append(f"  --{flag.name}: {flag.help}{default}")
     if config_flag is None:
         return "\n".join(lines)

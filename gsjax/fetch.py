@@ -84,6 +84,12 @@ REMOTE |= {
     "lpips_vgg": Remote(
         f"{_HEADS}/vgg.pth", "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868"
     ),
+    # FID's Inception (Apache-2.0), ported from TensorFlow by pytorch-fid.
+    "inception": Remote(
+        "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+        "pt_inception-2015-12-05-6726825d.pth",
+        "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    ),
 }
 
 

@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -36,8 +36,14 @@ def sample_grid(
     known = np.asarray(known)
     masked = np.asarray(original) * known + pink * (1 - known)
     columns = [_to_uint8(images) for images in (masked, prediction, composite, original)]
+    return picture_grid(dict(zip(COLUMNS, columns, strict=True)), captions)
 
-    rows, height, width = columns[0].shape[:3]
+
+def picture_grid(
+    columns: Mapping[str, UInt8[np.ndarray, "b h w 3"]], captions: Sequence[str] = ()
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Draws columns of pictures of one size under their titles, as `sample_grid` does."""
+    rows, height, width = next(iter(columns.values())).shape[:3]
     factor = max(1, -(-_SHORTEST_SIDE // min(height, width)))
     height, width = height * factor, width * factor
     row_height = height + _MARGIN + (_LINE if captions else 0)
@@ -49,7 +55,7 @@ def sample_grid(
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(_FONT_SIZE)
 
-    for column, (title, images) in enumerate(zip(COLUMNS, columns, strict=True)):
+    for column, (title, images) in enumerate(columns.items()):
         left = _MARGIN + column * (width + _MARGIN)
         draw.text((left + width / 2, _LINE / 2 + 2), title, "black", font, anchor="mm")
         for row, image in enumerate(images):
@@ -67,9 +73,14 @@ def write_png(path: str | os.PathLike, array: UInt8[np.ndarray, "height width 3"
     Raises:
       OSError: if the folder is missing, full or read-only; nothing is left behind.
     """
+    write_atomically(path, encode_png(array))
+
+
+def encode_png(array: UInt8[np.ndarray, "height width 3"]) -> bytes:
+    """Returns the content of a PNG file."""
     content = io.BytesIO()
     Image.fromarray(array).save(content, format="PNG")
-    write_atomically(path, content.getvalue())
+    return content.getvalue()
 
 
 def _to_uint8(images):

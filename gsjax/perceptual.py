@@ -48,16 +48,27 @@ def load_lpips(config: ConfigDict) -> tuple[Lpips | None, PyTree]:
     Raises:
       UserError: the weights cannot be had.
     """
-    weights = config.lpips.weights
-    if not weights:
+    if not config.lpips.weights:
         return None, {}
+    module, variables = read_lpips(config.lpips.weights, "lpips.weights")
+    return module.clone(normalize=config.lpips.normalize), variables
+
+
+def read_lpips(weights: str, field: str) -> tuple[Lpips, PyTree]:
+    """Returns the module and its variables.
+
+    Args:
+      weights: alex or vgg, which are fetched, or a converted folder.
+      field: what named it, for errors.
+
+    Raises:
+      UserError: the weights cannot be had.
+    """
     # Only now: most runs of small models need none of this.
     from gsjax.checkpoints import restore_params
     from gsjax.convert.perceptual import fetch_lpips
 
     if weights in BACKBONES:
-        module, variables = fetch_lpips(weights, "lpips.weights")
-    else:
-        variables = restore_params(weights, "lpips")
-        module = Lpips("vgg" if "conv_5" in variables["params"] else "alex")
-    return module.clone(normalize=config.lpips.normalize), variables
+        return fetch_lpips(weights, field)
+    variables = restore_params(weights, "lpips")
+    return Lpips("vgg" if "conv_5" in variables["params"] else "alex"), variables

@@ -2,8 +2,8 @@
 
 `dino`, `discriminator` and `reference` (the inpainter) take a state dict, `{key: array}`
 with the published keys, read the architecture off keys and shapes, and return
-`(module, variables)`; `lpips` takes two, of a classifier and of its heads.
-`files.read_state_dict` reads a state dict from disk.
+`(module, variables)`; so does `inception`, FID's. `lpips` takes two, of a classifier and of its
+heads. `files.read_state_dict` reads a state dict from disk.
 """
 
 import importlib
@@ -14,6 +14,7 @@ _PUBLIC = {
     "dino_state_dict": "vit.to_state_dict",
     "discriminator": "patchgan.from_state_dict",
     "discriminator_state_dict": "patchgan.to_state_dict",
+    "inception": "fid.from_state_dict",
     "lpips": "perceptual.from_state_dicts",
     "reference": "inpainter.from_state_dict",
     "reference_state_dict": "inpainter.to_state_dict",

@@ -3,10 +3,12 @@
 python -m gsjax.convert reference --input=FILE --output=FOLDER
 python -m gsjax.convert dino --input=FILE --output=FOLDER
 python -m gsjax.convert lpips --input=FILE --linear=FILE --output=FOLDER
+python -m gsjax.convert inception --input=FILE --output=FOLDER
 
 reference: the inpainter, from what the published trainer saves (and the DINO inside, if any)
 dino:      DINO v1 or v2, by the official key names or Hugging Face's
 lpips:     torchvision's AlexNet or VGG16 and the linear heads of LPIPS 0.1
+inception: FID's Inception-v3, pt_inception-2015-12-05-6726825d.pth
 Files are .pth, .pt or .bin (which need PyTorch), .safetensors or .npz; no code in them is run.
 """
 
@@ -38,6 +40,7 @@ def main(what: str) -> None:
         "reference": {"overlap": OVERLAP.value},
         "dino": {"image_size": IMAGE_SIZE.value, "heads": HEADS.value},
         "lpips": {"linear": LINEAR.value},
+        "inception": {},
     }
     for other in options.keys() - {what}:
         for name, value in options[other].items():
@@ -54,10 +57,11 @@ def main(what: str) -> None:
         "reference": command.convert_reference,
         "dino": command.convert_dino,
         "lpips": command.convert_lpips,
+        "inception": command.convert_inception,
     }[what]
     given = {name: value for name, value in options[what].items() if value is not None}
     print(convert(source, output, **given))
 
 
 if __name__ == "__main__":
-    cli.run(main, commands=("reference", "dino", "lpips"))
+    cli.run(main, commands=("reference", "dino", "lpips", "inception"))

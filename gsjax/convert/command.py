@@ -87,6 +87,19 @@ def convert_lpips(source: str, output: str, linear: str | None = None) -> str:
     return f"LPIPS on {kind}, {_millions(variables)} parameters\nwrote {output}: use it with {use}"
 
 
+def convert_inception(source: str, output: str) -> str:
+    """Converts FID's Inception; returns what to tell the user.
+
+    Raises:
+      UserError: the file is not that network, or the folder cannot be written.
+    """
+    state_dict = read_state_dict(source, "--input")
+    _, variables = _named(convert.inception, state_dict, source)
+    folder.write(output, {"inception": variables})
+    use = f"python -m gsjax.evaluate --fid={_path(output)}"
+    return f"FID's Inception, {_millions(variables)} parameters\nwrote {output}: use it with {use}"
+
+
 def _path(output: str) -> str:
     """As one word of a command line that works from any folder."""
     return shlex.quote(str(Path(output).absolute()))

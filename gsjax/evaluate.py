@@ -1,0 +1,70 @@
+"""Measures how well holes are filled: a trained model beside what needs no training.
+
+python -m gsjax.evaluate --checkpoint=runs/photos --data=folder:DIR --output=DIR
+python -m gsjax.evaluate --data=folder:DIR --masks=DIR --baselines=telea,mean
+
+Every image is cut to its center square and resized; holes are drawn, the same for every run
+with the same images, size and seed, or come from a folder of masks (not black is hole). Prints a
+table in Markdown; an output folder gets per_image.csv, summary.json, table.md and worst.png.
+"""
+
+import os
+
+from absl import flags
+
+from gsjax import cli
+from gsjax.errors import UserError
+
+CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "a run's workdir, a checkpoint, or a converted folder; none: baselines only"
+)
+DATA = flags.DEFINE_string("data", None, "the images: photos, folder:DIR, list:FILE, …")
+MASKS = flags.DEFINE_string(
+    "masks",
+    None,
+    "a folder of masks instead of drawn holes: x.png or x_mask.png for x.jpg, or any",
+)
+OUTPUT = flags.DEFINE_string("output", None, "the folder to write; none: the table is only printed")
+BASELINES = flags.DEFINE_list(
+    "baselines", ["telea", "navier_stokes", "biharmonic", "mean"], "methods beside the model's"
+)
+BANDS = flags.DEFINE_list(
+    "bands",
+    ["5-20", "20-40", "40-60", "center"],
+    "percents of the image that are hole, and center: a square of half the sides",
+)
+IMAGES = flags.DEFINE_integer("images", None, "only the first so many", lower_bound=1)
+SIZE = flags.DEFINE_integer("size", 256, "pixels a side that images are resized to", lower_bound=32)
+SEED = flags.DEFINE_integer("seed", 0, "of the drawn holes", lower_bound=0)
+LPIPS = flags.DEFINE_string(
+    "lpips", None, "alex | vgg, fetched once, a converted folder, or none; alex if it can be had"
+)
+FID = flags.DEFINE_string(
+    "fid", None, "inception, fetched once, a converted folder, or none; inception if it can be had"
+)
+flags.mark_flag_as_required("data")
+
+
+def main() -> None:
+    """Checks, fills, measures, and prints the table."""
+    if MASKS.value is not None and flags.FLAGS["bands"].present:
+        raise UserError("--bands: holes are those of --masks; give one of them")
+
+    from gsjax.evaluation import report  # only now: --help and mistyped flags need no JAX
+    from gsjax.evaluation.run import Settings, evaluate
+    from gsjax.programs import keep_compiled
+
+    keep_compiled()
+    paths = {
+        flag.name: flag.value and os.path.expanduser(flag.value)
+        for flag in (CHECKPOINT, MASKS, OUTPUT, LPIPS, FID)
+    }
+    others = {flag.name: flag.value for flag in (DATA, BASELINES, BANDS, IMAGES, SIZE, SEED)}
+    outcome = evaluate(Settings(**paths, **others))
+    print(report.markdown(outcome), end="")
+    if OUTPUT.value is not None:
+        print(f"\nwrote {', '.join(report.FILES)} to {OUTPUT.value}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

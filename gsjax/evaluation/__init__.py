@@ -1,0 +1,1 @@
+"""Measuring how well holes are filled, ours beside others', by the published protocol."""

@@ -1,0 +1,101 @@
+"""FID, the Fréchet distance of the Inception features of two sets of images.
+
+With means μ and covariances Σ: |μ₁ − μ₂|² + tr Σ₁ + tr Σ₂ − 2 tr (Σ₁ Σ₂)^½.
+"""
+
+import hashlib
+import io
+from collections.abc import Callable, Iterable
+
+import jax
+import numpy as np
+from absl import logging
+from jaxtyping import Array, Float, PyTree, UInt8
+
+from gsjax.fetch import cache_folder
+from gsjax.files import write_atomically
+from gsjax.models.inception import FEATURES
+
+Extract = Callable[[UInt8[Array, "b h w 3"]], Float[Array, "b 2048"]]
+_BATCH = 8
+
+
+def frechet_distance(one: Float[np.ndarray, "n d"], other: Float[np.ndarray, "m d"]) -> float:
+    """Returns the Fréchet distance of two sets of features, in float64.
+
+    A covariance is FᵀF of a factor F, and tr (Σ₁ Σ₂)^½ the sum of the singular values of
+    F₁ F₂ᵀ: exact where there are fewer images than features, where the square root of the
+    product of the covariances is not.
+
+    Raises:
+      ValueError: a set has fewer than two.
+    """
+    (mean, factor), (other_mean, other_factor) = _moments(one), _moments(other)
+    shared = np.linalg.svd(factor @ other_factor.T, compute_uv=False).sum()
+    spread = np.square(factor).sum() + np.square(other_factor).sum()
+    # Rounding may leave equal sets at less than nothing.
+    return max(0.0, float(np.square(mean - other_mean).sum() + spread - 2 * shared))
+
+
+def _moments(features):
+    """Returns the mean and a factor of the covariance, [k, d] with k ≤ d."""
+    if len(features) < 2:
+        raise ValueError(f"a covariance needs two images, not {len(features)}")
+    features = np.asarray(features, np.float64)
+    mean = features.mean(0)
+    factor = (features - mean) / np.sqrt(len(features) - 1)
+    if len(factor) > factor.shape[1]:
+        factor = np.linalg.qr(factor, mode="r")
+    return mean, factor
+
+
+def cached_features(
+    extract: Extract, weights: PyTree, digest: str, images: Iterable[UInt8[np.ndarray, "h w 3"]]
+) -> Float[np.ndarray, "n 2048"]:
+    """Returns the features of images, from the cache if they are there.
+
+    Args:
+      extract: images of one batch size to features.
+      weights: the network's, which are part of the key.
+      digest: a hash of all images, the other part.
+      images: read only if their features are not in the cache.
+    """
+    key = hashlib.sha256(digest.encode())
+    for leaf in jax.tree.leaves(jax.device_get(weights)):
+        key.update(np.ascontiguousarray(leaf))
+    path = cache_folder() / "features" / f"{key.hexdigest()[:32]}.npy"
+    try:
+        features = np.load(path, allow_pickle=False)
+        if features.ndim == 2 and features.shape[1] == FEATURES:
+            return features
+    except (OSError, ValueError, EOFError):  # not there, or damaged: made again
+        pass
+    features = extract_all(extract, images)
+    try:
+        content = io.BytesIO()
+        np.save(content, features)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content.getvalue())
+    except OSError as error:
+        logging.warning("features are not kept in %s: %s", path.parent, error.strerror)
+    return features
+
+
+def extract_all(
+    extract: Extract, images: Iterable[UInt8[np.ndarray, "h w 3"]]
+) -> Float[np.ndarray, "n 2048"]:
+    """Returns the features of images of one size, in batches of 8, the last one filled up."""
+    found, batch = [], []
+
+    def flush():
+        filler = [batch[-1]] * (_BATCH - len(batch))
+        found.append(np.asarray(extract(np.stack(batch + filler)))[: len(batch)])
+        batch.clear()
+
+    for image in images:
+        batch.append(image)
+        if len(batch) == _BATCH:
+            flush()
+    if batch:
+        flush()
+    return np.concatenate(found)

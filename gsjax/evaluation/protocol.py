@@ -1,0 +1,167 @@
+"""What is filled: the images and the holes, the same ones for every method and every run."""
+
+import dataclasses
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from absl import logging
+from jaxtyping import Bool, UInt8
+from PIL import Image
+
+from gsjax.cli import suggestion
+from gsjax.data.examples import Band
+from gsjax.data.images import ImageSource, UnreadableImage
+from gsjax.data.masks import RATIO_TOLERANCE, draw_hole
+from gsjax.data.sources import list_images
+from gsjax.errors import UserError
+from gsjax.inpainting.pictures import read_mask
+
+KINDS = ("irregular", "free_form")  # of drawn holes, in turn
+CENTER = "center"
+FILES = "masks"  # the one band of holes from files
+_STREAM = 3  # of random numbers; training and validation have others
+_MARK = re.compile(r"_mask\d*$")
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """Images of a source and their holes, drawn in bands or from files.
+
+    Attributes:
+      source: of the images.
+      indices: of those that are used.
+      size: pixels a side of what is filled.
+      seed: of the drawn holes.
+      bands: of the drawn holes; with masks, the one of the files.
+      masks: a mask file for each image by its index; without, holes are drawn.
+    """
+
+    source: ImageSource
+    indices: Sequence[int]
+    size: int
+    seed: int
+    bands: Sequence[Band]
+    masks: Sequence[str] = ()
+
+    def crops(self) -> Iterator[tuple[int, UInt8[np.ndarray, "s s 3"]]]:
+        """Yields each image that can be read, its center square at `size`, and its index."""
+        for index in self.indices:
+            try:
+                image = self.source[index]
+            except UnreadableImage as error:
+                logging.warning("left out: %s", error)
+                continue
+            yield index, center_square(image, self.size)
+
+    def hole(self, index: int, band: Band) -> Bool[np.ndarray, "s s"]:
+        """Returns the hole of image `index` in a band; it depends on nothing but the seed."""
+        if self.masks:
+            return self._from_file(self.masks[index])
+        if band.name == CENTER:
+            hole = np.zeros((self.size, self.size), bool)
+            quarter = self.size // 4
+            hole[quarter : self.size - quarter, quarter : self.size - quarter] = True
+            return hole
+        # Not the band's place, so that a band alone has the holes it has among others.
+        place = round(1000 * band.low), round(1000 * band.high)
+        rng = np.random.default_rng((self.seed, _STREAM, index, *place))
+        kind = band.kinds[index % len(band.kinds)]
+        while True:  # drawing is a little less exact than bands are
+            hole = draw_hole(rng, kind, (self.size,) * 2, rng.uniform(band.low, band.high))
+            if band.low <= hole.mean() <= band.high:
+                return hole
+
+    def _from_file(self, path: str) -> Bool[np.ndarray, "s s"]:
+        hole = _square(read_mask(path)).astype(np.uint8)
+        hole = cv2.resize(hole, (self.size,) * 2, interpolation=cv2.INTER_NEAREST_EXACT)
+        return hole.astype(bool)
+
+
+def parse_bands(names: Sequence[str]) -> list[Band]:
+    """Returns the bands of `5-20`, percents of the image, and `center`.
+
+    Raises:
+      UserError: a name is neither, or comes twice.
+    """
+    bands = []
+    for name in names:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)", name.strip())
+        if name.strip() == CENTER:
+            band = Band(CENTER, (CENTER,), 0.25, 0.25)
+        elif match:
+            low, high = float(match[1]) / 100, float(match[2]) / 100
+            if not 0 < low < high < 1 or high - low < 2 * RATIO_TOLERANCE - 1e-9:
+                raise UserError(
+                    f"--bands: {name}: percents of the image that are hole, from above 0 to below "
+                    f"100, at least {200 * RATIO_TOLERANCE:g} apart, such as 20-40"
+                )
+            band = Band(f"{float(match[1]):g}-{float(match[2]):g}", KINDS, low, high)
+        else:
+            meant = suggestion(name, [CENTER])
+            hint = f"; did you mean {meant}?" if meant else ""
+            raise UserError(
+                f"--bands: {name!r} is neither like 20-40, in percent, nor center{hint}"
+            )
+        if band.name in [other.name for other in bands]:
+            raise UserError(f"--bands: {band.name} comes twice")
+        bands.append(band)
+    if not bands:
+        raise UserError("--bands: none is named, such as 20-40,center")
+    return bands
+
+
+def match_masks(source: ImageSource, indices: Sequence[int], folder: str, size: int) -> list[str]:
+    """Returns a mask file for each image: by name if their names fit, else in turn.
+
+    `x.png`, `x_mask.png` and `x_mask001.png` fit the image `x.jpg`. All used masks are read.
+
+    Raises:
+      UserError: no such folder, no masks in it, masks for some of the images only, or one
+        that cannot be used.
+    """
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        what = "is a file, not a folder" if path.exists() else "does not exist"
+        raise UserError(f"--masks: the folder {folder} {what}")
+    files = list_images(path)
+    if not files:
+        raise UserError(f"--masks: the folder {folder} holds no images")
+    named = {}
+    for file in files:
+        place = Path(file).relative_to(path).with_suffix("")
+        named[place.with_name(_MARK.sub("", place.name) or place.name)] = file
+        named[place] = file
+    places = [Path(source.short_name(index)).with_suffix("") for index in indices]
+    found = [named.get(place) for place in places]
+    if not any(found):
+        found = [files[index % len(files)] for index in indices]
+    elif not all(found):
+        raise UserError(
+            f"--masks: {folder} has masks for {len(found) - found.count(None)} of {len(found)} "
+            f"images, but none for {source.short_name(indices[found.index(None)])}; name one for "
+            "each, or none of them like an image to have them used in turn"
+        )
+    protocol = Protocol(source, indices, size, 0, ())
+    for file in sorted(set(found)):
+        covered = protocol._from_file(file).mean()
+        if covered in (0, 1):
+            what = "empty" if covered == 0 else "all hole"
+            raise UserError(f"--masks: {file} is {what} in its center square; holes are not black")
+    by_index = dict(zip(indices, found, strict=True))
+    return [by_index.get(index, "") for index in range(len(source))]
+
+
+def center_square(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "s s 3"]:
+    """Returns the largest square in the middle, resized with a Lanczos filter."""
+    square = Image.fromarray(np.ascontiguousarray(_square(image)))
+    return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
+
+
+def _square(array: np.ndarray) -> np.ndarray:
+    height, width = array.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return array[top : top + side, left : left + side]

@@ -1,0 +1,122 @@
+"""The metrics of filled images, and the networks that two of them need."""
+
+import functools
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from absl import logging
+from jaxtyping import PyTree
+
+from gsjax import metrics
+from gsjax.errors import UserError
+from gsjax.models.lpips import BACKBONES
+from gsjax.perceptual import read_lpips
+
+LPIPS, INCEPTION, NONE = "alex", "inception", "none"
+
+
+class Scores(NamedTuple):
+    """What measures.
+
+    Attributes:
+      measure: filled uint8 [B, S, S, 3], original uint8 [1, S, S, 3] and holes bool
+        [B, S, S] to each metric's values by name, [B].
+      extract: images uint8 [B, S, S, 3] to features for FID, [B, 2048]; None without weights.
+      weights: of `extract`.
+      notes: what cannot be measured and why.
+    """
+
+    measure: Callable
+    extract: Callable | None
+    weights: PyTree
+    notes: list[str]
+
+
+def load_scores(lpips: str | None, fid: str | None) -> Scores:
+    """Compiles the metrics, with LPIPS and FID as far as there are weights.
+
+    Args:
+      lpips: alex | vgg, fetched once, a converted folder, or none. None: alex if it can be had.
+      fid: inception, fetched once, a converted folder, or none. None: inception, likewise.
+
+    Raises:
+      UserError: weights that were asked for cannot be had.
+    """
+    notes = []
+    module, variables = _optional("--lpips", lpips, LPIPS, _read_lpips, "LPIPS", notes)
+    inception, weights = _optional("--fid", fid, INCEPTION, _read_inception, "FID", notes)
+    measure = functools.partial(jax.jit(functools.partial(_measure, module)), variables)
+    extract = None
+    if inception is not None:
+        features = jax.jit(lambda weights, images: inception.apply(weights, images / 255.0))
+        extract = functools.partial(features, weights)
+    return Scores(measure, extract, weights, notes)
+
+
+def _measure(lpips, variables, filled, original, hole):
+    filled, original = (jnp.float32(images) / 255 for images in (filled, original))
+    original = jnp.broadcast_to(original, filled.shape)
+    where = jnp.float32(hole[..., None])
+    values = {}
+    for name in ("psnr", "ssim", "l1"):
+        metric = getattr(metrics, name)
+        values[name] = metric(filled, original)
+        values[f"{name}_hole"] = metric(filled, original, where)
+    if lpips is not None:
+        values["lpips"] = lpips.apply(variables, filled, original)
+    return values
+
+
+def _optional(flag, asked, default, read, metric, notes):
+    """Reads weights; those that nobody asked for may be missing, which is noted."""
+    if asked == NONE:
+        return None, {}
+    try:
+        return read(asked or default, flag)
+    except UserError as error:
+        if asked:
+            raise
+        reason = " ".join(str(error).removeprefix(f"{flag}: ").split())
+        notes.append(f"no {metric}: {reason}")
+        logging.warning("%s", notes[-1])
+        return None, {}
+
+
+def _read_lpips(weights, flag):
+    if weights not in BACKBONES and not Path(weights).expanduser().is_dir():
+        raise UserError(
+            f"{flag}: {weights!r} is neither {' nor '.join(BACKBONES)}, which are fetched, nor a "
+            f"folder that `python -m gsjax.convert lpips` has written, nor {NONE}"
+        )
+    if weights in BACKBONES:
+        _need_torch(flag, "lpips")
+    return read_lpips(weights, flag)
+
+
+def _read_inception(weights, flag):
+    from gsjax.checkpoints import restore_params
+    from gsjax.convert.fid import fetch_inception
+    from gsjax.models.inception import Inception
+
+    if weights == INCEPTION:
+        _need_torch(flag, "inception")
+        return fetch_inception(flag)
+    if not Path(weights).expanduser().is_dir():
+        raise UserError(
+            f"{flag}: {weights!r} is neither {INCEPTION}, which is fetched, nor a folder that "
+            f"`python -m gsjax.convert inception` has written, nor {NONE}"
+        )
+    return Inception(), restore_params(weights, "inception")
+
+
+def _need_torch(flag, network):
+    """Before anything is fetched that could not be read."""
+    if not importlib.util.find_spec("torch"):
+        raise UserError(
+            f"{flag}: these weights are published in PyTorch's format: pip install torch, or "
+            f"convert them where that is installed with `python -m gsjax.convert {network}`"
+        )
