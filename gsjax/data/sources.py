@@ -105,7 +105,8 @@ def open_source(spec: str, split: str, field: str, help: str = "") -> ImageSourc
     """
     scheme, _, where = str(spec or "").partition(":")
     if scheme == "photos" and not where:
-        return FileSource(_photos(split, field), keep=True)
+        paths = _photos(split, field)
+        return FileSource(paths, keep=True, folder=os.path.dirname(paths[0]))
     try:
         if scheme in ("folder", "list", "array_record") and where:
             where = where if remote.is_remote(where) else os.path.expanduser(where)

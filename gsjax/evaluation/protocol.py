@@ -134,7 +134,8 @@ def match_masks(source: ImageSource, indices: Sequence[int], folder: str, size: 
         place = Path(file).relative_to(path).with_suffix("")
         named[place.with_name(_MARK.sub("", place.name) or place.name)] = file
         named[place] = file
-    places = [Path(source.short_name(index)).with_suffix("") for index in indices]
+    names = [Path(source.short_name(index)) for index in indices]
+    places = [Path(name.stem) if name.is_absolute() else name.with_suffix("") for name in names]
     found = [named.get(place) for place in places]
     if not any(found):
         found = [files[index % len(files)] for index in indices]

@@ -50,7 +50,6 @@ class _Found:
     features: dict[tuple[str, str], list]  # by band and method
     worst: dict[str, list[Worst]]  # by band, the worst first
     names: list[str]  # of the images
-    enlarged: int = 0
     digest: str = ""  # of the images
 
 
@@ -148,7 +147,8 @@ def _collect(found, name, image, holes, cases, filled, measures) -> None:
         first = next(iter(of_way))  # the model's, if there is one
         pictures = {way: filled[i] for i, (own, way, _) in enumerate(cases) if own == band}
         values = ", ".join(f"{way} {value:.1f}" for way, value in of_way.items())
-        caption = f"{name}, {band}, hole {100 * holes[band].mean():.0f} %: {values} dB in it"
+        part = f"{100 * holes[band].mean():.0f} %"
+        caption = f"{band}: PSNR in the hole of {part}: {values} · {name}"
         worst = [*found.worst[band], Worst(of_way[first], caption, image, holes[band], pictures)]
         found.worst[band] = sorted(worst, key=lambda one: one.psnr)[:_SHOWN]
 
