@@ -79,8 +79,9 @@ def _figures(painter: Inpainter, folder: Path, size: str, image, hole):
         f"--mask={folder / size}_mask.png", f"--output={output}", "--overwrite",
     ]  # fmt: skip
     for _ in range(ROUNDS.value + 1):
+        copy = image.copy()
         start = time.perf_counter()
-        for _ in painter.paint([(None, image.copy(), hole)]):
+        for _ in painter.paint([(None, copy, hole)]):
             pass
         paintings.append(time.perf_counter() - start)
         start = time.perf_counter()

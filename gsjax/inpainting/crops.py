@@ -75,15 +75,17 @@ def _cut(image, hole, plan: Plan, crop: Crop) -> Asked:
 
 
 def _put_back(image, hole, plan: Plan, patches, crop: Crop, drawn, gaussians) -> None:
-    """Writes what is hole in a crop, a block at a time."""
+    """Writes what is hole in a crop and no finer crop covers, a block at a time."""
     steps, peak = (1.0, 1.0), np.iinfo(image.dtype).max
     side = _BLOCK if crop.factor > 1 else max(crop.height, crop.width)
+    above = plan.geometry.above(crop.factor)
     for top in range(crop.top, crop.top + crop.height, side):
         for left in range(crop.left, crop.left + crop.width, side):
             bottom = min(top + side, crop.top + crop.height)
             right = min(left + side, crop.left + crop.width)
             where = np.s_[top:bottom, left:right]
-            if not hole[where].any():
+            wanted = hole[where] & (plan.depth[where] > above)
+            if not wanted.any():
                 continue
             canvas = image[where].astype(np.float32) / peak
             own = drawn[: crop.height, : crop.width] if crop.factor == 1 else None
@@ -92,4 +94,4 @@ def _put_back(image, hole, plan: Plan, patches, crop: Crop, drawn, gaussians) ->
                 gaussians, own,
             )  # fmt: skip
             values = np.rint(canvas * peak).astype(image.dtype)
-            np.copyto(image[where], values, where=hole[where][..., None])
+            np.copyto(image[where], values, where=wanted[..., None])

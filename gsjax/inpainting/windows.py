@@ -18,7 +18,7 @@ from gsjax.models.gaussian_head import Gaussians
 from gsjax.models.inpainter import draw
 from gsjax.rasterizer.reference import fade
 
-_AT_ONCE = 256  # windows
+_AT_ONCE = 256  # windows of the smaller kind
 # Summed opacity that counts as much as the pixels around.
 _FAINT = 0.1
 
@@ -52,14 +52,16 @@ def draw_samples(
     Takes memory for the result and some windows more. With a step of 1 from position 0 on
     it is what the network draws.
     """
-    side = layout.size + 2 * layout.overlap
+    # Two programs: far between the network's pixels, larger windows are less work.
+    larger = 4 if max(y.step, x.step) < 0.3 else 1
+    side, at_once = larger * (layout.size + 2 * layout.overlap), _AT_ONCE // larger**2
     rows = _windows(layout, layout.grid[0], y, side)
     columns = _windows(layout, layout.grid[1], x, side)
     result = np.zeros((y.count + side, x.count + side, 3), np.float32)
     listed = [(row, column) for row in rows for column in columns]
-    for start in range(0, len(listed), _AT_ONCE):
-        some = listed[start : start + _AT_ONCE]
-        full = some + some[:1] * (_AT_ONCE - len(some))
+    for start in range(0, len(listed), at_once):
+        some = listed[start : start + at_once]
+        full = some + some[:1] * (at_once - len(some))
         patch = np.array([(row[0], column[0]) for row, column in full], np.int32)
         # In double precision: far along a large image, single has too few digits.
         first = np.array([(row[1] + 0.5, column[1] + 0.5) for row, column in full])

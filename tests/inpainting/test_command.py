@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gsjax.data.sources import open_source
+from gsjax.inpainting.painter import Inpainter
+
 ROOT = Path(__file__).parents[2]
 COUNT = 18
 
@@ -103,3 +106,36 @@ def test_help_tells_all_flags_without_importing_jax():
     for flag in flags.split():
         assert f"  --{flag}: " in result.stdout
     assert "jax._src" not in result.stderr
+
+
+@pytest.mark.slow
+def test_a_trained_model_leaves_no_seam(tmp_path):
+    """The mean step across the hole's border is within 1.5 times that of the original there."""
+    run = tmp_path / "run"
+    fields = ["train.steps=30", "validate.every=30", "validate.images=6", "checkpoint.every=30"]
+    subprocess.run(
+        [
+            sys.executable, "-m", "gsjax.main", "--config=configs/photos.py", f"--workdir={run}",
+            *(f"--config.{field}" for field in fields),
+        ],
+        cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu"}, check=True, capture_output=True,
+    )  # fmt: skip
+    painter = Inpainter.load(run)
+    photos = open_source("photos", "validation", "photos")
+    y, x = np.mgrid[:200, :300][:, ..., None]
+    gradient = (60 + 0.4 * x + [0, 0.5, 0.2] * y).astype(np.uint8)
+    for image in (gradient, photos[0], photos[1]):
+        for side in (24, 70):
+            hole = np.zeros(image.shape[:2], bool)
+            hole[90 : 90 + side, 120 : 120 + side] = True
+            filled = painter(image, hole).image
+            assert step(filled, hole) < 1.5 * step(image, hole)
+
+
+def step(image, hole):
+    """The mean difference of neighbors of which one is hole and one is known."""
+    steps = []
+    for axis in (0, 1):
+        border = np.diff(hole.astype(int), axis=axis) != 0
+        steps.append(np.abs(np.diff(image.astype(float), axis=axis))[border])
+    return np.concatenate(steps).mean()

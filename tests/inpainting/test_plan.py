@@ -32,6 +32,7 @@ def test_every_hole_is_painted_over_whatever_lies_under_it(name):
     y, x = (np.arange(side) + 0.5 for side in hole.shape)
     for factor, crops in plan.levels.items():
         weight = plan.geometry.weight(factor, plan.depth)
+        weight = weight * (plan.depth > plan.geometry.above(factor))
         for crop in crops:
             covered = np.maximum(covered, weight * plan.geometry.tent(crop, y, x))
     assert covered[hole].min() == pytest.approx(1.0, abs=1e-6)
@@ -60,6 +61,13 @@ def test_a_hole_that_fits_takes_one_crop_around_it():
     assert crop.factor == 1
     assert abs(crop.top + 32 - 115) <= 2
     assert abs(crop.left + 32 - 218) <= 2
+
+
+def test_a_hole_as_large_as_the_core_takes_one_crop_wherever_it_is():
+    for offset in range(7):
+        hole = np.zeros((300, 400), bool)
+        hole[100 + offset : 140 + offset, 200 - offset : 240 - offset] = True
+        assert [len(crops) for crops in make_plan(hole, SIZE).levels.values()] == [1]
 
 
 def test_a_large_hole_takes_crops_in_proportion_to_its_border():
