@@ -15,16 +15,16 @@ from gsjax.data.sources import open_source
 from gsjax.inpainting.painter import Inpainter
 
 ROOT = Path(__file__).parents[2]
-COUNT = 18
+COUNT = 60
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Pictures with a large hole each: some seconds of work."""
+    """Small pictures, enough of them that a run is still going after the first few."""
     folder = tmp_path_factory.mktemp("command")
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:90, :120]
-    hole = (y - 45) ** 2 + (x - 60) ** 2 < 30**2
+    hole = (y - 45) ** 2 + (x - 60) ** 2 < 7**2
     (folder / "in").mkdir()
     for i in range(COUNT):
         image = rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)
