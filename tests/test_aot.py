@@ -374,3 +374,38 @@ def test_filling_images_exchanges_nothing_and_the_largest_batch_fits(tmp_path):
     largest = figures["confirmed"]
     assert largest["batch_per_chip"] == figures["largest_batch_per_chip"] > 1
     assert largest["fits"]
+
+
+FIGURES = ",".join(f"benchmarks/aot/{name}.json" for name in ("celeba_v5e_2x2", "celeba_v5e_16x16"))
+
+
+def scale(figures, *flags):
+    command = [sys.executable, "-m", "benchmarks.scale", f"--figures={figures}", *flags]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_the_tables_of_the_page_on_scale_are_what_the_figures_give():
+    page = (ROOT / "docs" / "scale.md").read_text()
+    for flags in (["--batch_per_chip=8"], ["--batch=64"], ["--batch=2048"]):
+        done = scale(FIGURES, *flags)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout in page
+
+
+def test_figures_that_are_none_are_refused(tmp_path):
+    path = tmp_path / "figures.json"
+    path.write_text('{"program": "inference", "fits": true, "collectives": {}}')
+    for file, expected in ((path, "no train step"), (ROOT / "LICENSE", "not what"), ("x", "x: No")):
+        done = scale(file)
+        assert done.returncode == 2
+        assert expected in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_count_of_chips_is_made_of_the_largest_slices():
+    from benchmarks.scale import slices_of
+
+    assert slices_of(chips.CHIPS["v5e"], 1024) == ((16, 16), 4)
+    assert slices_of(chips.CHIPS["v5e"], 1) == ((1, 1), 1)
+    assert slices_of(chips.CHIPS["v5p"], 1024) == ((8, 8, 16), 1)
+    assert slices_of(chips.CHIPS["v5p"], 1) is None

@@ -86,6 +86,8 @@ def prepare_environment() -> None:
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # it would ask the cloud what machine this is
     os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # no chip is used that others could want
+    # Programs can be put into JAX's cache without a TPU, but not taken out again.
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")  # or it complains of having none
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
 
