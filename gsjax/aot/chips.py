@@ -41,10 +41,10 @@ def _gib(count: float) -> int:
 
 
 # From the manufacturer's pages on each generation, but for the memory: they say 32, 16, 95 and
-# 32 GB, of which the runtime keeps some. Bandwidth of links is half of what they give for both
-# directions. For v4 they have no network: that is v5p's, whose hosts are alike.
+# 32 GB, of which the runtime keeps some. Links count one way, half of what is given for both. The
+# pages do not give the network of v4 and v6e: those are assumed, as v5p's and four times v5e's.
 CHIPS = {
-    "v4": Chip(275e12, _gib(30.75), 1200e9, 150e9, 4, 50e9 / 8, _CUBE),
+    "v4": Chip(275e12, _gib(30.75), 1200e9, 300e9, 4, 50e9 / 8, _CUBE),
     "v5e": Chip(197e12, _gib(15.75), 819e9, 200e9, 16, 25e9 / 8, _PLANE),
     "v5p": Chip(459e12, _gib(95.74), 2765e9, 600e9, 4, 50e9 / 8, _CUBE),
     "v6e": Chip(918e12, _gib(31.25), 1638e9, 400e9, 16, 100e9 / 8, _PLANE),
