@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+from pathlib import Path
+
+from setuptools import find_packages
 
 import gsjax
 
@@ -25,3 +28,11 @@ def test_importing_gsjax_imports_no_jax():
 
 def test_an_unknown_name_is_an_attribute_error():
     assert not hasattr(gsjax, "rasterise")
+
+
+def test_an_installation_has_every_folder_of_the_package():
+    root = Path(gsjax.__file__).parents[1]
+    folders = {file.parent.relative_to(root) for file in (root / "gsjax").rglob("*.py")}
+    assert {folder.as_posix().replace("/", ".") for folder in folders} == set(
+        find_packages(str(root), include=["gsjax*"])
+    )
