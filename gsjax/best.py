@@ -66,4 +66,4 @@ class Best:
 
     def close(self) -> None:
         """Closes the folder."""
-        self._manager.close()
+        checkpoints.close(self._manager)

@@ -11,6 +11,7 @@ whole, whenever the run is killed.
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -29,8 +30,7 @@ def open_manager(directory: str | os.PathLike, keep: int) -> ocp.CheckpointManag
     """Opens a run's folder of checkpoints to save to and restore from.
 
     Makes the folder if need be and removes what saves that were cut short left in it.
-    Every process opens it, with the same arguments. Close it in the end:
-    `manager.close()` waits for the last save.
+    Every process opens it, with the same arguments. Close it in the end with `close`.
 
     Args:
       directory: the folder.
@@ -84,12 +84,20 @@ def finish(manager: ocp.CheckpointManager) -> None:
         manager.wait_until_finished()
 
 
+def close(manager: ocp.CheckpointManager) -> None:
+    """Waits for the last save and closes the folder; whether all is on disk, `finish` says."""
+    with contextlib.suppress(OSError, ValueError):
+        manager.close()
+
+
 @contextlib.contextmanager
 def _explained(manager: ocp.CheckpointManager) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:  # ValueError is TensorStore's, on a full disk too
-        reason = str(error).strip().splitlines()[0][:200]
+        text = str(error).strip().splitlines()[0]
+        told = re.search(r": ([^:]+) \[os_error_code", text)  # by the system, to TensorStore
+        reason = told[1] if told else text[:200]
         raise UserError(
             f"cannot write a checkpoint to {manager.directory}: {reason}. Those before it are "
             "intact: make room or mend the folder, and the same command goes on from the last"

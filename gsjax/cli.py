@@ -107,18 +107,28 @@ def _check_command(given: list[str], commands: tuple[str, ...]) -> None:
 def _quiet_libraries() -> None:
     """Shows what libraries log only from warnings on; of our own, everything.
 
-    Orbax alone logs some thirty lines a checkpoint, which hide what matters.
+    Orbax alone logs some thirty lines a checkpoint, which hide what matters. When it cannot
+    save one it raises an error, which is told in a line, and logs a hundred tracebacks.
     """
     package = os.path.dirname(__file__)
     main = os.path.abspath(sys.argv[0])
-    logging.get_absl_handler().addFilter(
-        lambda record: (
-            record.levelno >= python_logging.WARNING
-            or record.pathname.startswith(package)
-            or record.pathname == main
-            or flags.FLAGS["verbosity"].present
-        )
-    )
+
+    def matters(record):
+        if flags.FLAGS["verbosity"].present or record.pathname == main:
+            return True
+        if "/orbax/" in record.pathname and record.levelno > python_logging.WARNING:
+            return False
+        return record.levelno >= python_logging.WARNING or record.pathname.startswith(package)
+
+    logging.get_absl_handler().addFilter(matters)
+    python_logging.getLogger("asyncio").setLevel(python_logging.CRITICAL)
+    sys.unraisablehook = _except_for_closed_loops
+
+
+def _except_for_closed_loops(unraisable) -> None:
+    """Shows what cannot be raised, unless it is of the other writes of a save that failed."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def _config_flag() -> flags.Flag | None:

@@ -2,7 +2,9 @@
 
 import contextlib
 import io
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,22 +16,60 @@ from gsjax.errors import UserError
 from gsjax.files import write_atomically
 
 
+def end_at_once() -> None:
+    """Lets SIGTERM, by which machines are taken back, end this process with 0 from now on.
+
+    Except where `termination` says otherwise. Only for the main thread.
+    """
+    _listen(lambda: None, lambda: True)
+
+
 @contextlib.contextmanager
-def termination() -> Iterator[Callable[[], bool]]:
-    """Turns SIGTERM, by which machines are taken back, into a question: was it sent?
+def termination(nothing_to_save: Callable[[], bool]) -> Iterator[Callable[[], bool]]:
+    """Turns SIGTERM into a question: was it sent?
 
     However often it is sent, what is being saved meanwhile is saved. Outside the main
     thread, where signals cannot be handled, the answer is always no.
+
+    Args:
+      nothing_to_save: where that is so, SIGTERM ends the process with 0 at once, whatever
+        it is doing. It is asked in a thread of its own.
     """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    restore = _listen(asked.set, nothing_to_save)
     try:
         yield asked.is_set
     finally:
-        signal.signal(signal.SIGTERM, before)
+        restore()
+
+
+def _listen(note: Callable[[], None], nothing_to_save: Callable[[], bool]) -> Callable[[], None]:
+    """Handles SIGTERM as `termination` says, until what is returned is called."""
+
+    def watch():
+        # The main thread hears of signals only between two lines of Python, and compiling,
+        # which takes minutes, is one line. The pipe is written to at once.
+        with open(received, "rb", buffering=0) as signals:
+            while number := signals.read(1):
+                if number[0] == signal.SIGTERM and nothing_to_save():
+                    print("stopped on request with nothing to save; the same command goes on")
+                    sys.stdout.flush()
+                    os._exit(0)
+
+    def restore():
+        signal.set_wakeup_fd(wakeup)
+        signal.signal(signal.SIGTERM, handler)
+        os.close(sent)  # which ends the thread
+
+    received, sent = os.pipe()
+    os.set_blocking(sent, False)
+    threading.Thread(target=watch, daemon=True).start()
+    handler = signal.signal(signal.SIGTERM, lambda *_: note())
+    wakeup = signal.set_wakeup_fd(sent)
+    return restore
 
 
 class Skips:

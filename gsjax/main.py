@@ -10,7 +10,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections.config_flags import config_flags
 
-from gsjax import cli
+from gsjax import cli, guards
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "the config file, one of configs/")
 WORKDIR = flags.DEFINE_string(
@@ -21,6 +21,7 @@ flags.mark_flag_as_required("config")
 
 def main() -> None:
     """Trains and prints a one-line summary."""
+    guards.end_at_once()
     import jax  # only now: --help and mistyped flags need no JAX
 
     from gsjax.programs import keep_compiled

@@ -7,11 +7,13 @@ that is NaN or infinite is null, which JSON has and which readers take for NaN.
 
 import contextlib
 import dataclasses
+import errno
 import itertools
 import json
 import math
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,7 +35,9 @@ class Record:
 
     workdir: Path
     metrics: BinaryIO | None = None
-    events: Any = None  # tensorboardX.SummaryWriter
+    # tensorboardX's EventsWriter. Its SummaryWriter writes in a thread, which a full disk ends,
+    # after which it waits for that thread forever.
+    events: Any = None
 
     def scalars(self, step: int, values: Mapping[str, Any]) -> None:
         """Adds a line with these scalars (anything that `float` takes) and flushes it.
@@ -47,10 +51,10 @@ class Record:
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         line = json.dumps({"step": int(step)} | values | dict.fromkeys(values.keys() - finite))
         with _explained(self.workdir):
+            (self.workdir / "metrics.jsonl").stat()  # writing to a file that was deleted works
             self.metrics.write(line.encode() + b"\n")
             self.metrics.flush()
-        for name, value in finite.items():
-            self.events.add_scalar(name, value, int(step))
+            self._add_events(step, "scalar", finite)
 
     def image(self, step: int, name: str, image: UInt8[np.ndarray, "h w 3"]) -> None:
         """Writes `samples/NAME_STEP.png`, with eight digits for the step.
@@ -62,14 +66,24 @@ class Record:
             return
         with _explained(self.workdir):
             write_png(self.workdir / "samples" / f"{name}_{int(step):08d}.png", image)
-        self.events.add_image(name, image, int(step), dataformats="HWC")
+            self._add_events(step, "image", {name: image}, dataformats="HWC")
+
+    def _add_events(self, step: int, kind: str, values: Mapping[str, Any], **options: Any) -> None:
+        from tensorboardX import summary
+        from tensorboardX.proto.event_pb2 import Event
+
+        for name, value in values.items():
+            content = getattr(summary, kind)(name, value, **options)
+            self.events.write_event(Event(step=int(step), wall_time=time.time(), summary=content))
+        self.events.flush()
 
     def close(self) -> None:
-        """Writes what is pending and closes the files."""
+        """Closes the files; everything is in them already."""
         if self.metrics is None:
             return
-        self.events.close()
-        with _explained(self.workdir):
+        with contextlib.suppress(OSError):  # from what could not be written, which was told
+            self.events.close()
+        with contextlib.suppress(OSError):
             self.metrics.close()
         self.metrics = None
 
@@ -93,7 +107,8 @@ def open_record(workdir: str | os.PathLike, step: int, active: bool = True) -> R
     if not active:
         return Record(workdir)
     # Imports PyTorch where that is installed, which takes seconds.
-    from tensorboardX import SummaryWriter
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
 
     with _explained(workdir):
         (workdir / "samples").mkdir(parents=True, exist_ok=True)
@@ -103,9 +118,12 @@ def open_record(workdir: str | os.PathLike, step: int, active: bool = True) -> R
         else:
             _set_aside(path)
         metrics = open(path, "ab")  # noqa: SIM115
-        # TensorBoard hides what earlier event files say about purge_step and later.
-        purge_step = step + 1 if any(workdir.glob("events.out.tfevents.*")) else None
-        events = SummaryWriter(str(workdir), purge_step=purge_step, flush_secs=10)
+        goes_on = any(workdir.glob("events.out.tfevents.*"))
+        events = EventsWriter(str(workdir / "events"))
+        if goes_on:  # TensorBoard then hides what earlier files say about this step and later
+            start = SessionLog(status=SessionLog.START)
+            events.write_event(Event(step=step + 1, wall_time=time.time(), session_log=start))
+        events.flush()
     return Record(workdir, metrics, events)
 
 
@@ -277,7 +295,12 @@ def _explained(workdir: Path) -> Iterator[None]:
         yield
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = (
+            "make room, and the same command goes on from the last checkpoint"
+            if full
+            else "point --workdir at a folder that can be written to"
+        )
         raise UserError(
-            f"cannot write to the workdir {workdir}: {error.strerror}{where}; "
-            "point --workdir at a folder that can be written to"
+            f"cannot write to the workdir {workdir}: {error.strerror}{where}; {remedy}"
         ) from error

@@ -33,8 +33,12 @@ from gsjax.state import (
     load_initial,
     pictured,
 )
-from gsjax.step import make_train_step
+from gsjax.step import Batch, make_train_step
 from gsjax.validation import make_validation_step, validate
+
+
+class _StopAsked(Exception):
+    """Ends a validation."""
 
 
 class Outcome(NamedTuple):
@@ -74,10 +78,11 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
     if resumes:
         record.check_changes(workdir, config)
 
+    trained = False
     with contextlib.ExitStack() as stack:
-        stop_asked = stack.enter_context(guards.termination())
+        stop_asked = stack.enter_context(guards.termination(lambda: not trained))
         manager = checkpoints.open_manager(workdir / "checkpoints", config.checkpoint.keep)
-        stack.enter_context(manager)
+        stack.callback(checkpoints.close, manager)
         restored = checkpoints.restore_latest(manager, abstract_state(config, networks, mesh))
         state, done = restored or (init_state(config, networks, mesh, initial), 0)
         log = record.open_record(workdir, done, active=process == 0)
@@ -93,16 +98,25 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
 
         train_step, validation_step = jitted_steps(config, networks, state, mesh)
 
+        def validation_feed() -> Iterator[Batch]:
+            for batch in validation_data:
+                if stop_asked():
+                    raise _StopAsked
+                yield sharding.put_batch(batch, mesh)
+
         def run_validation(step: int) -> dict[str, float]:
-            batches = (sharding.put_batch(batch, mesh) for batch in validation_data)
-            values, grid = validate(
-                validation_step,
-                pictured(state),
-                frozen,
-                batches,
-                config.validate.samples,
-                [band.name for band in bands(config)],
-            )
+            """Returns nothing if a stop is asked for on the way; it is made up for later."""
+            try:
+                values, grid = validate(
+                    validation_step,
+                    pictured(state),
+                    frozen,
+                    validation_feed(),
+                    config.validate.samples,
+                    [band.name for band in bands(config)],
+                )
+            except _StopAsked:
+                return {}
             log.scalars(step, values)
             log.image(step, "validation", grid)
             if best:
@@ -132,6 +146,7 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
                 skips.check(step - 1, metrics, fed_before)
             adversarial = step > config.loss.gan_start and config.loss.gan > 0
             state, metrics = train_step(state, frozen, batch, adversarial=adversarial)
+            trained = True
             last = step == config.train.steps
             save = last or step % config.checkpoint.every == 0
             if save or step == done + 1 or step % config.log.every == 0:
@@ -150,9 +165,9 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
         if stopped:
             checkpoints.save(manager, step, state)
         checkpoints.finish(manager)
-        if stopped:
-            return Outcome(step, {}, stopped=True)
-        return Outcome(step, values or run_validation(step))
+        if not stopped:
+            values = values or run_validation(step)
+        return Outcome(step, values, stopped=not values)
 
 
 def jitted_steps(

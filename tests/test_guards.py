@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -18,12 +21,29 @@ def metrics(skipped):
 
 def test_termination_is_noticed_and_nothing_ends():
     before = signal.getsignal(signal.SIGTERM)
-    with guards.termination() as asked:
+    with guards.termination(lambda: False) as asked:
         assert not asked()
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
         assert asked()
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_with_nothing_to_save_a_process_ends_within_whatever_it_computes():
+    program = """if True:
+        import hashlib
+        from gsjax import guards
+        with guards.termination(lambda: True):
+            print("computing", flush=True)
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # minutes, outside of Python
+    """
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "computing\n"
+    time.sleep(0.2)
+    process.terminate()
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert output.startswith("stopped on request with nothing to save")
 
 
 def test_a_skipped_step_leaves_its_batch_and_training_goes_on(tmp_path, caplog):

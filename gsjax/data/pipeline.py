@@ -2,7 +2,9 @@
 
 import functools
 import math
+import multiprocessing
 import os
+import threading
 
 import grain
 import numpy as np
@@ -205,10 +207,16 @@ def _share(batch_size: int, process_count: int, field: str) -> int:
 
 
 def _start_worker(index: int, count: int) -> None:
-    """Keeps a worker process off the accelerators, and to one core."""
+    """Keeps a worker process off the accelerators, to one core, and to the life of its run."""
     import cv2
     import jax  # Grain has imported it already
 
+    def end_with_run():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
     del index, count
+    # A run that is killed cannot end its workers, and they would wait for it forever.
+    threading.Thread(target=end_with_run, daemon=True).start()
     jax.config.update("jax_platforms", "cpu")
     cv2.setNumThreads(0)

@@ -1,5 +1,9 @@
 import itertools
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +13,8 @@ from PIL import Image
 from gsjax import config as configs
 from gsjax.data import pipeline
 from gsjax.errors import UserError
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -113,12 +119,30 @@ def test_worker_processes_change_nothing_and_resume_exactly(folder):
     config = config_for(f"folder:{folder}", data__crop="random", data__flip=True)
     whole = take(pipeline.training_batches(config), 6)
     config.data.workers = 2
-    iterator = pipeline.training_batches(config)
-    assert_same(whole[:3], list(itertools.islice(iterator, 3)))
-    state = json.loads(json.dumps(iterator.get_state()))
-    next(iterator)
-    iterator.set_state(state)
-    assert_same(whole[3:], take(iterator, 3))
+    assert_same(whole[:3], take(pipeline.training_batches(config), 3))
+    assert_same(whole[3:], take(pipeline.training_batches(config, first_step=3), 3))
+
+
+def test_worker_processes_end_with_a_run_that_is_killed(folder):
+    program = """if True:
+        import multiprocessing, sys, time
+        from gsjax.data import pipeline
+        from tests.data.test_pipeline import config_for
+        if __name__ == "__main__":
+            config = config_for(f"folder:{sys.argv[1]}", data__workers=1)
+            batches = pipeline.training_batches(config)
+            next(batches)
+            (worker,) = multiprocessing.active_children()
+            print(worker.pid, flush=True)
+            time.sleep(300)
+    """
+    arguments = [sys.executable, "-c", program, str(folder)]
+    run = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    worker = int(run.stdout.readline())
+    os.kill(worker, 0)
+    run.kill()
+    # The pipe is shared with the worker: at its end no process is left.
+    assert run.communicate(timeout=60) == ("", None)
 
 
 def test_other_seeds_give_other_batches():
