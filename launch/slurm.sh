@@ -19,9 +19,10 @@
 #SBATCH --time=24:00:00
 #SBATCH --requeue
 #SBATCH --open-mode=append
-#SBATCH --signal=B:USR1@180
-# One task a node, which sees all its GPUs. 180 seconds are for the last checkpoint: more for a slow
-# file system.
+#SBATCH --signal=TERM@180
+# One task a node, which sees all its GPUs; or one a GPU, with --ntasks-per-node=8, but then without
+# --gpus-per-task: JAX gives task I of a node its GPU I. 180 seconds are for the last checkpoint: more
+# for a slow file system.
 set -euo pipefail
 
 usage() { sed -n '2,/^#SBATCH/{/^#SBATCH/d;s/^# \{0,1\}//;p}' "$0"; }
@@ -33,7 +34,7 @@ case "${1:-}" in
     ;;
   --dry-run)
     shift
-    printf 'srun --kill-on-bad-exit=1 python -m gsjax.main'
+    printf 'srun --wait=120 launch/task.sh python -m gsjax.main'
     printf ' %q' "$@"
     printf '\n'
     exit 0
@@ -51,25 +52,13 @@ if [[ -f .venv/bin/activate ]]; then
   source .venv/bin/activate
 fi
 
-asked=""
-# shellcheck disable=SC2329  # called by the trap
-stop() {
-  asked=yes
-  # To the tasks of all steps. They agree on a step, save and end with 0.
-  scancel --signal=TERM "$SLURM_JOB_ID" || true
-}
-trap stop USR1 TERM
-
-srun --kill-on-bad-exit=1 python -m gsjax.main "$@" &
-step=$!
+# At the time limit and at preemption SIGTERM is for the tasks, which agree on a step and save. If it
+# is sent to this script too, the step's end is waited for.
+trap : TERM
 code=0
-wait "$step" || code=$?
-if [[ -n "$asked" ]]; then
-  # The signal has ended the first wait, not the step.
-  code=0
-  wait "$step" || code=$?
-  if [[ "$code" == 0 ]]; then
-    scontrol requeue "$SLURM_JOB_ID"
-  fi
+# When one task has ended, the others have two minutes.
+srun --wait=120 launch/task.sh python -m gsjax.main "$@" || code=$?
+if [[ "$code" == 75 ]]; then
+  scontrol requeue "$SLURM_JOB_ID" || true # after a preemption SLURM may have done so itself
 fi
 exit "$code"

@@ -45,6 +45,8 @@ case "${1:-}" in
 esac
 name=$1
 shift
+cd "$(dirname "$0")/.."
+archive=${TMPDIR:-/tmp}/gsjax-$name.tgz
 if [[ -z "${BUCKET:-}" ]]; then
   echo "error: set BUCKET to a bucket that all hosts can write to, for the data and the runs" >&2
   exit 2
@@ -99,48 +101,51 @@ delete() { tpu queued-resources delete "$name" --force --quiet; }
 on_all_hosts() { tpu tpu-vm ssh "$name" --worker=all --command="$1"; }
 
 prepare() {
-  tpu tpu-vm scp --recurse . "$name:gsjax" --worker=all
-  on_all_hosts "sudo mkdir -p $MOUNT && sudo chmod 777 $MOUNT && \
-(mountpoint -q $MOUNT || gcsfuse --implicit-dirs $BUCKET $MOUNT) && \
-cd gsjax && python3 -m venv .venv && .venv/bin/pip install -q '.[tpu]'"
+  # What a lost connection left running would keep the chips; on SIGTERM it saves. The brackets keep
+  # pkill from finding the shell that calls it.
+  on_all_hosts "while pkill -TERM -f '[g]sjax.main'; do sleep 5; done" &&
+    do_or_print tar -czf "$archive" --exclude=__pycache__ gsjax configs launch requirements.txt &&
+    tpu tpu-vm scp "$archive" "$name:gsjax.tgz" --worker=all &&
+    on_all_hosts "$install"
 }
 
 main() {
-  local arguments command code tries
+  local arguments command install code tries
   printf -v arguments ' %q' "$@"
   if [[ " $* " != *" --workdir="* ]]; then
     arguments+=" --workdir=$MOUNT/runs/$name"
   fi
-  command="cd gsjax && .venv/bin/python -m gsjax.main$arguments"
+  command="cd gsjax && GSJAX_CACHE=$MOUNT/cache launch/task.sh \
+.venv/bin/python -m gsjax.main$arguments"
+  tries=0
+  # These machines come with a Python that is too old; uv brings one.
+  install="sudo mkdir -p $MOUNT && sudo chmod 777 $MOUNT && \
+(mountpoint -q $MOUNT || gcsfuse --implicit-dirs $BUCKET $MOUNT) && \
+mkdir -p gsjax && tar -xzf gsjax.tgz -C gsjax && cd gsjax && \
+python3 -m pip install -q --user uv && python3 -m uv venv -q --allow-existing --python=3.12 .venv && \
+python3 -m uv pip install -q --python=.venv/bin/python -r requirements.txt 'jax[tpu]'"
   while true; do
     have_slice
-    tries=0
-    until prepare; do
-      tries=$((tries + 1))
-      if ((tries == TRIES)); then
-        echo "error: the hosts of $name cannot be prepared" >&2
-        return 1
-      fi
-      sleep 30
-    done
-    tries=0
-    while true; do
+    code=1
+    if prepare; then
       code=0
       on_all_hosts "$command" || code=$?
-      if [[ -n "$dry" ]]; then
-        return 0
-      fi
-      if [[ "$(state)" != ACTIVE ]]; then
-        echo "the slice was taken back; asking for another" >&2
-        break
-      fi
-      tries=$((tries + 1))
-      if ((code == 0 || code == 2 || tries == TRIES)); then
+      if [[ -n "$dry" ]] || ((code == 0 || code == 2)); then # done, or a mistake
         return "$code"
       fi
-      echo "the run ended with code $code; once more" >&2
-      sleep 30
-    done
+    fi
+    if [[ "$(state)" != ACTIVE ]]; then
+      echo "the slice was taken back; asking for another" >&2
+      tries=0
+      continue
+    fi
+    # 75: a host was asked to stop, or has lost another; the slice's state may lag behind.
+    tries=$((tries + (code != 75)))
+    if ((tries == TRIES)); then
+      return "$code"
+    fi
+    echo "ended with code $code; once more" >&2
+    sleep 60
   done
 }
 

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -52,7 +53,11 @@ def test_shell_scripts_have_none_of_the_mistakes_that_shellcheck_knows(script):
     assert result.returncode == 0, result.stdout
 
 
-@pytest.mark.parametrize("script", [*SHELL_SCRIPTS, LAUNCH / "local.py"], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "script",
+    [LAUNCH / "slurm.sh", LAUNCH / "tpu_pod.sh", LAUNCH / "local.py"],
+    ids=lambda p: p.name,
+)
 def test_help_says_how_to_start_it(script):
     result = run([str(script), "--help"])
     assert result.returncode == 0
@@ -124,45 +129,57 @@ def test_a_wrong_local_command_ends_with_code_2(arguments, part):
     assert part in result.stderr
 
 
-# SLURM.
+# Told apart: a stop and the end.
 
 TASK = """
-trap 'echo saved >> $here/log; exit 0' TERM
-echo $$ > $here/pid.part; mv $here/pid.part $here/pid
-echo srun "$@" >> $here/log
+trap 'sleep 0.3; echo saved; exit 0' TERM
+touch $here/started
 while true; do sleep 0.05; done
 """
 
 
-def slurm_tools(tools, srun):
+def test_a_task_that_is_asked_to_stop_saves_and_is_not_done(tools, tmp_path):
+    environment = tools(python=TASK)
+    task = subprocess.Popen(
+        [str(LAUNCH / "task.sh"), "python"], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    waited_for(tmp_path / "started")
+    task.terminate()
+    time.sleep(0.1)
+    task.terminate()
+    output, _ = task.communicate(timeout=20)
+    assert (task.returncode, output) == (75, "saved\n")
+
+
+@pytest.mark.parametrize("code", [0, 2, 75])
+def test_a_task_that_ends_by_itself_ends_as_its_command(code):
+    assert run([str(LAUNCH / "task.sh"), "bash", "-c", f"exit {code}"]).returncode == code
+
+
+# SLURM.
+
+
+def slurm_tools(tools, code):
     return tools(
-        srun=srun,
-        scancel='kill -TERM "$(cat $here/pid)"; echo scancel "$@" >> $here/log',
+        srun=f'echo srun "$@" >> $here/log; exit {code}',
         scontrol='echo scontrol "$@" >> $here/log',
     ) | {"SLURM_JOB_ID": "7"}
 
 
-def test_a_job_at_its_time_limit_saves_and_is_queued_again(tools, tmp_path):
-    environment = slurm_tools(tools, TASK)
-    script = [str(LAUNCH / "slurm.sh"), "--config=a b"]
-    job = subprocess.Popen(script, cwd=tmp_path, env=environment)
-    waited_for(tmp_path / "pid")
-    job.send_signal(signal.SIGUSR1)
-    assert job.wait(20) == 0
-    log = (tmp_path / "log").read_text().splitlines()
-    assert log[0] == "srun --kill-on-bad-exit=1 python -m gsjax.main --config=a b"
-    assert sorted(log[1:3]) == ["saved", "scancel --signal=TERM 7"]
-    assert log[3:] == ["scontrol requeue 7"]
+def test_a_job_whose_tasks_were_stopped_is_queued_again(tools, tmp_path):
+    result = run([str(LAUNCH / "slurm.sh"), "--config=a b"], slurm_tools(tools, 75))
+    assert result.returncode == 75
+    assert (tmp_path / "log").read_text().splitlines() == [
+        "srun --wait=120 launch/task.sh python -m gsjax.main --config=a b",
+        "scontrol requeue 7",
+    ]
 
 
 @pytest.mark.parametrize("code", [0, 2])
 def test_a_job_that_ends_by_itself_is_not_queued_again(tools, tmp_path, code):
-    result = run(
-        [str(LAUNCH / "slurm.sh"), "--config=x"],
-        slurm_tools(tools, f"touch $here/log; exit {code}"),
-    )
+    result = run([str(LAUNCH / "slurm.sh"), "--config=x"], slurm_tools(tools, code))
     assert result.returncode == code
-    assert (tmp_path / "log").read_text() == ""
+    assert "requeue" not in (tmp_path / "log").read_text()
 
 
 def test_a_job_script_needs_a_job():
@@ -180,7 +197,7 @@ case "$*" in
   *describe*) cat $here/state 2> /dev/null || exit 1 ;;
   *create*) echo ACTIVE > $here/state ;;
   *delete*) rm $here/state ;;
-  *gsjax.main*) echo "$((++runs))" > /dev/null; RUN ;;
+  *"-m gsjax.main"*) RUN ;;
 esac
 """
 
@@ -190,7 +207,7 @@ def pod(tools, tmp_path, run_code):
     arguments = [str(LAUNCH / "tpu_pod.sh"), "pod", "--config=configs/celeba.py"]
     result = run(arguments, environment)
     log = (tmp_path / "log").read_text().splitlines()
-    kinds = ("create", "delete", "scp", "pip install", "gsjax.main")
+    kinds = ("create", "delete", "scp", "pip install", "-m gsjax.main")
     return result, [kind for line in log for kind in kinds if kind in line]
 
 
@@ -200,7 +217,7 @@ def test_a_slice_that_is_taken_back_is_asked_for_again(tools, tmp_path):
     )
     result, done = pod(tools, tmp_path, taken_back)
     assert result.returncode == 0
-    once = ["create", "scp", "pip install", "gsjax.main"]
+    once = ["create", "scp", "pip install", "-m gsjax.main"]
     assert done == [*once, "delete", *once]
     assert "queued-resources delete pod" in result.stderr  # it goes on to cost
 
@@ -209,7 +226,7 @@ def test_a_slice_that_is_taken_back_is_asked_for_again(tools, tmp_path):
 def test_a_run_on_a_slice_is_tried_again_unless_it_was_a_mistake(tools, tmp_path, code, runs):
     result, done = pod(tools, tmp_path, f"exit {code}")
     assert result.returncode == code
-    assert done.count("gsjax.main") == runs
+    assert done.count("-m gsjax.main") == runs
 
 
 def test_a_dry_run_on_a_slice_calls_nothing(tools):
@@ -218,10 +235,18 @@ def test_a_dry_run_on_a_slice_calls_nothing(tools):
     result = run([str(LAUNCH / "tpu_pod.sh"), *arguments], environment)
     assert result.returncode == 0
     lines = [shlex.split(line) for line in result.stdout.splitlines()]
-    assert [line[3:5] for line in lines] == [
-        ["queued-resources", "create"], ["tpu-vm", "scp"], ["tpu-vm", "ssh"], ["tpu-vm", "ssh"]
+    assert [line[3:5] for line in lines if line[0] == "gcloud"] == [
+        ["queued-resources", "create"], ["tpu-vm", "ssh"], ["tpu-vm", "scp"], ["tpu-vm", "ssh"],
+        ["tpu-vm", "ssh"],
     ]  # fmt: skip
-    assert lines[3][-2].endswith("gsjax.main --config=configs/celeba.py --workdir=/x")
+    assert lines[-1][-2].endswith("gsjax.main --config=configs/celeba.py --workdir=/x")
+
+
+def test_a_run_that_was_stopped_on_a_slice_goes_on(tools, tmp_path):
+    stopped = "[ $(grep -c -e '-m gsjax.main' $here/log) -gt 4 ] || exit 75"
+    result, done = pod(tools, tmp_path, stopped)
+    assert result.returncode == 0
+    assert done.count("-m gsjax.main") == 5
 
 
 def test_a_slice_needs_a_bucket():
@@ -249,7 +274,7 @@ def test_the_hosts_have_all_chips_of_the_topology(job):
     chips = int(sides[0]) * int(sides[1])
     assert job["parallelism"] == job["completions"]
     assert job["parallelism"] * container["resources"]["limits"]["google.com/tpu"] == chips
-    (batch,) = re.findall(r"batch_size=(\d+)", container["args"][0])
+    (batch,) = re.findall(r"batch_size=(\d+)", " ".join(container["args"]))
     assert int(batch) % chips == 0
 
 
@@ -259,19 +284,16 @@ def test_what_is_mounted_is_there(job):
     assert mounted == {volume["name"] for volume in pod["volumes"]}
 
 
-def pod_command(job):
-    (container,) = job["template"]["spec"]["containers"]
-    return [*container["command"], *container["args"]]
+def test_the_job_fits_the_schema_of_kubernetes(job):
+    manifest = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x"}, "spec": job}
+    kubernetes_validate.validate(manifest, "1.32", strict=True)
 
 
-@pytest.mark.parametrize("code", [0, 2, 75])
-def test_a_container_ends_as_its_run(job, tools, code):
-    assert run(pod_command(job), tools(python=f"exit {code}")).returncode == code
-
-
-def test_a_container_that_is_asked_to_stop_is_not_done(job, tools, tmp_path):
-    process = subprocess.Popen(pod_command(job), env=tools(python=TASK))
-    waited_for(tmp_path / "pid")
-    process.terminate()
-    assert process.wait(20) == 143
-    assert (tmp_path / "log").read_text().endswith("saved\n")
+def test_the_jobset_has_only_fields_of_its_documentation():
+    spec = yaml.safe_load((LAUNCH / "gke.yaml").read_text())["spec"]
+    assert spec.keys() == {"failurePolicy", "replicatedJobs"}
+    assert spec["failurePolicy"].keys() == {"maxRestarts", "rules"}
+    assert all(
+        rule.keys() == {"action", "onJobFailureReasons"} for rule in spec["failurePolicy"]["rules"]
+    )
+    assert spec["replicatedJobs"][0].keys() == {"name", "replicas", "template"}
