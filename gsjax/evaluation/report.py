@@ -22,9 +22,9 @@ _COLUMNS = (
     ("L1 % ↓", "l1", 100, 2),
     ("LPIPS ↓", "lpips", 1, 3),
     ("FID ↓", "fid", 1, 2),
-    ("hole: PSNR ↑", "psnr_hole", 1, 2),
-    ("SSIM ↑", "ssim_hole", 1, 3),
-    ("L1 % ↓", "l1_hole", 100, 2),
+    ("hole PSNR ↑", "psnr_hole", 1, 2),
+    ("hole SSIM ↑", "ssim_hole", 1, 3),
+    ("hole L1 % ↓", "l1_hole", 100, 2),
     ("s an image", "seconds", 1, 3),
 )
 _NO_MEAN = ("image", "band", "method")
