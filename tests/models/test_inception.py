@@ -41,7 +41,7 @@ class Published:
             f"{name}.bn.bias": self.rng.normal(0, 0.1, outputs).astype(np.float32),
             f"{name}.bn.running_mean": self.rng.normal(0, 0.1, outputs).astype(np.float32),
             f"{name}.bn.running_var": self.rng.uniform(0.8, 1.2, outputs).astype(np.float32),
-            f"{name}.bn.num_batches_tracked": np.float32(7),
+            f"{name}.bn.num_batches_tracked": np.array(7, np.float32),
         }
 
     def chain(self, x, block, *layers):
