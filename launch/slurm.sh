@@ -58,7 +58,8 @@ trap : TERM
 code=0
 # When one task has ended, the others have two minutes.
 srun --wait=120 launch/task.sh python -m gsjax.main "$@" || code=$?
-if [[ "$code" == 75 ]]; then
-  scontrol requeue "$SLURM_JOB_ID" || true # after a preemption SLURM may have done so itself
+# A job that was canceled stays canceled, and one that SLURM puts back itself needs no more.
+if [[ "$code" == 75 && "$(scontrol show job "$SLURM_JOB_ID")" == *JobState=RUNNING* ]]; then
+  scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"

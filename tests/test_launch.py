@@ -159,10 +159,10 @@ def test_a_task_that_ends_by_itself_ends_as_its_command(code):
 # SLURM.
 
 
-def slurm_tools(tools, code):
+def slurm_tools(tools, code, state="RUNNING"):
     return tools(
         srun=f'echo srun "$@" >> $here/log; exit {code}',
-        scontrol='echo scontrol "$@" >> $here/log',
+        scontrol=f'[ "$1" = show ] && echo JobState={state} || echo scontrol "$@" >> $here/log',
     ) | {"SLURM_JOB_ID": "7"}
 
 
@@ -173,6 +173,12 @@ def test_a_job_whose_tasks_were_stopped_is_queued_again(tools, tmp_path):
         "srun --wait=120 launch/task.sh python -m gsjax.main --config=a b",
         "scontrol requeue 7",
     ]
+
+
+def test_a_job_that_was_canceled_is_not_queued_again(tools, tmp_path):
+    result = run([str(LAUNCH / "slurm.sh"), "--config=x"], slurm_tools(tools, 75, "COMPLETING"))
+    assert result.returncode == 75
+    assert "requeue" not in (tmp_path / "log").read_text()
 
 
 @pytest.mark.parametrize("code", [0, 2])
