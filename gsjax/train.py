@@ -167,7 +167,8 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
         checkpoints.finish(manager)
         if not stopped:
             values = values or run_validation(step)
-        return Outcome(step, values, stopped=not values)
+            stopped = not values
+        return Outcome(step, {} if stopped else values, stopped)
 
 
 def jitted_steps(

@@ -54,7 +54,7 @@ def terminated(folder, straight):
     """The same in another folder, asked to stop on its way, and again while it saves."""
     workdir = folder / "run"
     arguments = command(workdir=workdir, **SMALL)
-    first = started(arguments, folder / "cache", (workdir / "checkpoints" / "2").exists)
+    first = started(arguments, folder / "cache", (workdir / "checkpoints" / "4").exists)
     for _ in range(3):
         first.send_signal(signal.SIGTERM)
         time.sleep(0.2)
