@@ -5,11 +5,12 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import jax
 import orbax.checkpoint as ocp
 from absl import logging
 from jaxtyping import PyTree
 
-from gsjax import checkpoints
+from gsjax import checkpoints, distributed
 from gsjax.files import write_atomically
 
 # Of metrics that start so, less is better; of all others, more.
@@ -31,9 +32,11 @@ class Best:
         self._folder, self._metric = Path(workdir) / "best", metric
         self._sign = -1.0 if metric.startswith(_LESS_IS_BETTER) else 1.0
         self._best = self._known(done)
-        if self._best is None and self._folder.exists():
-            logging.warning("%s is not of this metric and run and is replaced", self._folder)
-            shutil.rmtree(self._folder)
+        if distributed.highest(self._best is None and self._folder.exists()):
+            self._best = None
+            if jax.process_index() == 0:
+                logging.warning("%s is not of this metric and run and is replaced", self._folder)
+                shutil.rmtree(self._folder)
         self._manager: ocp.CheckpointManager = checkpoints.open_manager(self._folder, keep=1)
 
     def _known(self, done: int) -> float | None:
@@ -61,8 +64,9 @@ class Best:
         if better and checkpoints.save(self._manager, step, {"generator": generator}):
             checkpoints.finish(self._manager)  # only then may best.json speak of it
             self._best = value
-            known = {"metric": self._metric, "step": step, "value": value}
-            write_atomically(self._folder / "best.json", json.dumps(known).encode() + b"\n")
+            if jax.process_index() == 0:
+                known = {"metric": self._metric, "step": step, "value": value}
+                write_atomically(self._folder / "best.json", json.dumps(known).encode() + b"\n")
 
     def close(self) -> None:
         """Closes the folder."""

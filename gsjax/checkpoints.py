@@ -2,7 +2,7 @@
 
 The place in the data needs no entry of its own: what a step sees follows from its
 number (see `data.pipeline.training_batches`), so a run may go on with other numbers of
-data workers or of processes.
+data workers, of processes or of devices, which each read the parts that they hold.
 
 A checkpoint is a folder named by its step. It is written beside it under a temporary
 name and renamed when all of it is on disk, so a folder with a number for a name is
@@ -21,6 +21,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
 
+from gsjax import distributed
 from gsjax.errors import UserError
 
 _STATE = "state"  # the part of a checkpoint that holds it
@@ -122,7 +123,8 @@ def save_alone(directory: str | os.PathLike, state: Any) -> None:
 def restore_latest(manager: ocp.CheckpointManager, state_like: Any) -> tuple[Any, int] | None:
     """Restores the newest checkpoint that can be read, on the devices `state_like` asks for.
 
-    Newer ones that cannot are set aside, with a warning, as `corrupt_STEP`.
+    Newer ones that cannot are set aside, with a warning, as `corrupt_STEP`. What one of
+    several processes cannot read counts as unreadable on all of them.
 
     Args:
       manager: from `open_manager`.
@@ -138,21 +140,16 @@ def restore_latest(manager: ocp.CheckpointManager, state_like: Any) -> tuple[Any
     broken: dict[int, str] = {}
     for step in sorted(manager.all_steps(), reverse=True):
         path = manager.directory / str(step)
-        try:
-            tree = manager.item_metadata(step)[_STATE].tree
-            check_same_shapes(
-                path,
-                tree,
-                state_like,
-                "Resume with the model, discriminator, dino and train.ema it was trained with, or "
-                "choose another --workdir",
-            )
-            args = ocp.args.Composite(**{_STATE: ocp.args.StandardRestore(state_like)})
-            state = manager.restore(step, args=args)[_STATE]
-        except UserError:
-            raise
-        except Exception as error:  # a broken byte leads Orbax to errors of any type
-            broken[step] = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        state, reason = None, "another process could not"
+        with distributed.together():
+            try:
+                state = _restore(path, state_like)
+            except UserError:
+                raise
+            except Exception as error:  # a broken byte leads Orbax to errors of any type
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        if distributed.highest(state is None):
+            broken[step] = reason
         else:
             _set_aside(manager, broken)
             return state, step
@@ -165,15 +162,31 @@ def restore_latest(manager: ocp.CheckpointManager, state_like: Any) -> tuple[Any
     return None
 
 
+def _restore(path: epath.Path, state_like: Any) -> Any:
+    """Reads a checkpoint, without waiting for other processes, which may be unable to."""
+    with _open_to_read(path, ocp.StandardCheckpointHandler()) as reader:
+        step = int(path.name)
+        check_same_shapes(
+            path,
+            reader.item_metadata(step)[_STATE].tree,
+            state_like,
+            "Resume with the model, discriminator, dino and train.ema it was trained with, or "
+            "choose another --workdir",
+        )
+        args = ocp.args.Composite(**{_STATE: ocp.args.StandardRestore(state_like)})
+        return reader.restore(step, args=args)[_STATE]
+
+
 def _set_aside(manager: ocp.CheckpointManager, broken: Mapping[int, str]) -> None:
     """Renames checkpoints that cannot be read, once an older one is known to be whole."""
-    for step, reason in broken.items():
+    for step, reason in broken.items() if jax.process_index() == 0 else ():
         path = manager.directory / str(step)
         names = (f"corrupt_{step}", *(f"corrupt_{step}.{i}" for i in range(1, 1000)))
         aside = next(a for a in map(path.with_name, names) if not a.exists())
         logging.warning("%s cannot be read (%s); it is set aside as %s", path, reason, aside.name)
         path.rename(aside)
     if broken:
+        distributed.highest(0)  # only now are they gone for all processes
         manager.reload()
 
 
@@ -256,11 +269,18 @@ def latest_step(directory: str | os.PathLike) -> int | None:
     return max((int(p.name) for p in directory.iterdir() if p.name.isdigit()), default=None)
 
 
-def _open_to_read(checkpoint: epath.Path) -> ocp.CheckpointManager:
+def _open_to_read(
+    checkpoint: epath.Path, handler: ocp.CheckpointHandler | None = None
+) -> ocp.CheckpointManager:
+    """Opens a folder of checkpoints for this process alone."""
+    process = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"of_{process}"
+    )
     return ocp.CheckpointManager(
         checkpoint.parent,
-        item_handlers={_STATE: ocp.PyTreeCheckpointHandler()},
-        options=ocp.CheckpointManagerOptions(create=False),
+        item_handlers={_STATE: handler or ocp.PyTreeCheckpointHandler()},
+        options=ocp.CheckpointManagerOptions(create=False, multiprocessing_options=alone),
     )
 
 

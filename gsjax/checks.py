@@ -143,9 +143,10 @@ def _check_sizes(config: ConfigDict, devices: int) -> None:
         )
     parts = config.train.accumulate * devices
     if config.train.batch_size % parts:
+        of = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
         raise UserError(
             f"train.batch_size: {config.train.batch_size} does not divide by {parts}, for "
-            f"train.accumulate={config.train.accumulate} on {devices} devices"
+            f"train.accumulate={config.train.accumulate} on {devices} devices{of}"
         )
 
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import jax
 import numpy as np
 from absl import logging
 
@@ -92,7 +93,7 @@ class Skips:
         Args:
           step: its number.
           metrics: from the train step.
-          batch: what this process gave to it.
+          batch: what this process gave to it; each process keeps its own part.
 
         Raises:
           UserError: it was the last of too many in a row.
@@ -103,7 +104,9 @@ class Skips:
             return
         self._row += 1
         if self._row == 1:
-            path = self._folder / f"step_{step:08d}.npz"
+            process = jax.process_index()
+            part = f"_process_{process}" if process else ""
+            path = self._folder / f"step_{step:08d}{part}.npz"
             logging.warning(
                 "step %d was skipped: loss %s, gradient norm %s; its batch is in %s",
                 step, float(metrics["loss/total"]), float(metrics["gradient_norm"]), path,

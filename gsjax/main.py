@@ -2,6 +2,9 @@
 
 The same command again goes on where the last run stopped. Every field of the config
 can be set on the command line: --config.train.steps=1000
+
+On several machines, the same command on each of them is one run, whose --workdir they share:
+TPU pods and SLURM (srun) say what is needed; elsewhere --coordinator, --processes, --process do.
 """
 
 import time
@@ -16,6 +19,13 @@ CONFIG = config_flags.DEFINE_config_file("config", None, "the config file, one o
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "the folder of the run; without it, runs/ and the config file's name"
 )
+COORDINATOR = flags.DEFINE_string(
+    "coordinator",
+    None,
+    "with --processes and --process, where TPU pods and SLURM do not tell: HOST:PORT of process 0",
+)
+PROCESSES = flags.DEFINE_integer("processes", None, "how many processes there are")
+PROCESS = flags.DEFINE_integer("process", None, "which of them this is, from 0")
 flags.mark_flag_as_required("config")
 
 
@@ -24,6 +34,7 @@ def main() -> None:
     guards.end_at_once()
     import jax  # only now: --help and mistyped flags need no JAX
 
+    from gsjax import distributed
     from gsjax.programs import keep_compiled
     from gsjax.train import train
 
@@ -31,7 +42,9 @@ def main() -> None:
     start = time.monotonic()
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     workdir = Path(WORKDIR.value or Path("runs") / name)
-    outcome = train(CONFIG.value, workdir)
+    distributed.join(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+    with distributed.shared_fate():
+        outcome = train(CONFIG.value, workdir)
     if jax.process_index() != 0:
         return
     if outcome.stopped:

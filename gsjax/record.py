@@ -24,6 +24,7 @@ from absl import logging
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
+from gsjax import distributed
 from gsjax.errors import UserError
 from gsjax.files import write_atomically
 from gsjax.grids import write_png
@@ -125,6 +126,31 @@ def open_record(workdir: str | os.PathLike, step: int, active: bool = True) -> R
             events.write_event(Event(step=step + 1, wall_time=time.time(), session_log=start))
         events.flush()
     return Record(workdir, metrics, events)
+
+
+def check_shared(workdir: str | os.PathLike) -> None:
+    """Makes the workdir of a run of several processes and checks that they all see it.
+
+    Raises:
+      UserError: they do not, or it cannot be made.
+    """
+    import jax
+
+    if jax.process_count() == 1:
+        return
+    path, first = Path(workdir) / f".shared_by_{jax.process_count()}", jax.process_index() == 0
+    with distributed.together(), _explained(path.parent):
+        if first:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    with distributed.together():
+        if not path.exists():
+            raise UserError(
+                f"--workdir: {path.parent} is another folder here than for process 0; it must be "
+                "on a file system that all processes share"
+            )
+    if first:
+        path.unlink()
 
 
 def write_config(workdir: str | os.PathLike, config: ConfigDict) -> None:

@@ -78,6 +78,19 @@ def of_frozen(network, mesh: Mesh):
     return jax.tree.map(lambda _: replicated(mesh), network)
 
 
+def put(tree, shardings):
+    """Returns global arrays of what every process has whole.
+
+    `jax.device_put` would first send all of it round to compare it.
+    """
+
+    def put_array(array, where: NamedSharding) -> jax.Array:
+        array = np.asarray(array)
+        return jax.make_array_from_callback(array.shape, where, lambda index: array[index])
+
+    return jax.tree.map(put_array, tree, shardings)
+
+
 def of(tree):
     """Returns the shardings of a tree's arrays.
 

@@ -95,7 +95,7 @@ def init_state(
     state = jax.jit(start, out_shardings=shardings, compiler_options=RUN_ONCE)()
     initial = initial or {}
     state = state.replace(
-        **{name: jax.device_put(initial[name], getattr(shardings, name)) for name in initial}
+        **{name: sharding.put(initial[name], getattr(shardings, name)) for name in initial}
     )
     if state.average is not None and "generator" in initial:
         # Copied: the step takes the place of its state, of which no two arrays may be one.

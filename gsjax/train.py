@@ -11,7 +11,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from gsjax import checkpoints, guards, record, sharding
+from gsjax import checkpoints, distributed, guards, record, sharding
 from gsjax.best import Best
 from gsjax.checks import check_config
 from gsjax.data.examples import bands
@@ -22,6 +22,7 @@ from gsjax.data.pipeline import (
     validation_batches,
     warn_unreadable,
 )
+from gsjax.errors import UserError
 from gsjax.perceptual import load_lpips
 from gsjax.semantic import load_dino
 from gsjax.state import (
@@ -35,6 +36,9 @@ from gsjax.state import (
 )
 from gsjax.step import Batch, make_train_step
 from gsjax.validation import make_validation_step, validate
+
+# What a process asks of all before a step; the highest is done.
+_GO_ON, _STOP, _FAIL = range(3)
 
 
 class _StopAsked(Exception):
@@ -62,27 +66,33 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
       UserError: a mistake in the config, or data or weights that are missing, said
         before anything is written; or too many steps whose loss is no number.
     """
-    resumes = checkpoints.latest_step(workdir / "checkpoints") is not None
-    check_config(config, resumes)
-    mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
     process, processes = jax.process_index(), jax.process_count()
-    dino, dino_variables = load_dino(config)
-    lpips, lpips_variables = load_lpips(config)
-    networks = build_networks(config, dino, lpips)
+    found = process == 0 and checkpoints.latest_step(workdir / "checkpoints") is not None
+    resumes = bool(distributed.highest(found))
+    with distributed.together():
+        check_config(config, resumes)
+        mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
+        dino, dino_variables = load_dino(config)
+        lpips, lpips_variables = load_lpips(config)
+        networks = build_networks(config, dino, lpips)
+        validation_data = load_validation_data(config, process, processes)
+        initial = {} if resumes else load_initial(config, networks)
+        if resumes and process == 0:
+            record.check_changes(workdir, config)
     frozen = {"dino": dino_variables, "lpips": lpips_variables}
-    where = {name: sharding.of_frozen(variables, mesh) for name, variables in frozen.items()}
-    frozen = jax.device_put(frozen, where)
-    validation_data = load_validation_data(config, process, processes)
-    initial = {} if resumes else load_initial(config, networks)
-
-    if resumes:
-        record.check_changes(workdir, config)
+    frozen = {
+        name: sharding.put(variables, sharding.of_frozen(variables, mesh))
+        for name, variables in frozen.items()
+    }
+    record.check_shared(workdir)
 
     trained = False
     with contextlib.ExitStack() as stack:
-        stop_asked = stack.enter_context(guards.termination(lambda: not trained))
+        # Of several processes, one alone cannot just leave.
+        stop_asked = stack.enter_context(guards.termination(lambda: processes == 1 and not trained))
         manager = checkpoints.open_manager(workdir / "checkpoints", config.checkpoint.keep)
         stack.callback(checkpoints.close, manager)
+        stack.enter_context(distributed.shared_fate(lambda: checkpoints.finish(manager)))
         restored = checkpoints.restore_latest(manager, abstract_state(config, networks, mesh))
         state, done = restored or (init_state(config, networks, mesh, initial), 0)
         log = record.open_record(workdir, done, active=process == 0)
@@ -100,7 +110,7 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
 
         def validation_feed() -> Iterator[Batch]:
             for batch in validation_data:
-                if stop_asked():
+                if distributed.highest(stop_asked()):
                     raise _StopAsked
                 yield sharding.put_batch(batch, mesh)
 
@@ -123,30 +133,36 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
                 best.offer(step, values, pictured(state))
             return values
 
-        values, metrics, fed = {}, None, None
+        values = {}
         skips = guards.Skips(workdir, config.train.max_skipped, int(state.skipped))
         bar = record.progress_bar(config.train.steps, done, "training", active=process == 0)
         stack.enter_context(bar)
         due = 0 < done < config.train.steps and done % config.validate.every == 0
-        if due and not record.has_validation(workdir, done):  # a stop or a kill came before it
+        due = due and process == 0 and not record.has_validation(workdir, done)
+        if distributed.highest(due):  # a stop or a kill came before it
             run_validation(done)
         feed.restart()
-        stopped, step = False, done
-        while step < config.train.steps and not (stopped := stop_asked()):
+        step, last_step, verdict = done, None, _GO_ON
+        while step < config.train.steps:
+            failure = None
             try:
-                fed, fed_before = next(feed), fed
-            except Exception:
-                # The data's processes may have been asked to stop as well.
-                if stopped := stop_asked():
-                    break
-                raise
+                fed = next(feed)
+                batch = sharding.put_batch(fed, mesh)
+            except Exception as error:
+                failure = error
+            # The data's processes may have been asked to stop as well, which is no failure.
+            ask = _STOP if stop_asked() else _FAIL if failure else _GO_ON
+            told = distributed.highest_later(ask)
+            if last_step:  # waits: one step computes while the next is fed, no more
+                skips.check(*last_step)
+                last_step = None
+            if verdict := told():
+                break
             step += 1
-            batch = sharding.put_batch(fed, mesh)
-            if metrics is not None:  # waits: one step computes while the next is fed, no more
-                skips.check(step - 1, metrics, fed_before)
             adversarial = step > config.loss.gan_start and config.loss.gan > 0
             state, metrics = train_step(state, frozen, batch, adversarial=adversarial)
             trained = True
+            last_step = step, metrics, fed
             last = step == config.train.steps
             save = last or step % config.checkpoint.every == 0
             if save or step == done + 1 or step % config.log.every == 0:
@@ -160,15 +176,15 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
                 feed.restart()
             if save:
                 checkpoints.save(manager, step, state)
-        if metrics is not None:
-            skips.check(step, metrics, fed)
-        if stopped:
+        if last_step:
+            skips.check(*last_step)
+        if verdict and step > done:
             checkpoints.save(manager, step, state)
         checkpoints.finish(manager)
-        if not stopped:
-            values = values or run_validation(step)
-            stopped = not values
-        return Outcome(step, {} if stopped else values, stopped)
+        if verdict == _FAIL:
+            raise failure or UserError(distributed.OTHER_FAILED)
+        values = {} if verdict == _STOP else values or run_validation(step)
+        return Outcome(step, values, stopped=not values)
 
 
 def jitted_steps(
@@ -241,10 +257,11 @@ def announce(config: ConfigDict, workdir: Path, state: TrainState, done: int) ->
         for network in (state.generator, state.discriminator)
     ]
     device = jax.devices()[0]
+    of = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
     goes_on = f", going on after step {done}" if done else ""
     print(
         f"{workdir}: generator {sizes[0]:.1f} M parameters, discriminator {sizes[1]:.1f} M; "
-        f"{jax.device_count()} {device.device_kind} device(s), "
+        f"{jax.device_count()} {device.device_kind} device(s){of}, "
         f"{config.train.steps} steps of {config.train.batch_size} images{goes_on}",
         file=sys.stderr,
     )

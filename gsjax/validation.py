@@ -23,7 +23,8 @@ def make_validation_step(config: ConfigDict, networks: Networks) -> Callable:
     """Returns `step(generator_variables, frozen, batch) -> (pictures, values)`.
 
     To be jitted with replicated results. `pictures` are the four that `sample_grid`
-    takes, f32[B, H, W, ·] in [0, 1]; `values` the metrics of each image by name and
+    takes, f32[S, H, W, ·] in [0, 1], of the first `validate.samples` images (all of them
+    on every device would not fit); `values` the metrics of each image by name and
     its `weight`, f32[B]. Metrics of the `hole` count the hole alone, the others all of
     the composite. `mean_fill` is the hole filled with the mean color of the known
     pixels, what a model must beat. `band` is each image's.
@@ -49,7 +50,8 @@ def make_validation_step(config: ConfigDict, networks: Networks) -> Callable:
         }
         if networks.lpips is not None:
             values["lpips"] = networks.lpips.apply(frozen["lpips"], filled, images)
-        return (images, known, jnp.clip(out.image, 0.0, 1.0), filled), values
+        pictures = (images, known, jnp.clip(out.image, 0.0, 1.0), filled)
+        return [array[: config.validate.samples] for array in pictures], values
 
     return step
 
@@ -77,10 +79,10 @@ def validate(
     """
     collected, pictures = [], []
     for batch in batches:
-        shown, values = jax.device_get(step(variables, frozen, batch))
-        collected.append(values)
+        shown, values = step(variables, frozen, batch)
+        collected.append(jax.device_get(values))
         if sum(len(rows[0]) for rows in pictures) < samples:
-            pictures.append(shown)
+            pictures.append(jax.device_get(shown))
     values = {name: np.concatenate([v[name] for v in collected]) for name in collected[0]}
     weight, band = values.pop("weight"), values.pop("band")
     means = {f"val/{name}": float(np.average(v, weights=weight)) for name, v in values.items()}

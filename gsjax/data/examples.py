@@ -81,11 +81,10 @@ def validation_recipe(config: ConfigDict) -> Recipe:
     )
 
 
-def training_example(
-    index: int, position: int, source: ImageSource, recipe: Recipe
-) -> dict[str, np.ndarray]:
-    """Makes training example `index`, at this position of its epoch (see make_example)."""
-    order = image_order(recipe.seed, index // len(source), len(source))
+def training_example(index: int, source: ImageSource, recipe: Recipe) -> dict[str, np.ndarray]:
+    """Makes training example `index` (see make_example)."""
+    epoch, position = divmod(index, len(source))
+    order = image_order(recipe.seed, epoch, len(source))
     return make_example(index, int(order[position]), source, recipe)
 
 

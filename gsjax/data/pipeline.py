@@ -4,6 +4,7 @@ import functools
 import math
 import multiprocessing
 import os
+import sys
 import threading
 
 import grain
@@ -30,7 +31,8 @@ def training_batches(
     """Returns an endless iterator over this process's part of the training batches.
 
     What step s holds follows from the config and s alone, whatever the number of
-    workers and processes; all images are seen once before any is seen again. So
+    workers and processes, whose parts lie one behind the other in the batch; all images
+    are seen once before any is seen again. So
     resuming needs no saved state: pass the step to go on with as `first_step`, and
     `source` if `config.data.train` is already open.
     (Grain's get_state and set_state work too, with the same number of workers and
@@ -48,12 +50,11 @@ def training_batches(
     share = _share(config.train.batch_size, process_count, "train.batch_size")
     source = source or open_training_source(config)
     recipe = examples.training_recipe(config)
-    start = first_step * recipe.batch_size + process_index
+    start = first_step * recipe.batch_size + process_index * share
     batches = (
-        grain.MapDataset.range(len(source))
-        .repeat()
-        .map_with_index(functools.partial(examples.training_example, source=source, recipe=recipe))
-        .slice(slice(start, None, process_count))
+        grain.MapDataset.range(sys.maxsize)
+        .map(functools.partial(_place, start=start, share=share, batch_size=recipe.batch_size))
+        .map(functools.partial(examples.training_example, source=source, recipe=recipe))
         # Batches are made before the workers divide the work, so that their number
         # changes nothing and whole batches cross the process boundary.
         .batch(share, drop_remainder=True)
@@ -106,7 +107,7 @@ def validation_batches(
     recipe = examples.validation_recipe(config)
     batches = []
     for first in range(0, config.validate.images, batch_size):
-        indices = [first + process_index + k * process_count for k in range(share)]
+        indices = [first + process_index * share + k for k in range(share)]
         made = [examples.make_example(i, i % len(source), source, recipe) for i in indices]
         batch = {key: np.stack([example[key] for example in made]) for key in made[0]}
         batch["weight"] = np.array(indices) < config.validate.images
@@ -204,6 +205,12 @@ def _share(batch_size: int, process_count: int, field: str) -> int:
     if batch_size % process_count:
         raise UserError(f"{field}: {batch_size} does not divide by the {process_count} processes")
     return batch_size // process_count
+
+
+def _place(index: int, start: int, share: int, batch_size: int) -> int:
+    """Returns which of all examples is number `index` of a process's part of the batches."""
+    step, place = divmod(int(index), share)
+    return start + step * batch_size + place
 
 
 def _start_worker(index: int, count: int) -> None:

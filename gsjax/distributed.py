@@ -1,0 +1,264 @@
+"""Several processes as one run: how they meet, agree and end.
+
+All of them compute the same programs in the same order, each on its devices and its part
+of the data. So what one of them alone finds out (a wrong file, a signal) must be told to the
+others before any acts on it, and one that fails must end without waiting for them.
+"""
+
+import contextlib
+import ctypes
+import functools
+import importlib.util
+import os
+import re
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+
+from gsjax.errors import UserError
+
+OTHER_FAILED = "another process of this run cannot go on; its output says why"
+GONE = os.EX_TEMPFAIL  # exit code of a process that ends since another one has; 75
+_MEET = 300  # seconds that processes wait for each other at the start
+_SILENCE = 30  # seconds without a sign of life after which a process counts as gone
+_LEAVE = 30  # seconds that a failed process waits for its last checkpoint and the others
+
+_GOES_ON = "the same command, on all processes, goes on from the last checkpoint"
+_keep_alive = []  # what C code calls
+
+
+def join(coordinator: str | None = None, processes: int | None = None, process: int | None = None):
+    """Makes this process one of several, if it is; call it before JAX computes anything.
+
+    With flags it is what they say. Without, it asks JAX, on a TPU pod (Google Cloud's or
+    Kubernetes' there) and in a SLURM step, and only if these have more than one process:
+    everywhere else this costs nothing.
+
+    Args:
+      coordinator: HOST:PORT of process 0.
+      processes: how many there are.
+      process: which one this is, from 0.
+
+    Raises:
+      UserError: the flags are wrong or not all there, or the processes do not meet.
+    """
+    import jax
+
+    flags = {"--coordinator": coordinator, "--processes": processes, "--process": process}
+    missing = [name for name, value in flags.items() if value is None]
+    if len(missing) == 3:
+        options = _found()
+    elif missing:
+        raise UserError(
+            f"{' and '.join(missing)} missing: every process needs --coordinator=HOST:PORT of "
+            "process 0, --processes=N and its own --process=I"
+        )
+    else:
+        options = _checked(coordinator, processes, process)
+    if options is None:
+        return
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # Its way to agree on a stop would take SIGTERM from `guards.termination`.
+    jax.config.update("jax_enable_preemption_service", False)
+    try:
+        jax.distributed.initialize(
+            **options, initialization_timeout=_MEET, heartbeat_timeout_seconds=_SILENCE
+        )
+    except (RuntimeError, ValueError) as error:  # also what the cluster does not tell
+        reason = str(error).strip().splitlines()[0][:200]
+        raise UserError(
+            f"the processes of this run have not met within {_MEET} s ({reason}). Start all of "
+            "them, with --coordinator=HOST:PORT that reaches process 0"
+        ) from error
+    _when_jax_aborts(f"error: another process of this run is gone; {_GOES_ON}")
+
+
+def _checked(coordinator: str, processes: int, process: int) -> dict | None:
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
+        raise UserError(f"--coordinator: {coordinator!r} is not HOST:PORT, like 10.0.0.1:1234")
+    if processes < 1:
+        raise UserError(f"--processes: {processes} must be at least 1")
+    if not 0 <= process < processes:
+        raise UserError(
+            f"--process: {process} is not one of the {processes} processes, "
+            f"which count from 0 to {processes - 1}"
+        )
+    if processes == 1:
+        return None
+    return {
+        "coordinator_address": coordinator,
+        "num_processes": processes,
+        "process_id": process,
+        "cluster_detection_method": "deactivate",
+    }
+
+
+def _found() -> dict | None:
+    """Returns how JAX is to find the other processes; None if this one is alone."""
+    environment = os.environ
+    # Only inside of srun: a job's script and an interactive shell are one process.
+    if "SLURM_STEP_NODELIST" in environment:
+        tasks = environment.get("SLURM_STEP_NUM_TASKS") or environment.get("SLURM_NTASKS", "1")
+        if int(tasks) == 1:
+            return None
+        options = {"cluster_detection_method": "slurm"}
+        gpus = environment.get("SLURM_GPUS_ON_NODE", "")
+        # JAX gives a task the one GPU with its number, which suits one task a GPU only.
+        if re.fullmatch(r"1(\(x\d+\))?", environment.get("SLURM_STEP_TASKS_PER_NODE", "")):
+            options["local_device_ids"] = list(range(int(gpus))) if gpus.isdigit() else None
+        return options
+    platforms = environment.get("JAX_PLATFORMS", "")
+    if (platforms and "tpu" not in platforms) or not importlib.util.find_spec("libtpu"):
+        return None
+    hosts = environment.get("TPU_PROCESS_ADDRESSES", environment.get("TPU_WORKER_HOSTNAMES"))
+    if hosts is not None:  # Kubernetes
+        several = "," in hosts or int(environment.get("MEGASCALE_NUM_SLICES") or 1) > 1
+        return {"cluster_detection_method": "gketpu"} if several else None
+    # JAX sets this where it sees no TPU.
+    if "TPU_SKIP_MDS_QUERY" in environment:
+        return None
+    several = "," in _metadata("worker-network-endpoints") or re.search(
+        r"MEGASCALE_NUM_SLICES: '?([2-9]|\d\d)", _metadata("tpu-env")
+    )
+    return {"cluster_detection_method": "gcetpu"} if several else None
+
+
+def _metadata(attribute: str) -> str:
+    """Returns what Google Cloud's server tells a machine about itself, "" if there is none."""
+    import requests
+
+    server = os.environ.get("GCE_METADATA_IP", "metadata.google.internal")
+    url = f"http://{server}/computeMetadata/v1/instance/attributes/{attribute}"
+    try:
+        answer = requests.get(url, headers={"Metadata-Flavor": "Google"}, timeout=5)
+    except requests.exceptions.RequestException:
+        return ""
+    return answer.text if answer.ok else ""
+
+
+def highest(value: int) -> int:
+    """Returns the highest of what all processes give; all of them must call it.
+
+    It also makes them wait for each other.
+    """
+    return highest_later(value)()
+
+
+def highest_later(value: int) -> Callable[[], int]:
+    """Starts `highest` behind what the devices compute; the result is called for the answer."""
+    import jax
+    import numpy as np
+
+    value = int(value)
+    if jax.process_count() == 1:
+        return lambda: value
+    where, compute = _reduction()
+    local = np.full(jax.local_device_count(), value, np.int32)
+    answer = compute(jax.make_array_from_process_local_data(where, local))
+    return lambda: int(answer)
+
+
+@functools.cache
+def _reduction():
+    import jax
+    import numpy as np
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+    mesh = Mesh(np.array(jax.devices()), ("all",))
+    compute = jax.jit(jax.numpy.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
+    return NamedSharding(mesh, PartitionSpec("all")), compute
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Lets a UserError in the block on any process be one on all of them, at its end."""
+    error = None
+    try:
+        yield
+    except UserError as raised:
+        error = raised
+    failed = highest(error is not None)
+    if error is not None:
+        raise error
+    if failed:
+        raise UserError(OTHER_FAILED)
+
+
+@contextlib.contextmanager
+def shared_fate(finish: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Ends this process when the block raises, if it is one of several.
+
+    The usual way out would wait for the others, which wait for this one. The exit code is 2
+    for a UserError, `GONE` if the error comes from another process being gone, else 1.
+
+    Args:
+      finish: is done first, unless another process is gone or it takes too long.
+    """
+    try:
+        yield
+    except BaseException as error:
+        import jax
+
+        if jax.process_count() == 1:
+            raise
+        _end(error, finish)
+
+
+def _end(error: BaseException, finish: Callable[[], None]) -> None:
+    import jax
+
+    loss = _loss(error)
+    if loss:
+        code = GONE
+        print(f"error: another process of this run is gone ({loss}); {_GOES_ON}", file=sys.stderr)
+    elif isinstance(error, UserError):
+        code = 2
+        print(f"error: {error}", file=sys.stderr)
+    elif isinstance(error, KeyboardInterrupt):
+        code = 130
+        print("interrupted", file=sys.stderr)
+    else:
+        code = 1
+        traceback.print_exception(error)
+    sys.stderr.flush()
+
+    def leave() -> None:
+        with contextlib.suppress(Exception):
+            finish()
+            jax.distributed.shutdown()  # waits for all, who may have failed alike
+
+    if not loss:
+        leaving = threading.Thread(target=leave, daemon=True)
+        leaving.start()
+        leaving.join(_LEAVE)
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def _loss(error: BaseException | None) -> str:
+    """Returns the part of an error that says that a process cannot be reached, or ""."""
+    while error is not None:
+        line = (str(error).strip().splitlines() or [""])[0][:200]
+        if re.search(r"Gloo|NCCL|UNAVAILABLE|DEADLINE_EXCEEDED|[Cc]oordination service", line):
+            return line
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def _when_jax_aborts(message: str) -> None:
+    """Ends the process with a message for the user where JAX ends it with one for developers.
+
+    If nothing is heard from a process, or nothing from process 0, JAX aborts the others from
+    a thread of its own, without an exception.
+    """
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_int)
+    def end(_: int) -> None:
+        os.write(2, f"{message}\n".encode())
+        os._exit(GONE)
+
+    _keep_alive.append(end)
+    ctypes.CDLL(None).signal(signal.SIGABRT, end)
