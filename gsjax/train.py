@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 from jax.sharding import Mesh
+from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from gsjax import checkpoints, distributed, guards, record, sharding
@@ -67,23 +68,7 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
         before anything is written; or too many steps whose loss is no number.
     """
     process, processes = jax.process_index(), jax.process_count()
-    found = process == 0 and checkpoints.latest_step(workdir / "checkpoints") is not None
-    resumes = bool(distributed.highest(found))
-    with distributed.together():
-        check_config(config, resumes)
-        mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
-        dino, dino_variables = load_dino(config)
-        lpips, lpips_variables = load_lpips(config)
-        networks = build_networks(config, dino, lpips)
-        validation_data = load_validation_data(config, process, processes)
-        initial = {} if resumes else load_initial(config, networks)
-        if resumes and process == 0:
-            record.check_changes(workdir, config)
-    frozen = {"dino": dino_variables, "lpips": lpips_variables}
-    frozen = {
-        name: sharding.put(variables, sharding.of_frozen(variables, mesh))
-        for name, variables in frozen.items()
-    }
+    mesh, networks, frozen, validation_data, initial = prepare(config, workdir)
     record.check_shared(workdir)
 
     trained = False
@@ -185,6 +170,51 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
             raise failure or UserError(distributed.OTHER_FAILED)
         values = {} if verdict == _STOP else values or run_validation(step)
         return Outcome(step, values, stopped=not values)
+
+
+class Prepared(NamedTuple):
+    """What a run needs beside its state.
+
+    Attributes:
+      mesh: of all devices.
+      networks: the modules.
+      frozen: the variables of dino and lpips.
+      validation_data: this process's batches.
+      initial: networks to start from, if any.
+    """
+
+    mesh: Mesh
+    networks: Networks
+    frozen: PyTree
+    validation_data: list[dict]
+    initial: dict[str, PyTree]
+
+
+def prepare(config: ConfigDict, workdir: Path) -> Prepared:
+    """Checks the config and loads data and weights; nothing is written.
+
+    Raises:
+      UserError: as `train`, on all processes if on one.
+    """
+    process, processes = jax.process_index(), jax.process_count()
+    found = process == 0 and checkpoints.latest_step(workdir / "checkpoints") is not None
+    resumes = bool(distributed.highest(found))
+    with distributed.together():
+        check_config(config, resumes)
+        mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
+        dino, dino_variables = load_dino(config)
+        lpips, lpips_variables = load_lpips(config)
+        networks = build_networks(config, dino, lpips)
+        validation_data = load_validation_data(config, process, processes)
+        initial = {} if resumes else load_initial(config, networks)
+        if resumes and process == 0:
+            record.check_changes(workdir, config)
+    frozen = {"dino": dino_variables, "lpips": lpips_variables}
+    frozen = {
+        name: sharding.put(variables, sharding.of_frozen(variables, mesh))
+        for name, variables in frozen.items()
+    }
+    return Prepared(mesh, networks, frozen, validation_data, initial)
 
 
 def jitted_steps(
