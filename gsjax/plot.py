@@ -73,6 +73,8 @@ def main() -> None:
     """Reads the runs and writes the picture."""
     from gsjax.files import write_atomically
 
+    if not OUTPUT.value.lower().endswith(".png"):
+        raise UserError(f"--output: {OUTPUT.value} is no name of a PNG, like curves.png")
     runs = {run: read_curves(run) for run in RUNS.value}
     found = sorted({name for curves in runs.values() for name in curves})
     metrics = METRICS.value or [name for name in found if name.startswith(_SHOWN)]

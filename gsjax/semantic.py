@@ -7,7 +7,6 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-from absl import logging
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
@@ -87,11 +86,6 @@ def load_dino(config: ConfigDict) -> tuple[DinoViT | None, PyTree]:
         return None, {}
     if weights == "random":
         module = build_dino(config)
-        logging.warning(
-            "dino.weights is 'random': the semantic branch runs on an UNTRAINED DINO %s; "
-            "its loss means little. Give a file of weights for real training.",
-            config.dino.size,
-        )
         side = config.dino.image_size
         init = jax.jit(module.init, compiler_options=RUN_ONCE)
         return module, init(jax.random.key(config.seed), jnp.zeros((1, side, side, 3)))

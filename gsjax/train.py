@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+from absl import logging
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
@@ -209,6 +210,12 @@ def prepare(config: ConfigDict, workdir: Path) -> Prepared:
         initial = {} if resumes else load_initial(config, networks)
         if resumes and process == 0:
             record.check_changes(workdir, config)
+    if dino is not None and config.dino.weights == "random" and process == 0:
+        logging.warning(
+            "dino.weights is 'random': the semantic branch runs on an UNTRAINED DINO %s; "
+            "its loss means little. Give a file of weights for real training.",
+            config.dino.size,
+        )
     frozen = {"dino": dino_variables, "lpips": lpips_variables}
     frozen = {
         name: sharding.put(variables, sharding.of_frozen(variables, mesh))

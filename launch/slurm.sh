@@ -27,19 +27,25 @@ set -euo pipefail
 
 usage() { sed -n '2,/^#SBATCH/{/^#SBATCH/d;s/^# \{0,1\}//;p}' "$0"; }
 
-case "${1:-}" in
-  "" | -h | --help)
-    usage
-    exit 0
-    ;;
-  --dry-run)
-    shift
-    printf 'srun --wait=120 launch/task.sh python -m gsjax.main'
-    printf ' %q' "$@"
-    printf '\n'
-    exit 0
-    ;;
-esac
+dry=""
+arguments=()
+for argument in "${@:---help}"; do
+  case "$argument" in
+    --dry-run) dry=yes ;;
+    -h | --help)
+      usage
+      exit 0
+      ;;
+    *) arguments+=("$argument") ;;
+  esac
+done
+set -- ${arguments[@]+"${arguments[@]}"}
+if [[ -n "$dry" ]]; then
+  printf 'srun --wait=120 launch/task.sh python -m gsjax.main'
+  printf ' %q' "$@"
+  printf '\n'
+  exit 0
+fi
 
 if [[ -z "${SLURM_JOB_ID:-}" ]]; then
   echo "error: this is a job's script: sbatch $0 --config=…" >&2

@@ -29,12 +29,20 @@ TRIES=3
 usage() { sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//;p}' "$0"; }
 
 dry=""
-if [[ "${1:-}" == --dry-run ]]; then
-  dry=yes
-  shift
-fi
+arguments=()
+for argument in "$@"; do
+  case "$argument" in
+    --dry-run) dry=yes ;;
+    -h | --help)
+      usage
+      exit 0
+      ;;
+    *) arguments+=("$argument") ;;
+  esac
+done
+set -- ${arguments[@]+"${arguments[@]}"}
 case "${1:-}" in
-  "" | -h | --help)
+  "")
     usage
     exit 0
     ;;
@@ -72,7 +80,7 @@ state() {
     --format='value(state.state)' 2> /dev/null || echo NONE
 }
 
-# Returns when the slice is there and was asked for anew if need be.
+# Returns when the slice is there and was asked for anew if need be; fails if asking fails.
 have_slice() {
   if [[ -n "$dry" ]]; then
     create
@@ -81,7 +89,8 @@ have_slice() {
   while true; do
     case "$(state)" in
       ACTIVE) return ;;
-      NONE) create ;;
+      # No project, no login, a wrong zone or type: gcloud has said which.
+      NONE) create || return ;;
       # Taken back, or never to be had: only a new request brings another.
       SUSPENDING | SUSPENDED | FAILED) delete ;;
       *) ;;
@@ -125,7 +134,7 @@ mkdir -p gsjax && tar -xzf gsjax.tgz -C gsjax && cd gsjax && \
 python3 -m pip install -q --user uv && python3 -m uv venv -q --allow-existing --python=3.12 .venv && \
 python3 -m uv pip install -q --python=.venv/bin/python -r requirements.txt 'jax[tpu]'"
   while true; do
-    have_slice
+    have_slice || return
     code=1
     if prepare; then
       code=0

@@ -235,9 +235,11 @@ def test_a_run_on_a_slice_is_tried_again_unless_it_was_a_mistake(tools, tmp_path
     assert done.count("-m gsjax.main") == runs
 
 
-def test_a_dry_run_on_a_slice_calls_nothing(tools):
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_a_dry_run_on_a_slice_calls_nothing(tools, place):
     environment = tools(gcloud="exit 9") | {"BUCKET": "mine"}
-    arguments = ["--dry-run", "pod", "--config=configs/celeba.py", "--workdir=/x"]
+    arguments = ["pod", "--config=configs/celeba.py", "--workdir=/x"]
+    arguments.insert(place, "--dry-run")
     result = run([str(LAUNCH / "tpu_pod.sh"), *arguments], environment)
     assert result.returncode == 0
     lines = [shlex.split(line) for line in result.stdout.splitlines()]
@@ -246,6 +248,14 @@ def test_a_dry_run_on_a_slice_calls_nothing(tools):
         ["tpu-vm", "ssh"],
     ]  # fmt: skip
     assert lines[-1][-2].endswith("gsjax.main --config=configs/celeba.py --workdir=/x")
+
+
+def test_a_slice_that_cannot_be_asked_for_is_asked_for_once(tools, tmp_path):
+    refused = 'echo "$3 $4" >> $here/log; exit 1'
+    environment = tools(gcloud=refused, sleep="") | {"BUCKET": "mine"}
+    assert run([str(LAUNCH / "tpu_pod.sh"), "pod", "--config=x"], environment).returncode == 1
+    asked = (tmp_path / "log").read_text().splitlines()
+    assert asked.count("queued-resources create") == 1
 
 
 def test_a_run_that_was_stopped_on_a_slice_goes_on(tools, tmp_path):

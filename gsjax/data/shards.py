@@ -76,8 +76,13 @@ def _check_folder(output: str, settings: Settings) -> None:
     """Raises UserError unless the folder is new, empty, or of the same settings."""
     if not remote.is_remote(output) and os.path.exists(output) and not os.path.isdir(output):
         raise UserError(f"--output: '{output}' is a file, not a folder")
-    made = (_read_json(output, records.INDEX) or {}).get("settings")
-    made = made or _read_json(output, f"{records.PROGRESS}/settings.json")
+    index = _read_json(output, records.INDEX)
+    made = _read_json(output, f"{records.PROGRESS}/settings.json")
+    if index is not None:
+        made = index.get("settings") if isinstance(index, dict) else index
+        if not isinstance(made, dict) or "identity" not in made:
+            path = remote.join(output, records.INDEX)
+            raise UserError(f"--output: '{path}' was not written by this command")
     if made is None:
         names = sorted(remote.sizes(output))
         if names:

@@ -119,8 +119,8 @@ def match_masks(source: ImageSource, indices: Sequence[int], folder: str, size: 
     `x.png`, `x_mask.png` and `x_mask001.png` fit the image `x.jpg`. All used masks are read.
 
     Raises:
-      UserError: no such folder, no masks in it, masks for some of the images only, or one
-        that cannot be used.
+      UserError: no such folder, no masks in it, masks for some of the images only, two for
+        one of them, or one that cannot be used.
     """
     path = Path(folder).expanduser()
     if not path.is_dir():
@@ -129,14 +129,20 @@ def match_masks(source: ImageSource, indices: Sequence[int], folder: str, size: 
     files = list_images(path)
     if not files:
         raise UserError(f"--masks: the folder {folder} holds no images")
-    named = {}
+    named: dict[Path, set[str]] = {}
     for file in files:
         place = Path(file).relative_to(path).with_suffix("")
-        named[place.with_name(_MARK.sub("", place.name) or place.name)] = file
-        named[place] = file
+        for fitting in {place, place.with_name(_MARK.sub("", place.name) or place.name)}:
+            named.setdefault(fitting, set()).add(file)
     names = [Path(source.short_name(index)) for index in indices]
     places = [Path(name.stem) if name.is_absolute() else name.with_suffix("") for name in names]
-    found = [named.get(place) for place in places]
+    for index, place in zip(indices, places, strict=True):
+        if len(fitting := sorted(named.get(place, ()))) > 1:
+            raise UserError(
+                f"--masks: {source.short_name(index)} has {len(fitting)} masks, {fitting[0]} and "
+                f"{fitting[1]}; leave one"
+            )
+    found = [next(iter(named.get(place, ())), None) for place in places]
     if not any(found):
         found = [files[index % len(files)] for index in indices]
     elif not all(found):

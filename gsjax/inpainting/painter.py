@@ -91,7 +91,7 @@ class Inpainter:
         kept: list[tuple[Crop, Gaussians]] = []
         ((_, filled),) = self.paint([(None, image.copy(), hole)], keep=kept.append)
         crops, gaussians = ([pair[i] for pair in kept] for i in (0, 1))
-        return Result(filled, Field(image, hole, self.size, self._patches, crops, gaussians))
+        return Result(filled, Field(image.copy(), hole, self.size, self._patches, crops, gaussians))
 
     def paint(
         self,

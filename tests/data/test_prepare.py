@@ -188,6 +188,9 @@ def test_other_settings_and_other_files_are_refused(arguments, straight, folder,
     file = run(command(f"folder:{folder}", tmp_path / "list.txt"))
     (tmp_path / "busy" / ".prepare").mkdir(parents=True)
     many = run(command(f"list:{tmp_path}/list.txt", tmp_path / "out", shards=2))
+    (tmp_path / "strange").mkdir()
+    (tmp_path / "strange" / "index.json").write_text("[1]")
+    strange = run(command(f"folder:{folder}", tmp_path / "strange"))
     with filelock.FileLock(tmp_path / "busy" / ".prepare" / "lock"):
         busy = run(command(f"list:{tmp_path}/list.txt", tmp_path / "busy"))
     cases = [
@@ -195,13 +198,14 @@ def test_other_settings_and_other_files_are_refused(arguments, straight, folder,
         (changed, f"error: --output: '{output}' was made with other settings: size 320, now 64; "),
         (foreign, f"error: --output: the folder '{tmp_path}' holds other files (list.txt, "),
         (file, f"error: --output: '{tmp_path}/list.txt' is a file, not a folder"),
+        (strange, f"error: --output: '{tmp_path}/strange/index.json' was not written by this"),
         (many, "error: --shards: 2 is more than the 1 images"),
     ]
     for result, message in cases:
         assert result.returncode == 2
         assert result.stderr.startswith(message), result.stderr
     assert digests(output) == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["busy", "list.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["busy", "list.txt", "strange"]
 
 
 def test_a_full_disk_is_told_and_leaves_no_half_of_a_shard(arguments, tmp_path):

@@ -129,3 +129,5 @@ def test_masks_that_do_not_fit_are_refused(images, tmp_path):
     refused("is all hole")
     save(tmp_path / "masks" / "2.png", mask(0, 10, 0, 40))
     refused(r"has masks for 1 of 6 images, but none for 0\.png")
+    save(tmp_path / "masks" / "2_mask001.png", mask(0, 10, 0, 40))
+    refused(r"2\.png has 2 masks, .*2\.png and .*2_mask001\.png; leave one")
