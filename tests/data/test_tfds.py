@@ -19,7 +19,7 @@ from gsjax.data.sources import UnreadableImage, open_source
 from gsjax.errors import UserError
 from tests.data.test_pipeline import assert_same, config_for, take
 from tests.data.test_records import write
-from tests.test_main import SMALL, environment
+from tests.runs import SMALL, environment
 
 ROOT = Path(__file__).parents[2]
 FEATURES = {
