@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from numpy.typing import DTypeLike
 
 from gsjax.errors import UserError
+from gsjax.models.patch_conv import PatchConv
 from gsjax.models.resize import resize
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -84,10 +85,7 @@ class DinoViT(nn.Module):
 
         Height and width may differ; what is left of them after whole patches is not seen.
         """
-        patch = (self.patch_size, self.patch_size)
-        tokens = nn.Conv(
-            self.width, patch, strides=patch, padding="VALID", dtype=self.dtype, name="patch_embed"
-        )(images)
+        tokens = PatchConv(self.width, self.patch_size, self.dtype, name="patch_embed")(images)
         batch, *grid, _ = tokens.shape
         tokens = tokens.reshape(batch, grid[0] * grid[1], self.width)
 

@@ -12,6 +12,7 @@ from gsjax.models.encoder import Encoder
 from gsjax.models.fill import push_pull
 from gsjax.models.gaussian_head import GaussianHead, Gaussians, anchors
 from gsjax.models.mlp import Mlp
+from gsjax.models.patch_conv import PatchConv
 from gsjax.rasterizer import rasterize
 
 
@@ -101,10 +102,9 @@ class GaussianInpainter(nn.Module):
             self.features, self.width, self.max_width, self.downs, self.blocks, self.skips,
             self.recompute, self.dtype, name="encoder",
         )  # fmt: skip
-        to_patches = nn.Conv(
-            self.gaussians * self.features, (self.patch_size, self.patch_size),
-            self.patch_size, padding="VALID", dtype=self.dtype, name="to_patches",
-        )  # fmt: skip
+        to_patches = PatchConv(
+            self.gaussians * self.features, self.patch_size, self.dtype, name="to_patches"
+        )
         features = to_patches(encoder(seen, token))
         return features.reshape(images.shape[0], -1, self.gaussians, self.features)
 
