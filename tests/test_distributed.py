@@ -79,6 +79,21 @@ def test_two_processes_train_to_the_losses_of_one(start, alone, fsdp):
     assert (run.workdir / "best" / "best.json").exists()
 
 
+@pytest.mark.slow
+def test_a_state_divided_over_all_processes_trains_to_the_losses_of_one(start, alone):
+    # At the rate of `alone`, training makes more of rounding than these tests allow: one device
+    # whose weights start 1e-7 apart ends 7e-4 apart. At this rate it ends 1e-6 apart.
+    slowly = {"optimizer__learning_rate": "1e-5"}
+    whole, divided = start("slow", **slowly), start("fsdp_4", 2, 2, mesh__fsdp=4, **slowly)
+    assert whole.wait() == [0], whole.output(0)
+    assert divided.wait() == [0, 0], (divided.output(0), divided.output(1))
+    expected = metrics(whole.workdir)
+    assert_same_losses(metrics(divided.workdir), expected)
+    # It is not so low that what is learned would not matter.
+    at_full_rate = pytest.approx(alone[10]["loss/l1"], rel=1e-3)
+    assert expected[10]["loss/l1"] != at_full_rate
+
+
 def test_a_mistake_on_one_machine_ends_all_processes(start, tmp_path):
     def own(process):
         return {"data.train": f"folder:{tmp_path}"} if process == 1 else {}
