@@ -57,6 +57,7 @@ def _check_numbers(config: ConfigDict) -> None:
         "model.downs": 1,
         "model.blocks": 0,
         "loss.l1": 0,
+        "loss.hole": 0,
         "loss.lpips": 0,
         "loss.gan": 0,
         "loss.gan_start": 0,

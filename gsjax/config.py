@@ -36,6 +36,8 @@ def default() -> ConfigDict:
     config.model.overlap = 1  # pixels by which a patch draws over its neighbors
     config.model.gaussians = 324  # a patch; a square number
     config.model.features = 12  # channels a Gaussian is decoded from
+    # Pixels a side of the cells that a smaller encoder works on; 0: the published one.
+    config.model.fold = 0
     config.model.width = 64  # channels of the encoder's first layer
     config.model.max_width = 1024  # channels never grow past this
     config.model.downs = 3  # halvings of the resolution
@@ -64,7 +66,8 @@ def default() -> ConfigDict:
     config.discriminator.width = 64
 
     config.loss = ConfigDict()
-    config.loss.l1 = 1.0
+    config.loss.l1 = 1.0  # over the whole image
+    config.loss.hole = 0.0  # of the squared error in the hole alone
     config.loss.lpips = 3.0
     config.loss.gan = 0.3
     config.loss.gan_start = 0  # the step from which the discriminator takes part

@@ -11,6 +11,18 @@ def l1(prediction: Float[Array, "b h w c"], target: Float[Array, "b h w c"]) -> 
     return jnp.abs(prediction - target).mean()
 
 
+def hole_mse(
+    prediction: Float[Array, "b h w c"],
+    target: Float[Array, "b h w c"],
+    known: Float[Array, "b h w 1"],
+) -> Float[Array, ""]:
+    """Mean squared difference over each image's hole, the mean of all images; 0 without a hole."""
+    hole = 1.0 - known
+    error = (jnp.square(prediction - target) * hole).sum((1, 2, 3))
+    pixels = jnp.maximum(hole.sum((1, 2, 3)), 1.0)
+    return (error / (pixels * target.shape[-1])).mean()
+
+
 def semantic(token: Float[Array, "b d"], target: Float[Array, "b d"]) -> Float[Array, ""]:
     """−cos between the mapped token of the masked image and the clean image's own."""
 

@@ -54,9 +54,11 @@ def make_train_step(config: ConfigDict, networks: Networks) -> Callable:
         return jnp.clip(out.image, 0.0, 1.0), out.token, clean_token
 
     def terms_of(drawn, frozen, discriminator, batch, adversarial):
-        images, _ = unpack(batch)
+        images, known = unpack(batch)
         fake, token, clean_token = drawn
         terms = {"l1": losses.l1(fake, images)}
+        if config.loss.hole > 0:
+            terms["hole"] = losses.hole_mse(fake, images, known)
         if networks.dino is not None:
             terms["semantic"] = losses.semantic(token, clean_token)
         if config.loss.lpips > 0:

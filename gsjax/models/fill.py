@@ -5,13 +5,17 @@ it takes from the level below and smooths. The result is close to the harmonic
 fill, which solves Laplace's equation in the hole, at a small part of its cost.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# Jacobi sweeps a level. Measured as PSNR in the hole on photographs at 64×64: none is
-# 0.6 dB below the harmonic fill, 4 sweeps are 0.15 dB below.
-SWEEPS = 4
+# Jacobi sweeps at full size and at the coarsest levels, where they cost nothing; each level
+# has twice those of the one above it. Measured as PSNR in central holes of half the side,
+# photographs at 256×256: 0.35 dB above 4 sweeps that are not accelerated at each level, and
+# 0.03 dB below 200 of them.
+SWEEPS, MOST_SWEEPS = 4, 16
 
 
 def push_pull(
@@ -21,21 +25,38 @@ def push_pull(
 
     `known` is 0 or 1. An image without a known pixel gives zeros.
     """
+    return _push_pull(image, known, SWEEPS)
+
+
+def _push_pull(image, known, sweeps: int):
     height, width = image.shape[1:3]
     if height == width == 1:
         return image * known
     pad = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
     colors, weights = _halve(jnp.pad(image * known, pad)), _halve(jnp.pad(known, pad))
     # A cell with one known pixel of four is known, and its color is theirs.
-    below = push_pull(colors / jnp.maximum(weights, 0.25), jnp.ceil(weights))
+    colors = colors / jnp.maximum(weights, 0.25)
+    below = _push_pull(colors, jnp.ceil(weights), min(2 * sweeps, MOST_SWEEPS))
     shape = (image.shape[0], height + height % 2, width + width % 2, image.shape[-1])
     filled = jax.image.resize(below, shape, "linear")[:, :height, :width]
-    filled = known * image + (1.0 - known) * filled
+    return _relax(image, known, known * image + (1.0 - known) * filled, sweeps)
 
-    def sweep(_, filled):
+
+def _relax(image, known, filled, sweeps: int):
+    """Smooths what is not known, by Jacobi sweeps with Chebyshev's acceleration."""
+    # Of sweeps in a hole of half the image, the part of the slowest error that is left.
+    radius = math.cos(math.pi / (max(image.shape[1:3]) / 2 + 1))
+
+    def sweep(filled):
         return known * image + (1.0 - known) * _mean_of_neighbors(filled)
 
-    return jax.lax.fori_loop(0, SWEEPS, sweep, filled)
+    def accelerated(_, state):
+        filled, before, factor = state
+        factor = 1.0 / (1.0 - radius**2 * factor / 4.0)
+        return factor * (sweep(filled) - before) + before, filled, factor
+
+    state = (sweep(filled), filled, jnp.asarray(2.0, filled.dtype))
+    return jax.lax.fori_loop(1, sweeps, accelerated, state)[0]
 
 
 def _halve(image):

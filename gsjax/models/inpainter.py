@@ -1,5 +1,7 @@
 """The whole model: a masked image and its semantic token in, a picture of Gaussians out."""
 
+import math
+
 import flax.linen as nn
 import flax.struct
 import jax
@@ -10,6 +12,7 @@ from jaxtyping import Array, Float
 from gsjax.models import patches
 from gsjax.models.encoder import Encoder
 from gsjax.models.fill import push_pull
+from gsjax.models.folded import FoldedEncoder
 from gsjax.models.gaussian_head import GaussianHead, Gaussians, anchors
 from gsjax.models.mlp import Mlp
 from gsjax.models.patch_conv import PatchConv
@@ -44,6 +47,7 @@ class GaussianInpainter(nn.Module):
     overlap: int = 1
     gaussians: int = 324
     features: int = 12
+    fold: int = 0
     width: int = 64
     max_width: int = 1024
     downs: int = 3
@@ -79,12 +83,13 @@ class GaussianInpainter(nn.Module):
         if height % self.patch_size or width % self.patch_size:
             raise ValueError(f"patches of {self.patch_size} px do not divide {height}×{width} px")
         token = self._align(dino_token) if self.semantic else None
-        features = self._encode(images, token, known)
+        fill = push_pull(images, known) if self.residual_colors else None
+        features = self._encode(images if fill is None else fill, token, known)
         head = GaussianHead(self.patch_size, self.overlap, self.backend, name="head")
         gaussians = head(features.astype(jnp.promote_types(features.dtype, jnp.float32)))
-        if self.residual_colors:
-            fill = self._colors_at_anchors(push_pull(images, known))
-            gaussians = gaussians.replace(colors=gaussians.colors + fill)
+        if fill is not None:
+            colors = gaussians.colors + self._colors_at_anchors(fill)
+            gaussians = gaussians.replace(colors=colors)
         grid = (height // self.patch_size, width // self.patch_size)
         extent = self.patch_size + 2 * self.overlap
         drawn = draw(gaussians, (extent, extent), self.normalize_splats, self.backend)
@@ -98,12 +103,19 @@ class GaussianInpainter(nn.Module):
     def _encode(self, images, token, known) -> Float[Array, "b p n f"]:
         """Returns each Gaussian's features: encoder, then one strided convolution a patch."""
         seen = jnp.concatenate([images, known], -1) if self.mask_channel else images
-        encoder = Encoder(
-            self.features, self.width, self.max_width, self.downs, self.blocks, self.skips,
-            self.recompute, self.dtype, name="encoder",
-        )  # fmt: skip
+        if self.fold:
+            encoder = FoldedEncoder(
+                self.features, self.fold, self.width, self.max_width, self.downs, self.blocks,
+                self.recompute, self.dtype, name="encoder",
+            )  # fmt: skip
+        else:
+            encoder = Encoder(
+                self.features, self.width, self.max_width, self.downs, self.blocks, self.skips,
+                self.recompute, self.dtype, name="encoder",
+            )  # fmt: skip
+        side = self.patch_size // max(self.fold, 1)
         to_patches = PatchConv(
-            self.gaussians * self.features, self.patch_size, self.dtype, name="to_patches"
+            self.gaussians * self.features, side, self.dtype, name="to_patches"
         )
         features = to_patches(encoder(seen, token))
         return features.reshape(images.shape[0], -1, self.gaussians, self.features)
@@ -153,8 +165,8 @@ def init_variables(model: GaussianInpainter, key: jax.Array, token_size: int):
       key: of the randomness.
       token_size: channels of DINO's token; 0 without semantic branch.
     """
-    size = max(model.patch_size, 2 ** (model.downs + 1))
-    size = -(-size // model.patch_size) * model.patch_size
+    step = math.lcm(model.patch_size, max(model.fold, 1) * 2**model.downs)
+    size = step if step >= 2 ** (model.downs + 1) else 2 * step
     image = jnp.zeros((1, size, size, 3))
     token = jnp.zeros((1, token_size)) if model.semantic else None
     return jax.jit(model.init)(key, image, token, jnp.ones_like(image[..., :1]))

@@ -1,0 +1,62 @@
+"""The model that comes with gsjax: small enough to be trained on two CPU cores in hours.
+
+python -m gsjax.data.prepare --source=folder:PHOTOS --size=288 --output=data/photos/train
+python -m gsjax.main --config=configs/photos_pretrained.py
+"""
+
+from ml_collections import ConfigDict
+
+from gsjax import config as gsjax_config
+
+
+def get_config() -> ConfigDict:
+    """Returns the config, for photographs of any kind with a short side of 288 pixels."""
+    config = gsjax_config.default()
+    config.data.train = "array_record:data/photos/train"
+    config.data.validation = "array_record:data/photos/validation"
+    config.data.help = (
+        "Make it of a folder of photographs with\n"
+        "python -m gsjax.data.prepare --source=folder:PHOTOS --size=288 --output=data/photos/train"
+    )
+    config.data.image_size = (64, 64)
+    config.data.crop = "random"
+    config.data.crop_scale = (0.22, 1.0)  # from the photograph's own pixels to all of it
+    config.data.flip = True
+    config.data.workers = 0
+
+    config.masks.kinds = ("irregular", "free_form", "rectangles")
+    config.masks.curriculum = ((0, 0.04, 0.62),)
+
+    config.model.patch_size = 8
+    config.model.gaussians = 16
+    config.model.fold = 4
+    config.model.width = 64
+    config.model.max_width = 192
+    config.model.downs = 2
+    config.model.blocks = 4
+    config.model.semantic = False
+    config.model.mask_channel = True
+    config.model.residual_colors = True
+    config.model.normalize_splats = True
+
+    config.lpips.weights = ""
+    config.loss.l1 = 0.0
+    config.loss.lpips = 0.0
+    config.loss.gan = 0.0
+    config.loss.semantic = 0.0
+    config.loss.hole = 10.0
+
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.schedule = "cosine"
+    config.optimizer.warmup_steps = 200
+    config.optimizer.weight_decay = 1e-2
+
+    config.train.steps = 12_000
+    config.train.batch_size = 32
+
+    config.log.every = 50
+    config.checkpoint.every = 500
+    config.validate.every = 1_000
+    config.validate.images = 240
+    config.validate.bands = ((0.05, 0.2), (0.2, 0.4), (0.4, 0.6))
+    return config

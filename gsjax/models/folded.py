@@ -1,0 +1,132 @@
+"""An encoder that works on folded pixels: cheap where convolutions at full size are dear.
+
+Squares of pixels become the channels of one cell, so that no layer works at full
+resolution; a U-shaped network of residual blocks follows, with attention between the
+cells of its lowest resolution, which sees across holes that convolutions do not.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+HEAD_CHANNELS = 32  # of each attention head
+SIDE_BLOCKS = 2  # at each resolution but the lowest, on either side of the U
+_zeros = nn.initializers.zeros
+
+
+def fold(x: Float[Array, "b h w c"], side: int) -> Float[Array, "b h//side w//side side*side*c"]:
+    """Puts squares of side×side pixels into the channels of one cell."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height // side, side, width // side, side, channels)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // side, width // side, -1)
+
+
+def unfold(x: Float[Array, "b h w side*side*c"], side: int) -> Float[Array, "b side*h side*w c"]:
+    """Undoes `fold`."""
+    batch, height, width, _ = x.shape
+    x = x.reshape(batch, height, width, side, side, -1)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height * side, width * side, -1)
+
+
+def _normalized(x, token, name: str, dtype):
+    """Scales each cell to a mean square of 1; the semantic token modulates it, if there is one."""
+    x = nn.RMSNorm(epsilon=1e-6, dtype=dtype, name=name)(x)
+    if token is None:
+        return x
+    adapter = nn.Dense(2 * x.shape[-1], dtype=dtype, kernel_init=_zeros, name=f"{name}_adapter")
+    alpha, beta = jnp.split(adapter(token)[:, None, None, :], 2, axis=-1)
+    return (1 + alpha) * x + beta
+
+
+class Block(nn.Module):
+    """A residual block: x + conv(gelu(conv(normalized(x)))). It begins as the identity."""
+
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], token: Float[Array, "b d"] | None
+    ) -> Float[Array, "b h w c"]:
+        channels = x.shape[-1]
+        y = _normalized(x, token, "norm", self.dtype)
+        y = nn.Conv(
+            channels, (3, 3), dtype=self.dtype, kernel_init=nn.initializers.he_normal(),
+            name="conv_1",
+        )(y)  # fmt: skip
+        y = nn.Conv(channels, (3, 3), dtype=self.dtype, kernel_init=_zeros, name="conv_2")(
+            nn.gelu(y)
+        )
+        return x + y
+
+
+class AttentionBlock(nn.Module):
+    """A transformer's layer over the cells, which know where they are from the zeros around."""
+
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], token: Float[Array, "b d"] | None
+    ) -> Float[Array, "b h w c"]:
+        batch, height, width, channels = x.shape
+        y = _normalized(x, token, "attention_norm", self.dtype)
+        y = nn.Dense(3 * channels, dtype=self.dtype, name="queries_keys_values")(y)
+        heads = (batch, height * width, channels // HEAD_CHANNELS, HEAD_CHANNELS)
+        queries, keys, values = (part.reshape(heads) for part in jnp.split(y, 3, axis=-1))
+        y = jax.nn.dot_product_attention(queries, keys, values).reshape(x.shape)
+        x = x + nn.Dense(channels, dtype=self.dtype, kernel_init=_zeros, name="attended")(y)
+        y = _normalized(x, token, "norm", self.dtype)
+        y = nn.gelu(nn.Dense(3 * channels, dtype=self.dtype, name="widen")(y))
+        return x + nn.Dense(channels, dtype=self.dtype, kernel_init=_zeros, name="narrow")(y)
+
+
+class FoldedEncoder(nn.Module):
+    """Image to a map of features at a `fold`-th of its resolution.
+
+    Attributes:
+      features: channels of the result.
+      fold: pixels a side of a cell.
+      width: channels of the first layer; each halving doubles them, up to max_width.
+      max_width: the most channels.
+      downs: halvings of the folded resolution; fold · 2**downs divides height and width.
+      blocks: residual blocks at the lowest resolution, attention after every second one.
+      recompute: the gradient computes the blocks again instead of keeping them.
+      dtype: what is computed in; parameters are float32.
+    """
+
+    features: int
+    fold: int = 4
+    width: int = 64
+    max_width: int = 1024
+    downs: int = 1
+    blocks: int = 4
+    recompute: bool = False
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w i"], token: Float[Array, "b d"] | None
+    ) -> Float[Array, "b h//fold w//fold f"]:
+        widths = [min(self.width * 2**level, self.max_width) for level in range(self.downs + 1)]
+        block = nn.remat(Block) if self.recompute else Block
+        attention = nn.remat(AttentionBlock) if self.recompute else AttentionBlock
+        x = nn.Dense(widths[0], dtype=self.dtype, name="stem")(fold(2 * x - 1, self.fold))
+        skipped = []
+        for level in range(self.downs):
+            for index in range(SIDE_BLOCKS):
+                x = block(self.dtype, name=f"down_{level}_block_{index}")(x, token)
+            skipped.append(x)
+            x = nn.Dense(widths[level + 1], dtype=self.dtype, name=f"down_{level}")(fold(x, 2))
+        for index in range(self.blocks):
+            x = block(self.dtype, name=f"block_{index}")(x, token)
+            if index % 2:
+                x = attention(self.dtype, name=f"attention_{index}")(x, token)
+        for level in reversed(range(self.downs)):
+            x = _normalized(x, None, f"up_{level}_norm", self.dtype)
+            x = nn.Dense(4 * widths[level], dtype=self.dtype, name=f"up_{level}")(x)
+            x = skipped[level] + unfold(x, 2)
+            for index in range(SIDE_BLOCKS):
+                x = block(self.dtype, name=f"up_{level}_block_{index}")(x, token)
+        x = _normalized(x, None, "out_norm", self.dtype)
+        return nn.Dense(self.features, dtype=self.dtype, name="out")(x)
