@@ -9,6 +9,7 @@ from gsjax.backends import BACKENDS
 from gsjax.data.pipeline import check_data, check_training_data, check_validation_data
 from gsjax.errors import UserError
 from gsjax.models.encoder import GROUPS
+from gsjax.models.folded import HEAD_CHANNELS
 from gsjax.perceptual import check_lpips
 from gsjax.semantic import check_dino
 from gsjax.state import check_initial
@@ -54,6 +55,7 @@ def _check_numbers(config: ConfigDict) -> None:
         "model.overlap": 0,
         "model.gaussians": 1,
         "model.features": 2,
+        "model.fold": 0,
         "model.downs": 1,
         "model.blocks": 0,
         "loss.l1": 0,
@@ -113,20 +115,19 @@ def _check_sizes(config: ConfigDict, devices: int) -> None:
             f"model.overlap: {model.overlap} must be at most half of model.patch_size, "
             f"{model.patch_size}"
         )
-    for field, width in {
-        "model.width": model.width,
-        "model.max_width": model.max_width,
-        "discriminator.width": 2 * config.discriminator.width,
-    }.items():
-        if width < GROUPS or width % GROUPS:
-            multiple = GROUPS // 2 if field == "discriminator.width" else GROUPS
-            raise UserError(f"{field} must be a multiple of {multiple}, for the normalized groups")
-    step = math.lcm(model.patch_size, 2**model.downs)
+    if model.fold and model.patch_size % model.fold:
+        raise UserError(
+            f"model.fold: {model.fold} must divide model.patch_size, {model.patch_size}; 0 is the "
+            "published encoder"
+        )
+    _check_widths(config)
+    step = math.lcm(model.patch_size, max(model.fold, 1) * 2**model.downs)
     if any(side % step for side in size):
         near = tuple(max(round(side / step), 2) * step for side in size)
+        fold = f", model.fold={model.fold}" if model.fold else ""
         raise UserError(
             f"data.image_size: {tuple(size)} must be multiples of {step}, which "
-            f"model.patch_size={model.patch_size} and model.downs={model.downs} divide; "
+            f"model.patch_size={model.patch_size}{fold} and model.downs={model.downs} divide; "
             f"the nearest is {near}"
         )
     least = max(24, 2 ** (model.downs + 1))
@@ -149,6 +150,20 @@ def _check_sizes(config: ConfigDict, devices: int) -> None:
             f"train.batch_size: {config.train.batch_size} does not divide by {parts}, for "
             f"train.accumulate={config.train.accumulate} on {devices} devices{of}"
         )
+
+
+def _check_widths(config: ConfigDict) -> None:
+    model = config.model
+    groups, reason = (
+        (HEAD_CHANNELS, "the attention") if model.fold else (GROUPS, "normalized groups")
+    )
+    for field, width, multiple, why in (
+        ("model.width", model.width, groups, reason),
+        ("model.max_width", model.max_width, groups, reason),
+        ("discriminator.width", config.discriminator.width, GROUPS // 2, "normalized groups"),
+    ):
+        if width < multiple or width % multiple:
+            raise UserError(f"{field} must be a multiple of {multiple}, for the {why}")
 
 
 def _check_optimizer(config: ConfigDict) -> None:

@@ -11,7 +11,8 @@ def default() -> ConfigDict:
     """Returns the published recipe with our corrections; no data is named."""
     config = ConfigDict()
     config.seed = 0
-    config.initial = ""  # a run or converted checkpoint whose networks training starts from
+    # A run, a converted or packed checkpoint, or photos: whose networks training starts from.
+    config.initial = ""
 
     config.data = ConfigDict()
     # photos | folder:DIR | list:FILE | array_record:GLOB | tfds:NAME[:SPLIT]

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from gsjax import checkpoints, record, sharding
+from gsjax import checkpoints, packed, record, sharding
 from gsjax.errors import UserError
 from gsjax.models.dino import DinoViT
 from gsjax.models.discriminator import Discriminator
@@ -69,7 +69,9 @@ def pictured(state: TrainState) -> PyTree:
 
 def _warn_of_differences(config: ConfigDict) -> None:
     """Names what shapes do not show: fields that the checkpoint was trained with otherwise."""
-    folder = checkpoints.workdir_of(config.initial)
+    folder = packed.find(config.initial)
+    if not packed.is_packed(folder):
+        folder = checkpoints.workdir_of(config.initial)
     if not (folder / "config.json").exists():
         return
     before = record.read_config(str(folder))
@@ -105,7 +107,7 @@ def init_state(
 
 def check_initial(config: ConfigDict) -> None:
     """Raises UserError if `config.initial` names no checkpoint; reads none."""
-    if config.initial:
+    if config.initial and not packed.is_packed(packed.find(config.initial)):
         try:
             checkpoints.find_checkpoint(config.initial)
         except UserError as error:
@@ -117,8 +119,8 @@ def check_initial(config: ConfigDict) -> None:
 def load_initial(config: ConfigDict, networks: Networks) -> dict[str, PyTree]:
     """Returns the networks in the checkpoint that `config.initial` names, none if it is empty.
 
-    A converted checkpoint has the generator; a run's has the discriminator too, and maybe
-    an average of the generator, which is taken in its place.
+    A converted or packed checkpoint has the generator; a run's has the discriminator too, and
+    maybe an average of the generator, which is taken in its place.
 
     Raises:
       UserError: there is no checkpoint, or one of another architecture.
@@ -126,14 +128,9 @@ def load_initial(config: ConfigDict, networks: Networks) -> dict[str, PyTree]:
     if not config.initial:
         return {}
     check_initial(config)
-    found = checkpoints.names_in(config.initial)
-    if "generator" not in found:
-        raise UserError(f"initial: {config.initial} holds {', '.join(found)}, but no generator")
     wanted = jax.eval_shape(_starter(config, networks))
-    loaded = {}
-    for name in sorted(found & {"generator", "discriminator"}):
-        best = checkpoints.generator_in(config.initial) if name == "generator" else name
-        loaded[name] = checkpoints.restore_params(config.initial, best)
+    loaded = _read_initial(config.initial)
+    for name in loaded:
         checkpoints.check_same_shapes(
             f"initial: {config.initial}",
             {name: loaded[name]},
@@ -143,6 +140,21 @@ def load_initial(config: ConfigDict, networks: Networks) -> dict[str, PyTree]:
     _warn_of_differences(config)
     logging.info("%s taken from %s", " and ".join(loaded), config.initial)
     return loaded
+
+
+def _read_initial(path: str) -> dict[str, PyTree]:
+    folder = packed.find(path)
+    if packed.is_packed(folder):
+        return {"generator": packed.read_packed(folder)}
+    found = checkpoints.names_in(path)
+    if "generator" not in found:
+        raise UserError(f"initial: {path} holds {', '.join(found)}, but no generator")
+    branches = {"generator": checkpoints.generator_in(path), "discriminator": "discriminator"}
+    return {
+        name: checkpoints.restore_params(path, branch)
+        for name, branch in branches.items()
+        if name in found
+    }
 
 
 def abstract_state(config: ConfigDict, networks: Networks, mesh: Mesh) -> TrainState:

@@ -1,0 +1,35 @@
+"""A trained inpainter in two small files, to be given away: its parameters and its config.
+
+python -m gsjax.pack --checkpoint=RUN --output=DIR
+
+Parameters are kept in half precision in generator.safetensors, in which no code can hide. DIR
+is then a checkpoint for `gsjax.inpaint`, `gsjax.evaluate` and `--config.initial`, as the run is.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from gsjax import cli
+from gsjax.errors import UserError
+
+CHECKPOINT = flags.DEFINE_string("checkpoint", None, "a run's workdir, or a checkpoint in it")
+OUTPUT = flags.DEFINE_string("output", None, "the folder to write the two files to")
+flags.mark_flags_as_required(["checkpoint", "output"])
+
+
+def main() -> None:
+    """Packs the generator that validated best, or that of the checkpoint that is named."""
+    from gsjax import packed
+    from gsjax.inpainting.load import read_generator
+
+    output = Path(OUTPUT.value).expanduser()
+    if packed.is_packed(output):
+        raise UserError(f"--output: {output} holds a packed inpainter; nothing is overwritten")
+    config, generator = read_generator(CHECKPOINT.value)
+    size = packed.write_packed(output, config, generator)
+    print(f"done: {size / 1e6:.1f} MB; fill with --checkpoint={output}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

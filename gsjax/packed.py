@@ -1,0 +1,78 @@
+"""Packed inpainters: a generator in half precision in one file, and the config beside it."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from gsjax import record
+from gsjax.errors import UserError
+from gsjax.files import write_atomically
+
+FILE = "generator.safetensors"
+# Weights that come with gsjax, by name: the folder of each, beside this file.
+BUNDLED: dict[str, str] = {"photos": "weights/photos"}
+_LARGEST = float(np.finfo(np.float16).max)
+
+
+def find(path: str | os.PathLike) -> Path:
+    """Returns the folder that a path, or the name of weights that come with gsjax, means."""
+    bundled = BUNDLED.get(os.fspath(path))
+    return Path(__file__).parent / bundled if bundled else Path(path).expanduser()
+
+
+def is_packed(folder: str | os.PathLike) -> bool:
+    """Whether the folder holds a packed inpainter."""
+    return (Path(folder) / FILE).is_file()
+
+
+def write_packed(folder: Path, config: ConfigDict, generator: PyTree) -> int:
+    """Writes a generator's variables and the config that describes it, the parameters last.
+
+    What the config says of the places of data and weights is left out.
+
+    Args:
+      folder: where to; it is made if need be.
+      config: of the run.
+      generator: nested dicts of float arrays.
+
+    Returns:
+      The bytes of the parameters' file.
+
+    Raises:
+      UserError: the folder cannot be written, or a parameter is too large for half precision.
+    """
+    arrays = {}
+    for name, array in flatten_dict(generator, sep="/").items():
+        if not np.all(np.abs(array) <= _LARGEST):
+            raise UserError(f"--checkpoint: {name} has values that half precision does not hold")
+        arrays[name] = np.ascontiguousarray(array, np.float16)
+    content = save(arrays)
+    config = config.copy_and_resolve_references()
+    config.initial = config.data.train = config.data.validation = config.data.help = ""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        record.write_config(folder, config)
+        write_atomically(folder / FILE, content)
+    except OSError as error:
+        raise UserError(f"--output: cannot write to {folder}: {error.strerror}") from error
+    return len(content)
+
+
+def read_packed(folder: str | os.PathLike) -> PyTree:
+    """Returns the generator's variables in single precision, nested dicts of numpy arrays.
+
+    Raises:
+      UserError: the file cannot be read or is damaged.
+    """
+    path = Path(folder) / FILE
+    try:
+        arrays = load(path.read_bytes())
+    except (OSError, SafetensorError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    return unflatten_dict({k: v.astype(np.float32) for k, v in arrays.items()}, sep="/")
