@@ -35,3 +35,14 @@ def test_beyond_the_margin_the_discriminator_learns_nothing():
     real, fake = np.full((1, 2, 2, 1), 1.5, np.float32), np.full((1, 2, 2, 1), -1.5, np.float32)
     for gradient in jax.grad(losses.hinge_discriminator, (0, 1))(real, fake):
         np.testing.assert_array_equal(gradient, 0)
+
+
+def test_the_hole_loss_counts_each_images_hole_alone_and_alike():
+    target = np.zeros((3, 2, 2, 3), np.float32)
+    prediction, known = target.copy(), np.ones((3, 2, 2, 1), np.float32)
+    known[0, 0, 0] = known[1, 0] = 0  # one pixel, two, none
+    prediction[0, 0, 0] = 0.3
+    prediction[1, 0, 1, 0] = 0.6
+    prediction[:, 1] = 1.0
+    expected = (0.09 + 0.36 / 6 + 0) / 3
+    assert losses.hole_mse(prediction, target, known) == pytest.approx(expected)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse.linalg
 
 from gsjax.models import fill
 from tests.quick import jit
@@ -60,3 +61,30 @@ def test_a_ramp_goes_on_through_a_small_hole():
     known[:, 11:15, 17:21] = 0
     error = np.abs(push_pull(ramp, known) - ramp)
     assert error.max() < 0.05
+
+
+def test_a_large_hole_is_filled_nearly_harmonically():
+    size = 64
+    rng = np.random.default_rng(0)
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size)))
+    frequency[0, 0] = 1
+    noise = np.fft.fft2(rng.standard_normal((16, size, size))) / frequency  # as photographs have it
+    image = np.real(np.fft.ifft2(noise)).transpose(1, 2, 0)
+    image = (image / image.std()).astype(np.float32)
+    hole = np.zeros((size, size), bool)
+    hole[16:48, 16:48] = True
+    harmonic = image.copy()
+    inside = np.arange(32 * 32).reshape(32, 32)
+    matrix = scipy.sparse.diags_array([4.0] * inside.size).tolil()
+    boundary = np.zeros((inside.size, 16))
+    for (y, x), row in np.ndenumerate(inside):
+        for v, u in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
+            if 0 <= v < 32 and 0 <= u < 32:
+                matrix[row, inside[v, u]] = -1
+            else:
+                boundary[row] += image[16 + v, 16 + u]
+    harmonic[hole] = scipy.sparse.linalg.spsolve(matrix.tocsc(), boundary)
+    filled = push_pull(image[None], 1.0 - hole[None, :, :, None].astype(np.float32))[0]
+    off = np.sqrt(np.square(filled - harmonic)[hole].mean())
+    # 0.09; four sweeps a level that nothing accelerates are 0.22 off.
+    assert off < 0.12 * np.sqrt(np.square(harmonic - image)[hole].mean())
