@@ -18,9 +18,6 @@ from gsjax.models.inpainter import GaussianInpainter, draw
 from gsjax.rasterizer import rasterize
 from gsjax.semantic import make_tokens
 
-# How often the colors are corrected. On the run of configs/photos.py, seams are closed after
-# one; the second halves what is left of the error on the known pixels.
-_CORRECTIONS = 2
 _FEWEST_OPACITY = 0.25  # where less than this is drawn, colors are not moved further
 
 
@@ -117,13 +114,12 @@ def make_correction(module: GaussianInpainter) -> Callable:
         drawn, gaussians = painted
         grid = (masked.shape[1] // p, masked.shape[2] // p)
         share = 1.0 if module.normalize_splats else _opacity(gaussians, extent, module.backend)
-        for _ in range(_CORRECTIONS):
-            lacking = push_pull((masked - drawn) * known, known)
-            lacking = _at(patches.cut(lacking, p, o), gaussians.means) / share
-            gaussians = gaussians.replace(colors=gaussians.colors + lacking)
-            splats = draw(gaussians, extent, module.normalize_splats, module.backend)
-            drawn = patches.blend(splats, grid, o)
-        return Painted(drawn, gaussians)
+        # Once: twice brings the known pixels' noise further in, 0.03 to 0.07 dB on photographs.
+        lacking = push_pull((masked - drawn) * known, known)
+        lacking = _at(patches.cut(lacking, p, o), gaussians.means) / share
+        gaussians = gaussians.replace(colors=gaussians.colors + lacking)
+        splats = draw(gaussians, extent, module.normalize_splats, module.backend)
+        return Painted(patches.blend(splats, grid, o), gaussians)
 
     return correct
 

@@ -16,6 +16,10 @@ from jaxtyping import Bool, Float
 
 # Sixteenths of a crop's side that are context alone, on each side of its core.
 _CONTEXT = 3
+# How deep a level paints without a coarser one, of half a core's side. The deeper a hole, the
+# more of a crop it is, and the less of the crop shows what to go on with. On photographs at
+# 256×256 and crops of 128, 0.3 is 0.08 to 0.15 dB above 1.
+_DEPTH = 0.3
 # Of the reach of a level, the inner part fades into the coarser level's painting.
 _FADE = 0.25
 
@@ -61,7 +65,7 @@ class Geometry(NamedTuple):
         """Pixels from the nearest known pixel up to which crops of a factor paint."""
         if factor >= 2**self.levels:
             return np.inf
-        return factor * min(self.core) / 2 / (1 - _FADE)
+        return factor * _DEPTH * min(self.core) / 2 / (1 - _FADE)
 
     def full(self, factor: int) -> float:
         """Pixels from the nearest known pixel up to which nothing shows of coarser crops."""
