@@ -1,8 +1,8 @@
 """Which parts of an image are worked on, at which scale, to fill its holes.
 
-The network sees crops of one size, at which it was trained. A hole that fits into the core
-of a crop is painted in one, at the image's own resolution. Of a larger hole only the rim is,
-where it matters most: level k, whose crops are shrunk 2^k times, paints what is within
+The network sees crops of one size, at which it was trained. A hole that is narrow and fits into
+the core of a crop is painted in one, at the image's own resolution. Of a larger hole only the rim
+is, where it matters most: level k, whose crops are shrunk 2^k times, paints what is within
 `reach` · 2^k pixels of a known pixel, and takes as known what lies deeper and has been painted
 by the levels above it. So a hole costs what its border is long, not what its area is.
 """
