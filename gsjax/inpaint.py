@@ -1,7 +1,7 @@
 """Fills the holes of pictures with a trained model, whatever their size.
 
-python -m gsjax.inpaint --checkpoint=runs/photos --image=x.png --mask=x_mask.png --output=y.png
-python -m gsjax.inpaint --checkpoint=runs/photos --image=DIR --mask=DIR --output=DIR
+python -m gsjax.inpaint --image=x.png --mask=x_mask.png --output=y.png
+python -m gsjax.inpaint --checkpoint=runs/mine --image=DIR --mask=DIR --output=DIR
 
 A mask is not black where the picture is to be filled, and as large as the picture. In folders,
 x.jpg has the mask x.png, x_mask.png or x_mask001.png; one mask file is for all. Without --mask,
@@ -22,7 +22,10 @@ from gsjax import cli
 from gsjax.errors import UserError
 
 CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "a run's workdir, a checkpoint, or a converted folder"
+    "checkpoint",
+    "photos",
+    "a run's workdir, a checkpoint, a converted or packed folder, or photos: the weights that "
+    "come with gsjax",
 )
 IMAGE = flags.DEFINE_string("image", None, "the picture, or a folder of pictures")
 MASK = flags.DEFINE_string(
@@ -40,12 +43,14 @@ THRESHOLD = flags.DEFINE_integer(
 QUALITY = flags.DEFINE_integer(
     "quality", None, "1 to 100, of JPEG outputs; that of the input if not given, else 95"
 )
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "crops that are painted at a time")
+BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", None, "crops that are painted at a time; 8 if not given, on a CPU 1"
+)
 SHARD = flags.DEFINE_string(
     "shard", None, "I/N: only part I, from 0 on, of N of a folder; else that of the JAX process"
 )
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "make outputs again that are there")
-flags.mark_flags_as_required(["checkpoint", "image", "output"])
+flags.mark_flags_as_required(["image", "output"])
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import jax
 import numpy as np
 from absl import logging
 from jaxtyping import Bool, Float, Integer, UInt8
@@ -18,7 +19,6 @@ from gsjax.inpainting.plan import Crop
 from gsjax.inpainting.windows import Patches
 from gsjax.models.gaussian_head import Gaussians
 
-BATCH_SIZE = 8
 MOSTLY = 0.9  # a hole that covers more of the image looks inverted
 _AT_WORK = 2**26  # pixels of the images that are worked on at a time, in all
 
@@ -96,7 +96,7 @@ class Inpainter:
     def paint(
         self,
         images: Iterable[tuple[Any, Integer[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]],
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         keep: Callable[[tuple[Crop, Gaussians]], None] | None = None,
     ) -> Iterator[tuple[Any, Integer[np.ndarray, "h w 3"]]]:
         """Fills images, in place, and yields each when it is done, with its name.
@@ -105,9 +105,12 @@ class Inpainter:
 
         Args:
           images: name, image (uint8 or uint16, RGB), and hole of each.
-          batch_size: the most crops that are painted at a time.
+          batch_size: the most crops that are painted at a time; None: 8, on a CPU 1.
           keep: is given each crop and its Gaussians.
         """
+        if batch_size is None:
+            # On a CPU a batch takes as long as its crops one by one, and seconds to compile.
+            batch_size = 1 if jax.default_backend() == "cpu" else 8
         images = iter(images)
         active: list[_Active] = []
         more = True

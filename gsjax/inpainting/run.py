@@ -21,7 +21,7 @@ class Options(NamedTuple):
 
     threshold: int | None = None
     quality: int | None = None
-    batch_size: int = 8
+    batch_size: int | None = None
     overwrite: bool = False
 
 
