@@ -18,7 +18,7 @@ from gsjax.errors import UserError
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     None,
-    "a run's workdir, a checkpoint, or a converted or packed folder, photos; none: baselines only",
+    "a run's workdir, a checkpoint, a converted or packed folder, or photos; none: baselines only",
 )
 DATA = flags.DEFINE_string("data", None, "the images: photos, folder:DIR, list:FILE, …")
 MASKS = flags.DEFINE_string(

@@ -114,9 +114,7 @@ class GaussianInpainter(nn.Module):
                 self.recompute, self.dtype, name="encoder",
             )  # fmt: skip
         side = self.patch_size // max(self.fold, 1)
-        to_patches = PatchConv(
-            self.gaussians * self.features, side, self.dtype, name="to_patches"
-        )
+        to_patches = PatchConv(self.gaussians * self.features, side, self.dtype, name="to_patches")
         features = to_patches(encoder(seen, token))
         return features.reshape(images.shape[0], -1, self.gaussians, self.features)
 
