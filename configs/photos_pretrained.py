@@ -1,7 +1,10 @@
 """The model that comes with gsjax: small enough to be trained on two CPU cores in hours.
 
 python -m gsjax.data.prepare --source=folder:PHOTOS --size=288 --output=data/photos/train
-python -m gsjax.main --config=configs/photos_pretrained.py
+python -m gsjax.main --config=configs/photos_pretrained.py:64 --workdir=runs/pretrained_64
+python -m gsjax.main --config=configs/photos_pretrained.py:128 --workdir=runs/pretrained
+
+First on crops of 64 pixels, where a step is cheap, then on those of 128 that pictures are filled in.
 """
 
 from ml_collections import ConfigDict
@@ -9,18 +12,27 @@ from ml_collections import ConfigDict
 from gsjax import config as gsjax_config
 
 
-def get_config() -> ConfigDict:
-    """Returns the config, for photographs of any kind with a short side of 288 pixels."""
+def get_config(size: str = "64") -> ConfigDict:
+    """Returns the config, for photographs of any kind with a short side of 288 pixels.
+
+    Args:
+      size: pixels a side, behind the file's name: 64, or 128, which goes on from there.
+    """
+    if size not in ("64", "128"):
+        raise ValueError(f"configs/photos_pretrained.py:{size}: there are :64 and :128")
+    larger = size == "128"
     config = gsjax_config.default()
+    config.initial = "runs/pretrained_64" if larger else ""
     config.data.train = "array_record:data/photos/train"
     config.data.validation = "array_record:data/photos/validation"
     config.data.help = (
         "Make it of a folder of photographs with\n"
         "python -m gsjax.data.prepare --source=folder:PHOTOS --size=288 --output=data/photos/train"
     )
-    config.data.image_size = (64, 64)
+    config.data.image_size = (int(size), int(size))
     config.data.crop = "random"
-    config.data.crop_scale = (0.22, 1.0)  # from the photograph's own pixels to all of it
+    # From the photograph's own pixels to all of it.
+    config.data.crop_scale = (0.44, 1.0) if larger else (0.22, 1.0)
     config.data.flip = True
     config.data.workers = 0
 
@@ -46,17 +58,17 @@ def get_config() -> ConfigDict:
     config.loss.semantic = 0.0
     config.loss.hole = 10.0
 
-    config.optimizer.learning_rate = 1e-3
+    config.optimizer.learning_rate = 6e-4 if larger else 1e-3
     config.optimizer.schedule = "cosine"
-    config.optimizer.warmup_steps = 200
+    config.optimizer.warmup_steps = 50 if larger else 200
     config.optimizer.weight_decay = 1e-2
 
-    config.train.steps = 12_000
-    config.train.batch_size = 32
+    config.train.steps = 4_000 if larger else 9_000
+    config.train.batch_size = 8 if larger else 32
 
     config.log.every = 50
-    config.checkpoint.every = 500
-    config.validate.every = 1_000
-    config.validate.images = 240
+    config.checkpoint.every = 250
+    config.validate.every = 500
+    config.validate.images = 120
     config.validate.bands = ((0.05, 0.2), (0.2, 0.4), (0.4, 0.6))
     return config
