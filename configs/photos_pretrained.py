@@ -4,7 +4,8 @@ python -m gsjax.data.prepare --source=folder:PHOTOS --size=288 --output=data/pho
 python -m gsjax.main --config=configs/photos_pretrained.py:64 --workdir=runs/pretrained_64
 python -m gsjax.main --config=configs/photos_pretrained.py:128 --workdir=runs/pretrained
 
-First on crops of 64 pixels, where a step is cheap, then on those of 128 that pictures are filled in.
+First on crops of 64 pixels, where a step is cheap, then on those of 128 that pictures are filled
+in.
 """
 
 from ml_collections import ConfigDict
@@ -65,6 +66,9 @@ def get_config(size: str = "64") -> ConfigDict:
 
     config.train.steps = 4_000 if larger else 9_000
     config.train.batch_size = 8 if larger else 32
+
+    # 0.1 dB better than 1: it goes on best with what it sees much of.
+    config.fill.rim = 0.3
 
     config.log.every = 50
     config.checkpoint.every = 250

@@ -95,6 +95,8 @@ def _check_numbers(config: ConfigDict) -> None:
         raise UserError(
             f"train.precision: {config.train.precision!r} is neither float32 nor bfloat16"
         )
+    if not 0 < config.fill.rim <= 1:
+        raise UserError(f"fill.rim: {config.fill.rim} is not in (0, 1]")
     if not config.optimizer.clip_norm > 0:
         raise UserError(f"optimizer.clip_norm: {config.optimizer.clip_norm} must be positive")
 

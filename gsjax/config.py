@@ -108,6 +108,10 @@ def default() -> ConfigDict:
     config.validate.center = True  # also the central square of half the height and width
     config.validate.samples = 8  # rows of the sample grid
 
+    config.fill = ConfigDict()
+    # How deep a hole is painted without looking at it coarser: of half a crop's core.
+    config.fill.rim = 1.0
+
     config.mesh = ConfigDict()
     config.mesh.data = -1  # -1: the devices that the other axis leaves
     config.mesh.fsdp = 1

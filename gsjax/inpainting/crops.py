@@ -23,6 +23,7 @@ def fill(
     image: Integer[np.ndarray, "h w 3"],
     hole: Bool[np.ndarray, "h w"],
     size: tuple[int, int],
+    rim: float,
     patches: Patches,
     batch_size: int,
     keep: Callable[[tuple[Crop, Gaussians]], None] | None = None,
@@ -33,11 +34,12 @@ def fill(
       image: uint8 or uint16; only what is hole is written to.
       hole: True where it is to be filled.
       size: (height, width) of crops.
+      rim: how deep a level paints; see `Geometry`.
       patches: how the patches of a crop lie.
       batch_size: the most crops to ask for at a time.
       keep: is given each crop and its Gaussians, in the order they are painted.
     """
-    plan = make_plan(hole, size)
+    plan = make_plan(hole, size, rim)
     for crops in plan.levels.values():
         # What crops of a level see and what they paint has nothing in common, so the result
         # is the same whatever the size of a batch.

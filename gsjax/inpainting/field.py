@@ -38,6 +38,7 @@ class Field:
       patches: how the patches of a crop lie.
       crops: in the order they were painted, coarse ones first.
       gaussians: those of each crop, in the pixels of their patches.
+      rim: how deep a level paints; see `gsjax.inpainting.plan.Geometry`.
     """
 
     image: UInt8[np.ndarray, "h w 3"]
@@ -46,9 +47,10 @@ class Field:
     patches: Patches
     crops: list[Crop]
     gaussians: list[Gaussians]
+    rim: float = 1.0
 
     def __post_init__(self):
-        self._geometry = Geometry(self.hole.shape, self.size)
+        self._geometry = Geometry(self.hole.shape, self.size, self.rim)
         self._depth = None
 
     def __repr__(self):
@@ -126,6 +128,7 @@ class Field:
         layout = {
             "format": _FORMAT,
             "crop": self.size,
+            "rim": self.rim,
             "grid": self.patches.grid,
             "patch": self.patches.size,
             "overlap": self.patches.overlap,
@@ -161,7 +164,7 @@ class Field:
             layout = json.loads(arrays["layout"].tobytes())
             if layout["format"] != _FORMAT:
                 raise UserError(f"{path}: a field of format {layout['format']}, not {_FORMAT}")
-            image = arrays["image"]
+            image, rim = arrays["image"], float(layout.get("rim", 1.0))
             height, width = image.shape[:2]
             hole = np.unpackbits(arrays["hole"], axis=1)[:, :width].astype(bool)
             rows, columns = layout["grid"]
@@ -188,7 +191,7 @@ class Field:
             raise UserError(f"{path} is not a field that Field.save has written") from error
         if not fits:
             raise UserError(f"{path} is not a field: its arrays do not fit together")
-        return cls(image, hole, tuple(layout["crop"]), patches, crops, gaussians)
+        return cls(image, hole, tuple(layout["crop"]), patches, crops, gaussians, rim)
 
     def _checked_box(self, box) -> tuple[int, int, int, int]:
         height, width = self.hole.shape
@@ -239,7 +242,7 @@ class Field:
 
     def _all_depths(self) -> Float[np.ndarray, "h w"]:
         if self._depth is None:
-            self._depth = make_plan(self.hole, self.size).depth
+            self._depth = make_plan(self.hole, self.size, self.rim).depth
         return self._depth
 
     def _outlines(self, crop, gaussians, scale, box, deviations) -> Iterator[tuple]:

@@ -38,6 +38,7 @@ class Network:
 
     Attributes:
       size: (height, width) of its crops, those it was trained at.
+      rim: how deep it paints without a coarser look; `config.fill.rim`.
       module: the inpainter, without parameters.
     """
 
@@ -50,6 +51,7 @@ class Network:
         dino_variables: PyTree,
     ):
         self.size = tuple(config.data.image_size)
+        self.rim = float(config.get("fill", {}).get("rim", 1.0))  # older runs have none
         self.module = module
         self._mesh = jax.sharding.Mesh(np.array(jax.local_devices())[:, None], ("data", "fsdp"))
         program = make_program(config, module, dino)

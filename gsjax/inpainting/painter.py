@@ -91,7 +91,8 @@ class Inpainter:
         kept: list[tuple[Crop, Gaussians]] = []
         ((_, filled),) = self.paint([(None, image.copy(), hole)], keep=kept.append)
         crops, gaussians = ([pair[i] for pair in kept] for i in (0, 1))
-        return Result(filled, Field(image.copy(), hole, self.size, self._patches, crops, gaussians))
+        layout = (self.size, self._patches, crops, gaussians, self._network.rim)
+        return Result(filled, Field(image.copy(), hole, *layout))
 
     def paint(
         self,
@@ -120,7 +121,8 @@ class Inpainter:
                 more = taken is not None
                 if taken is not None:
                     name, image, hole = taken
-                    work = fill(image, hole, self.size, self._patches, batch_size, keep)
+                    layout = (self.size, self._network.rim, self._patches)
+                    work = fill(image, hole, *layout, batch_size, keep)
                     active.append(_Active(name, image, work, next(work, [])))
             for done in [one for one in active if not one.asked]:
                 active.remove(done)

@@ -16,10 +16,6 @@ from jaxtyping import Bool, Float
 
 # Sixteenths of a crop's side that are context alone, on each side of its core.
 _CONTEXT = 3
-# How deep a level paints without a coarser one, of half a core's side. The deeper a hole, the
-# more of a crop it is, and the less of the crop shows what to go on with. On photographs at
-# 256×256 and crops of 128, 0.3 is 0.08 to 0.15 dB above 1.
-_DEPTH = 0.3
 # Of the reach of a level, the inner part fades into the coarser level's painting.
 _FADE = 0.25
 
@@ -40,10 +36,13 @@ class Geometry(NamedTuple):
     Attributes:
       shape: (height, width) of the image.
       size: (height, width) of the network's input.
+      rim: how deep a level paints without a coarser one, of half a core's side, up to 1. The
+        deeper a hole, the more of a crop it is, and the less of the crop shows what to go on with.
     """
 
     shape: tuple[int, int]
     size: tuple[int, int]
+    rim: float = 1.0
 
     @property
     def context(self) -> tuple[int, int]:
@@ -65,7 +64,7 @@ class Geometry(NamedTuple):
         """Pixels from the nearest known pixel up to which crops of a factor paint."""
         if factor >= 2**self.levels:
             return np.inf
-        return factor * _DEPTH * min(self.core) / 2 / (1 - _FADE)
+        return factor * self.rim * min(self.core) / 2 / (1 - _FADE)
 
     def full(self, factor: int) -> float:
         """Pixels from the nearest known pixel up to which nothing shows of coarser crops."""
@@ -121,7 +120,7 @@ class Plan(NamedTuple):
     levels: dict[int, list[Crop]]
 
 
-def make_plan(hole: Bool[np.ndarray, "h w"], size: tuple[int, int]) -> Plan:
+def make_plan(hole: Bool[np.ndarray, "h w"], size: tuple[int, int], rim: float = 1.0) -> Plan:
     """Returns the crops that fill a hole.
 
     Takes memory where the holes are: 4 bytes a pixel of the boxes around them.
@@ -129,8 +128,9 @@ def make_plan(hole: Bool[np.ndarray, "h w"], size: tuple[int, int]) -> Plan:
     Args:
       hole: True where the image is to be filled.
       size: (height, width) of the network's input.
+      rim: how deep a level paints; see `Geometry`.
     """
-    geometry = Geometry(hole.shape, size)
+    geometry = Geometry(hole.shape, size, rim)
     depth = np.zeros(hole.shape, np.float32)  # pages that nothing is written to cost nothing
     targets: dict[int, list[Box]] = {}
     for box, own in _groups(hole, max(1, min(size) // 16)):
