@@ -157,7 +157,7 @@ def _check_sizes(config: ConfigDict, devices: int) -> None:
 def _check_widths(config: ConfigDict) -> None:
     model = config.model
     groups, reason = (
-        (HEAD_CHANNELS, "the attention") if model.fold else (GROUPS, "normalized groups")
+        (HEAD_CHANNELS, "heads of attention") if model.fold else (GROUPS, "normalized groups")
     )
     for field, width, multiple, why in (
         ("model.width", model.width, groups, reason),

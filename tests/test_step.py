@@ -192,3 +192,13 @@ def test_a_batch_in_parts_teaches_what_the_whole_does(tiny_run):
         for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
             # Of a gradient of norm 1, whose moment is a tenth.
             np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_the_hole_counts_alone_where_the_config_says(tiny_run):
+    config = tiny_run.config.copy_and_resolve_references()
+    config.loss.hole = 10.0
+    step = make_train_step(config, tiny_run.networks)
+    arguments = (tiny_run.state, {"dino": tiny_run.dino}, tiny_run.batch)
+    _, metrics = jax.eval_shape(lambda *inputs: step(*inputs, False), *arguments)
+    assert "loss/hole" in metrics
+    assert "loss/hole" not in tiny_run.steps(1)[0][1]

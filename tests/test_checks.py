@@ -1,0 +1,47 @@
+"""What is wrong with a config is named before anything starts."""
+
+import importlib
+import pathlib
+
+import pytest
+
+from gsjax import config as configs
+from gsjax.checks import check_program
+from gsjax.errors import UserError
+
+ROOT = pathlib.Path(__file__).parents[1]
+CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_that_comes_with_gsjax_can_be_run(name):
+    check_program(importlib.import_module(f"configs.{name}").get_config(), devices=1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"model.gaussians": 10}, "model.gaussians: 10 is not a square number; the nearest is 9"),
+        ({"model.fold": 3}, "model.fold: 3 must divide model.patch_size, 16"),
+        ({"model.fold": -1}, "model.fold: -1 must be a number of at least 0"),
+        (
+            {"model.fold": 4, "model.width": 48},
+            "model.width must be a multiple of 32, for the heads",
+        ),
+        ({"model.width": 40}, "model.width must be a multiple of 16, for the normalized groups"),
+        (
+            {"model.fold": 8, "model.downs": 3, "data.image_size": (96, 128)},
+            "must be multiples of 64, which model.patch_size=16, model.fold=8 and model.downs=3",
+        ),
+        ({"fill.rim": 0.0}, "fill.rim: 0.0 is not in"),
+        ({"fill.rim": 1.5}, "fill.rim: 1.5 is not in"),
+        ({"loss.hole": -1.0}, "loss.hole: -1.0 must be a number of at least 0"),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_named_with_what_would_be_right(fields, message):
+    config = configs.default()
+    config.update_from_flattened_dict(fields)
+    with pytest.raises(UserError) as raised:
+        check_program(config, devices=1)
+    assert message in str(raised.value)
