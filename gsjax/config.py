@@ -43,7 +43,7 @@ def default() -> ConfigDict:
     config.model.max_width = 1024  # channels never grow past this
     config.model.downs = 3  # halvings of the resolution
     config.model.blocks = 9  # residual blocks at the lowest resolution
-    config.model.skips = True  # U-shaped: decoder layers see the encoder's
+    config.model.skips = True  # decoder layers see the encoder's; of the published encoder
     config.model.semantic = True  # a frozen DINO's token modulates the encoder
     config.model.mask_channel = False  # the encoder sees which pixels are known
     config.model.residual_colors = False  # colors are corrections of a coarse fill
