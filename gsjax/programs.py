@@ -12,3 +12,5 @@ def keep_compiled() -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
         jax.config.update("jax_compilation_cache_max_size", 2**31)  # bytes; the oldest go first
+        # A command that fills one picture has many small programs, of a second together.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -21,7 +21,7 @@ OK, SOME_FAILED, MISTAKE = 0, 1, 2
 IMAGE, MASK, OUT = "--image={d}/x.png", "--mask={d}/mask.png", "--output={o}/y.png"
 CASES = {
     # Flags.
-    "nothing is given": ([], MISTAKE, ["--checkpoint is missing"]),
+    "nothing is given": ([], MISTAKE, ["--image is missing"]),
     "no image": ([MASK, OUT], MISTAKE, ["--image is missing"]),
     "no output": ([IMAGE, MASK], MISTAKE, ["--output is missing"]),
     "an empty image": (["--image=", MASK, OUT], MISTAKE, ["--image: it is empty"]),
