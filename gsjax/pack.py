@@ -24,8 +24,10 @@ def main() -> None:
     from gsjax.inpainting.load import read_generator
 
     output = Path(OUTPUT.value).expanduser()
-    if packed.is_packed(output):
-        raise UserError(f"--output: {output} holds a packed inpainter; nothing is overwritten")
+    if not OUTPUT.value.strip():
+        raise UserError("--output: it is empty; name a folder")
+    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        raise UserError(f"--output: {output} exists; nothing is overwritten, choose another")
     config, generator = read_generator(CHECKPOINT.value)
     size = packed.write_packed(output, config, generator)
     print(f"done: {size / 1e6:.1f} MB; fill with --checkpoint={output}")

@@ -73,6 +73,6 @@ def read_packed(folder: str | os.PathLike) -> PyTree:
     path = Path(folder) / FILE
     try:
         arrays = load(path.read_bytes())
-    except (OSError, SafetensorError, ValueError) as error:
+        return unflatten_dict({k: v.astype(np.float32) for k, v in arrays.items()}, sep="/")
+    except (KeyError, OSError, SafetensorError, TypeError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
-    return unflatten_dict({k: v.astype(np.float32) for k, v in arrays.items()}, sep="/")

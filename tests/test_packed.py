@@ -80,7 +80,7 @@ def test_a_run_can_start_from_it(packed_run):
 def test_nothing_is_overwritten(packed_run):
     folder, _, again = packed_run
     assert again.returncode == 2
-    assert f"{folder} holds a packed inpainter; nothing is overwritten" in again.stderr
+    assert f"{folder} exists; nothing is overwritten" in again.stderr
     assert "Traceback" not in again.stderr
 
 

@@ -183,6 +183,7 @@ class Field:
                 and image.shape == (height, width, 3)
                 and hole.shape == (height, width)
                 and len(crops) == len(gaussians)
+                and 0 < rim <= 1
                 and shapes <= {((rows * columns, count), (rows * columns, count, 3))}
             )
         except FileNotFoundError:

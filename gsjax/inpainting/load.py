@@ -1,7 +1,9 @@
 """Finding and reading a trained inpainter."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 from jaxtyping import PyTree
@@ -39,11 +41,7 @@ def read_generator(path: str | os.PathLike) -> tuple[ConfigDict, PyTree]:
     Raises:
       UserError: there is no checkpoint, or no inpainter in it.
     """
-    checkpoint = _find(path)
-    try:
-        return _read_generator(checkpoint)
-    except UserError as error:
-        raise UserError(f"checkpoint: {error}") from None
+    return _read(_read_generator, path)
 
 
 def load_network(path: str | os.PathLike) -> Network:
@@ -52,17 +50,17 @@ def load_network(path: str | os.PathLike) -> Network:
     Raises:
       UserError: there is no checkpoint, or no inpainter in it.
     """
-    checkpoint = _find(path)
-    try:
-        return _read_network(checkpoint)
-    except UserError as error:
-        raise UserError(f"checkpoint: {error}") from None
+    return _read(_read_network, path)
 
 
-def _find(path: str | os.PathLike) -> Path:
+def _read(read: Callable[[Path], Any], path: str | os.PathLike) -> Any:
+    """Reads what validated best, if a whole run is given; errors name the flag."""
     folder = check_path(path)
     best = folder / "best"
-    return best if checkpoints.latest_step(best) is not None else folder
+    try:
+        return read(best if checkpoints.latest_step(best) is not None else folder)
+    except UserError as error:
+        raise UserError(f"checkpoint: {error}") from None
 
 
 def _read_generator(folder: Path) -> tuple[ConfigDict, PyTree]:

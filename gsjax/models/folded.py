@@ -10,16 +10,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from gsjax.models.patch_conv import fold
+
 HEAD_CHANNELS = 32  # of each attention head
 SIDE_BLOCKS = 2  # at each resolution but the lowest, on either side of the U
 _zeros = nn.initializers.zeros
-
-
-def fold(x: Float[Array, "b h w c"], side: int) -> Float[Array, "b h//side w//side side*side*c"]:
-    """Puts squares of side×side pixels into the channels of one cell."""
-    batch, height, width, channels = x.shape
-    x = x.reshape(batch, height // side, side, width // side, side, channels)
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // side, width // side, -1)
 
 
 def unfold(x: Float[Array, "b h w side*side*c"], side: int) -> Float[Array, "b side*h side*w c"]:

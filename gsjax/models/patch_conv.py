@@ -1,9 +1,15 @@
 """A convolution whose patches do not overlap, as one matrix product."""
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 from numpy.typing import DTypeLike
+
+
+def fold(x: Float[Array, "b h w c"], side: int) -> Float[Array, "b h//side w//side side*side*c"]:
+    """Puts squares of side×side pixels into the channels of one cell."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height // side, side, width // side, side, channels)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // side, width // side, -1)
 
 
 class PatchConv(nn.Module):
@@ -25,13 +31,11 @@ class PatchConv(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h//s w//s f"]:
         """Pixels that are left after whole patches are not seen."""
-        batch, height, width, channels = x.shape
+        _, height, width, channels = x.shape
         size, rows, columns = self.size, height // self.size, width // self.size
         shape = (size, size, channels, self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        x = x[:, : rows * size, : columns * size]
-        x = x.reshape(batch, rows, size, columns, size, channels)
-        x = jnp.swapaxes(x, 2, 3).reshape(batch, rows, columns, -1)
+        x = fold(x[:, : rows * size, : columns * size], size)
         return x @ kernel.reshape(-1, self.features) + bias

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gsjax.models.folded import AttentionBlock, Block, FoldedEncoder, fold, unfold
+from gsjax.models.folded import AttentionBlock, Block, FoldedEncoder, unfold
+from gsjax.models.patch_conv import fold
 from tests.quick import jit
 from tests.weights import random_variables
 
