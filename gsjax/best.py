@@ -32,7 +32,8 @@ class Best:
         self._folder, self._metric = Path(workdir) / "best", metric
         self._sign = -1.0 if metric.startswith(_LESS_IS_BETTER) else 1.0
         self._best = self._known(done)
-        if distributed.highest(self._best is None and self._folder.exists()):
+        of_another_run = self._best is None and self._holds_something()
+        if distributed.highest(of_another_run):
             self._best = None
             if jax.process_index() == 0:
                 logging.warning("%s is not of this metric and run and is replaced", self._folder)
@@ -47,6 +48,11 @@ class Best:
             return float(kept["value"]) if fits else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def _holds_something(self) -> bool:
+        # A run that ended before its first validation leaves the folder empty.
+        known = (self._folder / "best.json").exists()
+        return known or checkpoints.latest_step(self._folder) is not None
 
     def offer(self, step: int, values: Mapping[str, float], generator: PyTree) -> None:
         """Keeps the generator if its value is better than that of the one that is kept.

@@ -69,13 +69,12 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
         before anything is written; or too many steps whose loss is no number.
     """
     process, processes = jax.process_index(), jax.process_count()
-    mesh, networks, frozen, validation_data, initial = prepare(config, workdir)
-    record.check_shared(workdir)
-
     trained = False
     with contextlib.ExitStack() as stack:
         # Of several processes, one alone cannot just leave.
         stop_asked = stack.enter_context(guards.termination(lambda: processes == 1 and not trained))
+        mesh, networks, frozen, validation_data, initial = prepare(config, workdir)
+        record.check_shared(workdir)
         manager = checkpoints.open_manager(workdir / "checkpoints", config.checkpoint.keep)
         stack.callback(checkpoints.close, manager)
         stack.enter_context(distributed.shared_fate(lambda: checkpoints.finish(manager)))

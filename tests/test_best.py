@@ -40,3 +40,12 @@ def test_what_was_kept_by_another_metric_or_later_makes_way(tmp_path):
     assert offered(tmp_path, "lpips", (0.5,), done=1) == 2
     (tmp_path / "best" / "best.json").write_text("{")
     assert offered(tmp_path, "lpips", (0.6,), done=2) == 3
+
+
+def test_a_run_that_ended_before_its_first_validation_leaves_nothing_to_warn_of(tmp_path, caplog):
+    assert offered(tmp_path, "psnr", ()) is None
+    with caplog.at_level("WARNING", "absl"):
+        assert offered(tmp_path, "psnr", (20.0,)) == 1
+        assert not caplog.records
+        assert offered(tmp_path, "lpips", (0.5,)) == 1
+        assert "is replaced" in caplog.text
