@@ -220,11 +220,13 @@ def check_changes(workdir: str | os.PathLike, config: ConfigDict) -> None:
             logging.info("%s", told)
 
 
-def has_validation(workdir: str | os.PathLike, step: int) -> bool:
-    """Returns whether a run's metrics hold a validation after that step."""
+def last_validation(workdir: str | os.PathLike, step: int) -> dict[str, float]:
+    """Returns what a run's metrics hold of its last validation after that step, if anything."""
     path = Path(workdir) / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
-    return any(f'"step": {step},' in line and '"val/' in line for line in lines)
+    found = [line for line in lines if f'"step": {step},' in line and '"val/' in line]
+    values = json.loads(found[-1]) if found else {}
+    return {name: value for name, value in values.items() if name != "step"}
 
 
 def _flat(fields: Mapping, prefix: str = "") -> dict[str, Any]:

@@ -112,7 +112,9 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
                 )
             except _StopAsked:
                 return {}
-            log.scalars(step, values)
+            # Of a run that was done, and is started again, it may be there already.
+            if step > done or values != record.last_validation(workdir, step):
+                log.scalars(step, values)
             log.image(step, "validation", grid)
             if best:
                 best.offer(step, values, pictured(state))
@@ -123,7 +125,7 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
         bar = record.progress_bar(config.train.steps, done, "training", active=process == 0)
         stack.enter_context(bar)
         due = 0 < done < config.train.steps and done % config.validate.every == 0
-        due = due and process == 0 and not record.has_validation(workdir, done)
+        due = due and process == 0 and not record.last_validation(workdir, done)
         if distributed.highest(due):  # a stop or a kill came before it
             run_validation(done)
         feed.restart()

@@ -135,6 +135,11 @@ def test_a_finished_run_is_validated_again_and_not_trained(killed_and_resumed):
     before = (workdir / "metrics.jsonl").read_text()
     again = run(command(workdir=workdir, **SMALL), workdir.parent / "cache")
     assert again.returncode == 0, again.stderr
+    assert "PSNR in the hole" in again.stdout
+    assert (workdir / "metrics.jsonl").read_text() == before  # the same, and so recorded once
+    other = SMALL | {"validate.images": "4"}
+    again = run(command(workdir=workdir, **other), workdir.parent / "cache")
+    assert again.returncode == 0, again.stderr
     after = (workdir / "metrics.jsonl").read_text().removeprefix(before)
     assert "loss/total" not in after
     assert "val/psnr_hole" in after
