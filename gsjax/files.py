@@ -2,7 +2,12 @@
 
 import contextlib
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+from gsjax.errors import UserError
 
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> None:
@@ -24,3 +29,38 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def check_new_folder(folder: str | os.PathLike) -> None:
+    """Checks that a folder may be written as a new one: nothing is there, or it is empty.
+
+    Raises:
+      UserError: otherwise; about --output.
+    """
+    if not os.fspath(folder).strip():
+        raise UserError("--output: it is empty; name a folder")
+    folder = Path(folder)
+    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f"--output: {folder} exists; nothing is overwritten, choose another")
+
+
+@contextlib.contextmanager
+def new_folder(folder: str | os.PathLike) -> Iterator[Path]:
+    """Yields a folder to fill that becomes `folder` at the end: all of it, or nothing is left.
+
+    Raises:
+      UserError: `folder` holds something, or it cannot be written; about --output.
+    """
+    check_new_folder(folder)
+    folder, unfinished = Path(folder), None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        yield unfinished
+        unfinished.chmod(0o755)  # mkdtemp keeps others out
+        unfinished.rename(folder)
+    except OSError as error:
+        raise UserError(f"--output: cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        if unfinished is not None:
+            shutil.rmtree(unfinished, ignore_errors=True)

@@ -6,12 +6,12 @@ Parameters are kept in half precision in generator.safetensors, in which no code
 is then a checkpoint for `gsjax.inpaint`, `gsjax.evaluate` and `--config.initial`, as the run is.
 """
 
-from pathlib import Path
+import os
 
 from absl import flags
 
 from gsjax import cli
-from gsjax.errors import UserError
+from gsjax.files import check_new_folder
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "a run's workdir, or a checkpoint in it")
 OUTPUT = flags.DEFINE_string("output", None, "the folder to write the two files to")
@@ -23,11 +23,8 @@ def main() -> None:
     from gsjax import packed
     from gsjax.inpainting.load import read_generator
 
-    output = Path(OUTPUT.value).expanduser()
-    if not OUTPUT.value.strip():
-        raise UserError("--output: it is empty; name a folder")
-    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
-        raise UserError(f"--output: {output} exists; nothing is overwritten, choose another")
+    output = os.path.expanduser(OUTPUT.value)
+    check_new_folder(output)
     config, generator = read_generator(CHECKPOINT.value)
     size = packed.write_packed(output, config, generator)
     print(f"done: {size / 1e6:.1f} MB; fill with --checkpoint={output}")

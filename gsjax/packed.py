@@ -12,7 +12,7 @@ from safetensors.numpy import load, save
 
 from gsjax import record
 from gsjax.errors import UserError
-from gsjax.files import write_atomically
+from gsjax.files import new_folder, write_atomically
 
 FILE = "generator.safetensors"
 # Weights that come with gsjax, by name: the folder of each, beside this file.
@@ -31,13 +31,13 @@ def is_packed(folder: str | os.PathLike) -> bool:
     return (Path(folder) / FILE).is_file()
 
 
-def write_packed(folder: Path, config: ConfigDict, generator: PyTree) -> int:
-    """Writes a generator's variables and the config that describes it, the parameters last.
+def write_packed(folder: str | os.PathLike, config: ConfigDict, generator: PyTree) -> int:
+    """Writes a generator's variables and the config that describes it, both or nothing.
 
     What the config says of the places of data and weights is left out.
 
     Args:
-      folder: where to; it is made if need be.
+      folder: where to; must not exist, or be empty.
       config: of the run.
       generator: nested dicts of float arrays.
 
@@ -45,7 +45,8 @@ def write_packed(folder: Path, config: ConfigDict, generator: PyTree) -> int:
       The bytes of the parameters' file.
 
     Raises:
-      UserError: the folder cannot be written, or a parameter is too large for half precision.
+      UserError: the folder holds something or cannot be written, or a parameter is too large for
+        half precision.
     """
     arrays = {}
     for name, array in flatten_dict(generator, sep="/").items():
@@ -55,12 +56,9 @@ def write_packed(folder: Path, config: ConfigDict, generator: PyTree) -> int:
     content = save(arrays)
     config = config.copy_and_resolve_references()
     config.initial = config.data.train = config.data.validation = config.data.help = ""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        record.write_config(folder, config)
-        write_atomically(folder / FILE, content)
-    except OSError as error:
-        raise UserError(f"--output: cannot write to {folder}: {error.strerror}") from error
+    with new_folder(folder) as unfinished:
+        write_atomically(unfinished / record.CONFIG, record.encode_config(config))
+        write_atomically(unfinished / FILE, content)
     return len(content)
 
 

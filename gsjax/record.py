@@ -29,6 +29,8 @@ from gsjax.errors import UserError
 from gsjax.files import write_atomically
 from gsjax.grids import write_png
 
+CONFIG = "config.json"
+
 
 @dataclasses.dataclass
 class Record:
@@ -162,8 +164,12 @@ def write_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
     workdir = Path(workdir)
     with _explained(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
-        content = json.dumps(config.to_dict(), indent=2) + "\n"
-        write_atomically(workdir / "config.json", content.encode())
+        write_atomically(workdir / CONFIG, encode_config(config))
+
+
+def encode_config(config: ConfigDict) -> bytes:
+    """Returns the content of `config.json`."""
+    return (json.dumps(config.to_dict(), indent=2) + "\n").encode()
 
 
 def read_config(workdir: str | os.PathLike) -> ConfigDict:
@@ -172,7 +178,7 @@ def read_config(workdir: str | os.PathLike) -> ConfigDict:
     Raises:
       UserError: if there is no config.json or it is not one of ours.
     """
-    path = Path(workdir) / "config.json"
+    path = Path(workdir) / CONFIG
     try:
         fields = json.loads(path.read_text())
         return ConfigDict({name: _with_tuples(value) for name, value in fields.items()})
@@ -201,7 +207,7 @@ def check_changes(workdir: str | os.PathLike, config: ConfigDict) -> None:
     Raises:
       UserError: the networks have changed.
     """
-    if not (Path(workdir) / "config.json").exists():
+    if not (Path(workdir) / CONFIG).exists():
         return
     before, now = (_flat(fields) for fields in (read_config(workdir).to_dict(), config.to_dict()))
     changed = [name for name in now if name in before and now[name] != before[name]]

@@ -72,7 +72,7 @@ def _warn_of_differences(config: ConfigDict) -> None:
     folder = packed.find(config.initial)
     if not packed.is_packed(folder):
         folder = checkpoints.workdir_of(config.initial)
-    if not (folder / "config.json").exists():
+    if not (folder / record.CONFIG).exists():
         return
     before = record.read_config(str(folder))
     for group, names in (("model", list(config.model)), ("dino", ["normalize"])):

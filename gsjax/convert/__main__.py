@@ -18,9 +18,10 @@ from absl import flags
 
 from gsjax import cli
 from gsjax.errors import UserError
+from gsjax.files import check_new_folder
 
 INPUT = flags.DEFINE_string("input", None, "the file of published weights")
-OUTPUT = flags.DEFINE_string("output", None, "the folder to write, which must not exist")
+OUTPUT = flags.DEFINE_string("output", None, "the folder to write, new or empty")
 OVERLAP = flags.DEFINE_integer(
     "overlap", None, "reference: pixels by which a patch draws over its neighbors, 1 if not given"
 )
@@ -47,9 +48,7 @@ def main(what: str) -> None:
             if value is not None:
                 raise UserError(f"--{name} is for {other}, not for {what}")
     source, output = (os.path.expanduser(flag.value) for flag in (INPUT, OUTPUT))
-    if not output or os.path.lexists(output):
-        was = "exists" if output else "is empty"
-        raise UserError(f"--output: {output!r} {was}; name a folder that does not exist")
+    check_new_folder(output)
 
     from gsjax.convert import command  # only now: --help and mistyped flags need no JAX
 

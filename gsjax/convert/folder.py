@@ -6,8 +6,6 @@ with a DINO, `dino.json`, the fields of `DinoViT` that no config names.
 
 import dataclasses
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from ml_collections import ConfigDict
 
 from gsjax import checkpoints, record
 from gsjax.errors import UserError
-from gsjax.files import write_atomically
+from gsjax.files import new_folder, write_atomically
 from gsjax.models.dino import DinoViT
 
 _DINO = "dino.json"
@@ -31,7 +29,7 @@ def write(
     """Writes the folder, all of it or nothing.
 
     Args:
-      folder: where to; must not exist.
+      folder: where to; must not exist, or be empty.
       networks: the variables of each by its name: generator, dino, lpips.
       config: of the generator, if there is one.
       dino: the module of the dino, if there is one.
@@ -39,26 +37,14 @@ def write(
     Raises:
       UserError: the folder exists or cannot be written.
     """
-    folder, unfinished = Path(folder), None
-    try:
-        if folder.exists():
-            raise UserError(f"--output: {folder} exists; nothing is overwritten, choose another")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    with new_folder(folder) as unfinished:
         checkpoints.save_alone(unfinished / "checkpoints", dict(networks))
         if config is not None:
-            record.write_config(unfinished, config)
+            write_atomically(unfinished / record.CONFIG, record.encode_config(config))
         if dino is not None:
             fields = dataclasses.asdict(dino)
             fields = {key: fields[key] for key in fields if key not in ("dtype", "parent", "name")}
             write_atomically(unfinished / _DINO, json.dumps(fields, indent=2).encode() + b"\n")
-        unfinished.chmod(0o755)  # mkdtemp keeps others out
-        unfinished.rename(folder)
-    except OSError as error:
-        raise UserError(f"--output: cannot write {folder}: {error.strerror or error}") from error
-    finally:
-        if unfinished is not None:
-            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def read_dino(folder: str | Path, field: str) -> tuple[DinoViT, dict]:
