@@ -42,7 +42,8 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
       process: which one this is, from 0.
 
     Raises:
-      UserError: the flags are wrong or not all there, or the processes do not meet.
+      UserError: the flags are wrong or not all there.
+      SystemExit: the processes cannot meet, with 1: unlike after a mistake, they may later.
     """
     import jax
 
@@ -62,17 +63,32 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     # Its way to agree on a stop would take SIGTERM from `guards.termination`.
     jax.config.update("jax_enable_preemption_service", False)
+    _when_jax_aborts(
+        f"error: the processes of this run have not met within {_MEET} s. Start all of them, with "
+        "a --coordinator=HOST:PORT that reaches process 0",
+        code=1,
+    )
     try:
         jax.distributed.initialize(
             **options, initialization_timeout=_MEET, heartbeat_timeout_seconds=_SILENCE
         )
-    except (RuntimeError, ValueError) as error:  # also what the cluster does not tell
-        reason = str(error).strip().splitlines()[0][:200]
+    except ValueError as error:
         raise UserError(
-            f"the processes of this run have not met within {_MEET} s ({reason}). Start all of "
-            "them, with --coordinator=HOST:PORT that reaches process 0"
+            f"the cluster does not tell which processes there are ({_first_line(error)}). Say it "
+            "with --coordinator=HOST:PORT of process 0, --processes=N and --process=I"
         ) from error
-    _when_jax_aborts(f"error: another process of this run is gone; {_GOES_ON}")
+    except RuntimeError as error:  # its port may be one that the run before has not yet left
+        print(
+            f"error: the processes of this run cannot meet ({_first_line(error)}). Is the port of "
+            "the coordinator taken on process 0's machine?",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+    _when_jax_aborts(f"error: another process of this run is gone; {_GOES_ON}", GONE)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:200]
 
 
 def _checked(coordinator: str, processes: int, process: int) -> dict | None:
@@ -241,14 +257,14 @@ def _end(error: BaseException, finish: Callable[[], None]) -> None:
 def _loss(error: BaseException | None) -> str:
     """Returns the part of an error that says that a process cannot be reached, or ""."""
     while error is not None:
-        line = (str(error).strip().splitlines() or [""])[0][:200]
+        line = _first_line(error)
         if re.search(r"Gloo|NCCL|UNAVAILABLE|DEADLINE_EXCEEDED|[Cc]oordination service", line):
             return line
         error = error.__cause__ or error.__context__
     return ""
 
 
-def _when_jax_aborts(message: str) -> None:
+def _when_jax_aborts(message: str, code: int) -> None:
     """Ends the process with a message for the user where JAX ends it with one for developers.
 
     If nothing is heard from a process, or nothing from process 0, JAX aborts the others from
@@ -258,7 +274,7 @@ def _when_jax_aborts(message: str) -> None:
     @ctypes.CFUNCTYPE(None, ctypes.c_int)
     def end(_: int) -> None:
         os.write(2, f"{message}\n".encode())
-        os._exit(GONE)
+        os._exit(code)
 
     _keep_alive.append(end)
     ctypes.CDLL(None).signal(signal.SIGABRT, end)

@@ -8,6 +8,7 @@ that is NaN or infinite is null, which JSON has and which readers take for NaN.
 import contextlib
 import dataclasses
 import errno
+import fcntl
 import itertools
 import json
 import math
@@ -30,6 +31,7 @@ from gsjax.files import write_atomically
 from gsjax.grids import write_png
 
 CONFIG = "config.json"
+_ENDS = 5  # seconds that a run may take to end after it was killed or stopped
 
 
 @dataclasses.dataclass
@@ -118,8 +120,8 @@ def open_record(workdir: str | os.PathLike, step: int, active: bool = True) -> R
         path = workdir / "metrics.jsonl"
         if step:
             _drop_lines_after(path, step)
-        else:
-            _set_aside(path)
+        elif path.exists() and path.stat().st_size:
+            set_aside(path)
         metrics = open(path, "ab")  # noqa: SIM115
         goes_on = any(workdir.glob("events.out.tfevents.*"))
         events = EventsWriter(str(workdir / "events"))
@@ -153,6 +155,48 @@ def check_shared(workdir: str | os.PathLike) -> None:
             )
     if first:
         path.unlink()
+
+
+@contextlib.contextmanager
+def only_run(workdir: str | os.PathLike) -> Iterator[None]:
+    """Keeps other runs out of a workdir, which would delete each other's files; makes it.
+
+    Process 0 does so for all. It waits a little for a run that is ending. Between machines it
+    works as far as their file system has locks (NFS does).
+
+    Raises:
+      UserError: another run has it, or it cannot be made.
+    """
+    import jax
+
+    path = Path(workdir) / ".lock"
+    with contextlib.ExitStack() as stack:
+        with distributed.together(), _explained(path.parent):
+            if jax.process_index() == 0:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context(open(path, "ab"))
+                if not _locked(file):
+                    raise UserError(
+                        f"--workdir: another process is training in {path.parent}; stop it, or "
+                        "choose another folder"
+                    )
+        yield
+
+
+def _locked(file: BinaryIO) -> bool:
+    """Locks a file until it is closed, by us or by our end; returns whether that was possible."""
+    deadline = time.monotonic() + _ENDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.2)
+        except OSError as error:
+            logging.warning("%s cannot be locked: %s", file.name, error.strerror)
+            return True
 
 
 def write_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
@@ -295,10 +339,10 @@ class _Lines:
         sys.stderr.flush()
 
 
-def _set_aside(path: Path) -> None:
-    if path.exists() and path.stat().st_size:
-        others = (path.with_suffix(f".{i}.jsonl") for i in itertools.count(1))
-        path.rename(next(other for other in others if not other.exists()))
+def set_aside(path: Path) -> Path:
+    """Renames what is of another run, to NAME.1, before its suffix, or the next that is free."""
+    others = (path.with_name(f"{path.stem}.{i}{path.suffix}") for i in itertools.count(1))
+    return path.rename(next(other for other in others if not other.exists()))
 
 
 def _drop_lines_after(path: Path, step: int) -> None:

@@ -75,6 +75,7 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
         stop_asked = stack.enter_context(guards.termination(lambda: processes == 1 and not trained))
         mesh, networks, frozen, validation_data, initial = prepare(config, workdir)
         record.check_shared(workdir)
+        stack.enter_context(record.only_run(workdir))
         manager = checkpoints.open_manager(workdir / "checkpoints", config.checkpoint.keep)
         stack.callback(checkpoints.close, manager)
         stack.enter_context(distributed.shared_fate(lambda: checkpoints.finish(manager)))
@@ -82,7 +83,7 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
         state, done = restored or (init_state(config, networks, mesh, initial), 0)
         log = record.open_record(workdir, done, active=process == 0)
         stack.callback(log.close)
-        best = Best(workdir, config.checkpoint.best, done) if config.checkpoint.best else None
+        best = Best(workdir, config, done) if config.checkpoint.best else None
         if best:
             stack.callback(best.close)
         feed = Feed(config, process, processes, done)
@@ -112,12 +113,13 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
                 )
             except _StopAsked:
                 return {}
+            # First, since what is recorded is not validated again after a kill.
+            if best:
+                best.offer(step, values, pictured(state))
             # Of a run that was done, and is started again, it may be there already.
             if step > done or values != record.last_validation(workdir, step):
                 log.scalars(step, values)
             log.image(step, "validation", grid)
-            if best:
-                best.offer(step, values, pictured(state))
             return values
 
         values = {}
@@ -204,8 +206,12 @@ def prepare(config: ConfigDict, workdir: Path) -> Prepared:
     with distributed.together():
         check_config(config, resumes)
         mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
-        dino, dino_variables = load_dino(config)
-        lpips, lpips_variables = load_lpips(config)
+    for first in (True, False):  # machines that share a cache of weights share no locks in it
+        with distributed.together():
+            if first == (process == 0):
+                dino, dino_variables = load_dino(config)
+                lpips, lpips_variables = load_lpips(config)
+    with distributed.together():
         networks = build_networks(config, dino, lpips)
         validation_data = load_validation_data(config, process, processes)
         initial = {} if resumes else load_initial(config, networks)

@@ -1,13 +1,19 @@
+import json
+
 import numpy as np
 import pytest
 
 from gsjax import checkpoints
+from gsjax import config as config_lib
 from gsjax.best import Best
 
 
-def offered(workdir, metric, values, done=0):
+def offered(workdir, metric, values, done=0, **validate):
     """The step that is kept after these values at the steps after `done`."""
-    best = Best(workdir, metric, done)
+    config = config_lib.default()
+    config.checkpoint.best = metric
+    config.validate.update(validate)
+    best = Best(workdir, config, done)
     for step, value in enumerate(values, start=done + 1):
         best.offer(step, {f"val/{metric}": value}, {"params": {"kernel": np.full(3, value)}})
     best.close()
@@ -48,4 +54,20 @@ def test_a_run_that_ended_before_its_first_validation_leaves_nothing_to_warn_of(
         assert offered(tmp_path, "psnr", (20.0,)) == 1
         assert not caplog.records
         assert offered(tmp_path, "lpips", (0.5,)) == 1
-        assert "is replaced" in caplog.text
+        assert "is set aside as best.1" in caplog.text
+
+
+def test_what_does_not_compare_is_kept_aside(tmp_path):
+    offered(tmp_path, "psnr", (30.0,))
+    assert offered(tmp_path, "psnr", (20.0,), done=1, images=8) == 2  # of other, harder examples
+    assert offered(tmp_path, "psnr", (0.5,), done=0, images=8) == 1  # started over
+    kept = [checkpoints.latest_step(tmp_path / name) for name in ("best.1", "best.2")]
+    assert kept == [1, 2]
+    assert json.loads((tmp_path / "best.1" / "best.json").read_text())["value"] == 30
+
+
+@pytest.mark.parametrize("metric", ["psnr", "l1"])
+def test_what_is_no_number_is_never_the_best(tmp_path, metric):
+    assert offered(tmp_path, metric, (np.nan,)) is None
+    assert offered(tmp_path, metric, (np.nan, 20.0, np.nan, 25.0), done=1) in (3, 5)
+    assert offered(tmp_path, metric, (np.nan,), done=5) in (3, 5)

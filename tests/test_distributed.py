@@ -4,6 +4,9 @@ import os
 import re
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 import time
 
 import pytest
@@ -204,6 +207,33 @@ def _photo():
 def test_wrong_flags_are_named(flags, message):
     with pytest.raises(UserError, match=message):
         distributed.join(*flags)
+
+
+JOIN = "from gsjax import distributed; distributed._MEET = 2; distributed.join({!r}, 2, {})"
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_processes_that_do_not_meet_are_told(process):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        coordinator = f"127.0.0.1:{taken.getsockname()[1]}"
+    told = subprocess.run(
+        [sys.executable, "-c", JOIN.format(coordinator, process)], capture_output=True, text=True
+    )
+    assert told.returncode == 1
+    assert "error: the processes of this run have not met within 2 s" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_a_coordinator_without_its_port_is_told():
+    with socket.create_server(("", 0)) as taken:
+        coordinator = f"127.0.0.1:{taken.getsockname()[1]}"
+        told = subprocess.run(
+            [sys.executable, "-c", JOIN.format(coordinator, 0)], capture_output=True, text=True
+        )
+    assert told.returncode == 1
+    assert "error: the processes of this run cannot meet" in told.stderr
+    assert "Is the port" in told.stderr.splitlines()[-1]
+    assert "Traceback" not in told.stderr
 
 
 SRUN = {
