@@ -6,12 +6,17 @@ import jax
 from ml_collections import ConfigDict
 
 from gsjax.backends import BACKENDS
-from gsjax.data.pipeline import check_data, check_training_data, check_validation_data
-from gsjax.errors import UserError
+from gsjax.data.pipeline import (
+    check_data,
+    check_image_size,
+    check_training_data,
+    check_validation_data,
+)
+from gsjax.errors import UserError, check_whole
 from gsjax.models.encoder import GROUPS
 from gsjax.models.folded import HEAD_CHANNELS
 from gsjax.perceptual import check_lpips
-from gsjax.semantic import check_dino
+from gsjax.semantic import build_dino, check_dino
 from gsjax.state import check_initial
 from gsjax.validation import METRICS
 
@@ -29,6 +34,8 @@ def check_config(config: ConfigDict, resumes: bool = False) -> None:
 
 def check_program(config: ConfigDict, devices: int) -> None:
     """Raises UserError for what needs neither data nor weights to be found wrong."""
+    check_image_size(config.data.image_size)
+    check_whole(config.train.batch_size, 1, "train.batch_size")
     _check_numbers(config)
     _check_sizes(config, devices)
     _check_optimizer(config)
@@ -138,13 +145,14 @@ def _check_sizes(config: ConfigDict, devices: int) -> None:
             f"data.image_size: {tuple(size)} is too small: the encoder and the discriminator "
             f"need at least {least} pixels a side"
         )
-    if model.semantic and (
-        config.dino.image_size < 1 or config.dino.image_size % config.dino.patch_size
-    ):
-        raise UserError(
-            f"dino.image_size: {config.dino.image_size} is not a multiple of "
-            f"dino.patch_size, {config.dino.patch_size}"
-        )
+    if model.semantic:
+        build_dino(config)
+        check_whole(config.dino.image_size, 1, "dino.image_size")
+        if config.dino.image_size % config.dino.patch_size:
+            raise UserError(
+                f"dino.image_size: {config.dino.image_size} is not a multiple of "
+                f"dino.patch_size, {config.dino.patch_size}"
+            )
     parts = config.train.accumulate * devices
     if config.train.batch_size % parts:
         of = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""

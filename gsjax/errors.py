@@ -7,3 +7,9 @@ class UserError(Exception):
     The message names the field or file, says what is wrong with it and what
     would be right. Entry points print it without a traceback and exit with 2.
     """
+
+
+def check_whole(value: object, least: int, field: str) -> None:
+    """Raises UserError unless a field's value is a whole number of at least `least`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UserError(f"{field}: {value!r} is not a whole number of at least {least}")

@@ -14,6 +14,7 @@ from absl import flags
 from ml_collections.config_flags import config_flags
 
 from gsjax import cli, guards
+from gsjax.errors import UserError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "the config file, one of configs/")
 WORKDIR = flags.DEFINE_string(
@@ -32,6 +33,11 @@ flags.mark_flag_as_required("config")
 def main() -> None:
     """Trains and prints a one-line summary."""
     guards.end_at_once()
+    if "://" in (WORKDIR.value or ""):
+        raise UserError(
+            f"--workdir: {WORKDIR.value} is no folder; mount the bucket (gcsfuse, s3fs) and name "
+            "a folder in it"
+        )
     import jax  # only now: --help and mistyped flags need no JAX
 
     from gsjax import distributed
@@ -41,7 +47,7 @@ def main() -> None:
     keep_compiled()
     start = time.monotonic()
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-    workdir = Path(WORKDIR.value or Path("runs") / name)
+    workdir = Path(WORKDIR.value or Path("runs") / name).expanduser()
     distributed.join(COORDINATOR.value, PROCESSES.value, PROCESS.value)
     with distributed.shared_fate():
         outcome = train(CONFIG.value, workdir)

@@ -12,6 +12,7 @@ from safetensors.numpy import load, save
 
 from gsjax import record
 from gsjax.errors import UserError
+from gsjax.fetch import REMOTE
 from gsjax.files import new_folder, write_atomically
 
 FILE = "generator.safetensors"
@@ -45,8 +46,8 @@ def write_packed(folder: str | os.PathLike, config: ConfigDict, generator: PyTre
       The bytes of the parameters' file.
 
     Raises:
-      UserError: the folder holds something or cannot be written, or a parameter is too large for
-        half precision.
+      UserError: the folder holds something or cannot be written, a parameter is too large for
+        half precision, or the inpainter needs a DINO that has no name.
     """
     arrays = {}
     for name, array in flatten_dict(generator, sep="/").items():
@@ -56,6 +57,15 @@ def write_packed(folder: str | os.PathLike, config: ConfigDict, generator: PyTre
     content = save(arrays)
     config = config.copy_and_resolve_references()
     config.initial = config.data.train = config.data.validation = config.data.help = ""
+    config.lpips.weights = ""
+    if not config.model.semantic:
+        config.dino.weights = ""
+    elif config.dino.weights not in (*REMOTE, "random"):
+        raise UserError(
+            f"--checkpoint: it needs the DINO in {config.dino.weights}, which is not packed with "
+            "it. If that is a published one, say so in the run's config.json, like "
+            '"weights": "dinov2_vits14"'
+        )
     with new_folder(folder) as unfinished:
         write_atomically(unfinished / record.CONFIG, record.encode_config(config))
         write_atomically(unfinished / FILE, content)

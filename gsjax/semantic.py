@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from gsjax.errors import UserError
+from gsjax.errors import UserError, check_whole
 from gsjax.fetch import REMOTE, cached_path, fetch
 from gsjax.models.dino import DinoViT, dino, preprocess
 
@@ -23,11 +23,6 @@ def check_dino(config: ConfigDict) -> None:
     """Raises UserError where `config.dino` cannot work; reads and fetches no weights."""
     if not config.model.semantic:
         return
-    if config.dino.patch_size < 1 or config.dino.registers < 0:
-        raise UserError(
-            f"dino.patch_size: {config.dino.patch_size} and dino.registers: "
-            f"{config.dino.registers} must be at least 1 and 0"
-        )
     build_dino(config)
     weights = config.dino.weights
     if weights in REMOTE:
@@ -68,7 +63,13 @@ def _fitting_name(config: ConfigDict) -> str | None:
 
 
 def build_dino(config: ConfigDict) -> DinoViT:
-    """Returns the module that `config.dino` describes."""
+    """Returns the module that `config.dino` describes.
+
+    Raises:
+      UserError: it describes none.
+    """
+    check_whole(config.dino.patch_size, 1, "dino.patch_size")
+    check_whole(config.dino.registers, 0, "dino.registers")
     return dino(config.dino.size, config.dino.patch_size, config.dino.registers)
 
 

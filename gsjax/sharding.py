@@ -21,9 +21,10 @@ def make_mesh(data: int, fsdp: int, devices: Sequence[jax.Device] | None = None)
         )
     data, fsdp = (len(devices) // -(data * fsdp) if n == -1 else n for n in (data, fsdp))
     if data * fsdp != len(devices):
+        fitting = [str(n) for n in range(1, len(devices) + 1) if len(devices) % n == 0]
         raise UserError(
             f"mesh.data={shape['mesh.data']} × mesh.fsdp={shape['mesh.fsdp']} does not make "
-            f"{len(devices)} devices; set mesh.data=-1 to use all of them"
+            f"{len(devices)} devices; set mesh.data=-1 and mesh.fsdp to one of {', '.join(fitting)}"
         )
     return Mesh(np.array(devices).reshape(data, fsdp), ("data", "fsdp"))
 

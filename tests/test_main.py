@@ -181,3 +181,9 @@ def test_a_mistake_is_named_with_its_remedy_before_anything_is_written(
     for part in expected:
         assert part in result.stderr
     assert not workdir.exists()
+
+
+def test_a_bucket_is_no_workdir(tmp_path):
+    result = run(command(workdir="gs://bucket/run"), tmp_path / "cache")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: --workdir: gs://bucket/run is no folder; mount the")

@@ -23,6 +23,7 @@ def trained(tmp_path_factory):
     config = make_config()
     config.model.semantic = False
     config.data.train = "folder:/home/me/pictures"
+    config.dino.weights = "pictures/dino.safetensors"
     generator = build_networks(config).generator
     image = np.zeros((1, 24, 32, 3), np.float32)
     variables = random_variables(generator.init, image, None, image[..., :1])
@@ -75,6 +76,17 @@ def test_a_run_can_start_from_it(packed_run):
     initial = load_initial(config, build_networks(config))
     _, generator = read_generator(packed_run[0])
     jax.tree.map(np.testing.assert_array_equal, initial, {"generator": generator})
+
+
+def test_a_dino_that_the_receiver_does_not_have_is_refused(tmp_path):
+    config = make_config()
+    config.dino.weights = "/home/me/dino.safetensors"
+    config.lpips.weights = "/home/me/lpips"
+    with pytest.raises(UserError, match=r"^--checkpoint: it needs the DINO in /home/me/dino"):
+        packed.write_packed(tmp_path / "x", config, {})
+    config.dino.weights = "dinov2_vits14"
+    packed.write_packed(tmp_path / "x", config, {})
+    assert "/home/me" not in (tmp_path / "x" / "config.json").read_text()
 
 
 def test_nothing_is_overwritten(packed_run):

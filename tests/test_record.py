@@ -142,12 +142,12 @@ def test_importing_the_record_does_not_import_tensorboard():
 
 def test_two_runs_do_not_share_a_workdir(tmp_path, monkeypatch):
     monkeypatch.setattr(record_lib, "_ENDS", 0.3)
-    with record_lib.only_run(tmp_path / "run"):
-        with (
-            pytest.raises(UserError, match=r"^--workdir: another process is training in .*run; "),
-            record_lib.only_run(tmp_path / "run"),
-        ):
-            pass
+    with (
+        record_lib.only_run(tmp_path / "run"),
+        pytest.raises(UserError, match=r"^--workdir: another process is training in .*run; "),
+        record_lib.only_run(tmp_path / "run"),
+    ):
+        pass
     with record_lib.only_run(tmp_path / "run"):
         pass
 

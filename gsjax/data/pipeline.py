@@ -16,7 +16,7 @@ from gsjax.data import examples
 from gsjax.data.images import ImageSource, UnreadableImage
 from gsjax.data.masks import check_curriculum, check_kinds, check_ratio
 from gsjax.data.sources import open_source, require_readable
-from gsjax.errors import UserError
+from gsjax.errors import UserError, check_whole
 
 CROPS = ("resize", "random")
 
@@ -160,7 +160,7 @@ def check_data(config: ConfigDict) -> None:
     Raises:
       UserError: naming the config field that is wrong and what would be right.
     """
-    _check_images(config.data)
+    _check_crop(config.data)
     check_kinds(config.masks.kinds, "masks.kinds")
     check_curriculum(config.masks.curriculum, "masks.curriculum")
     check_kinds(config.validate.kinds, "validate.kinds")
@@ -171,19 +171,21 @@ def check_data(config: ConfigDict) -> None:
     names = [band.name for band in examples.bands(config)]
     if len(set(names)) < len(names):
         raise UserError(f"validate.bands: two of {', '.join(names)} are the same in percent")
-    _check_whole(config.validate.images, 1, "validate.images")
-    _check_whole(config.train.batch_size, 1, "train.batch_size")
-    _check_whole(config.data.workers, 0, "data.workers")
-    _check_whole(config.data.prefetch, 1, "data.prefetch")
-    _check_whole(config.seed, 0, "seed")
+    check_whole(config.validate.images, 1, "validate.images")
+    check_whole(config.data.workers, 0, "data.workers")
+    check_whole(config.data.prefetch, 1, "data.prefetch")
+    check_whole(config.seed, 0, "seed")
 
 
-def _check_images(data: ConfigDict) -> None:
-    size = data.image_size
+def check_image_size(size: object) -> None:
+    """Raises UserError unless `data.image_size` is two whole numbers of at least 1."""
     if not isinstance(size, tuple | list) or len(size) != 2:
         raise UserError(f"data.image_size: {size!r} is not (height, width), such as (256, 256)")
     for side in size:
-        _check_whole(side, 1, "data.image_size")
+        check_whole(side, 1, "data.image_size")
+
+
+def _check_crop(data: ConfigDict) -> None:
     if data.crop not in CROPS:
         raise UserError(f"data.crop: '{data.crop}' is neither {' nor '.join(CROPS)}")
     try:
@@ -194,11 +196,6 @@ def _check_images(data: ConfigDict) -> None:
         raise UserError(
             f"data.crop_scale: {data.crop_scale!r} is not (low, high) with 0 < low ≤ high ≤ 1"
         )
-
-
-def _check_whole(value: object, least: int, field: str) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UserError(f"{field}: {value!r} is not a whole number of at least {least}")
 
 
 def _share(batch_size: int, process_count: int, field: str) -> int:

@@ -106,17 +106,25 @@ def open_records(where: str) -> RecordSource:
         where = where.removeprefix("file://")
     elif remote.is_remote(where) and not where.startswith("gs://"):
         raise Missing(f"'{where}': ArrayRecord files are read from the disk or gs:// only")
-    if not where.endswith(SUFFIX) and not any(c in where for c in "*?["):
-        if not remote.is_remote(where) and not os.path.isdir(where):
+    is_folder = os.path.isdir(where)  # which may have any characters in its name
+    if not is_folder and not where.endswith(SUFFIX) and not any(c in where for c in "*?["):
+        if not remote.is_remote(where):
             what = "is no folder" if os.path.exists(where) else "does not exist"
             raise Missing(f"'{where}' {what}; give a folder or a pattern like DIR/*{SUFFIX}")
-        where = remote.join(where, f"*{SUFFIX}")
-    paths = remote.listing(where, remote.glob)
-    paths = [path for path in paths if path.rpartition("/")[2] != INDEX]
-    for folder in sorted({path.rpartition("/")[0] for path in [*paths, where]}):
-        _check_finished(folder, {path for path in paths if path.rpartition("/")[0] == folder})
+        is_folder = True
+    if is_folder:
+        where = where.rstrip("/") if remote.is_remote(where) else os.path.abspath(where)
+        names = remote.listing(where, remote.sizes)
+        paths = [remote.join(where, name) for name in sorted(names) if name.endswith(SUFFIX)]
+        _check_finished(where, paths, all_of_them=True)
+    else:
+        paths = remote.listing(where, remote.glob)
+        paths = [path for path in paths if path.rpartition("/")[2] != INDEX]
+        for folder in sorted({path.rpartition("/")[0] for path in [*paths, where]}):
+            _check_finished(folder, [p for p in paths if p.rpartition("/")[0] == folder])
     if not paths:
-        raise Missing(f"no file matches '{where}'")
+        none = f"'{where}' holds no *{SUFFIX} file" if is_folder else f"no file matches '{where}'"
+        raise Missing(none)
     with ThreadPoolExecutor(32) as pool:
         counts = list(pool.map(count, paths))
     shards = {path: n for path, n in zip(paths, counts, strict=True) if n}
@@ -147,8 +155,14 @@ def count(path: str) -> int:
     raise Missing(f"'{path}' is no whole ArrayRecord file: {reason}")
 
 
-def _check_finished(folder: str, paths: set[str]) -> None:
-    """Raises Missing if prepare made this folder and its files are not those of the index."""
+def _check_finished(folder: str, paths: list[str], all_of_them: bool = False) -> None:
+    """Raises Missing if prepare made this folder and its files are not those of the index.
+
+    Args:
+      folder: with the index.
+      paths: of the files in it that are to be read.
+      all_of_them: whether that should be every file of the index.
+    """
     again = "run the command of gsjax.data.prepare that made it again"
     try:
         index = json.loads(remote.read(remote.join(folder, INDEX)))
@@ -160,6 +174,10 @@ def _check_finished(folder: str, paths: set[str]) -> None:
     except (ValueError, KeyError, TypeError):
         return  # an index.json of others
     found = remote.sizes(folder)
+    lost = sorted(shards.keys() - found.keys()) if all_of_them else []
+    if lost:
+        what = f"'{lost[0]}' and {len(lost) - 1} more" if len(lost) > 1 else f"'{lost[0]}'"
+        raise Missing(f"'{folder}' lacks {what}: {again}, or copy it again")
     for path in paths:
         name = path.rpartition("/")[2]
         if name in shards and shards[name] != found[name]:

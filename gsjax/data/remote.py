@@ -91,7 +91,7 @@ def sizes(folder: str) -> dict[str, int]:
         entries = filesystem.ls(inside, detail=True)
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    files = [entry for entry in entries if entry["type"] == "file"]
+    files = [entry for entry in entries if entry["type"] != "directory"]  # links are "other"
     return {entry["name"].rpartition("/")[2]: entry["size"] for entry in files}
 
 

@@ -74,16 +74,17 @@ class FileSource(ImageSource):
         return {**self.__dict__, "_kept": {}}
 
     def name(self, index: int) -> str:
-        """Returns the path of file `index`."""
-        return self._paths[int(index)]
+        """Returns the path of file `index`, with a mark for each byte that is no UTF-8."""
+        return _readable(self._paths[int(index)])
 
     def short_name(self, index: int) -> str:
         """Returns the path of file `index` in the folder."""
-        return self.name(index).removeprefix(self._folder).lstrip("/" if self._folder else "")
+        name = self.name(index).removeprefix(_readable(self._folder))
+        return name.lstrip("/" if self._folder else "")
 
     def encoded(self, index: int) -> bytes:
         """Returns the content of file `index`."""
-        return _read(self.name(index))
+        return _read(self._paths[int(index)])
 
     def identity(self) -> str:
         """Returns a hash of all paths."""
@@ -167,13 +168,18 @@ def list_images(folder: str | os.PathLike) -> list[str]:
     return sorted(found)
 
 
+def _readable(path: str) -> str:
+    """Returns the path as text that can be written: old collections have names in other codes."""
+    return os.fsencode(path).decode(errors="replace")
+
+
 def _read(path: str) -> bytes:
     try:
         return remote.read(path)
     except FileNotFoundError as e:
-        raise UnreadableImage(path, "the file does not exist") from e
+        raise UnreadableImage(_readable(path), "the file does not exist") from e
     except Exception as e:  # of a remote file system, anything
-        raise UnreadableImage(path, f"{getattr(e, 'strerror', None) or e}") from e
+        raise UnreadableImage(_readable(path), f"{getattr(e, 'strerror', None) or e}") from e
 
 
 def _photos(split: str, field: str) -> list[str]:

@@ -217,8 +217,6 @@ def test_whole_images_are_resized_with_lanczos(folder):
     [
         ("data__train", "foto", r"data\.train: 'foto'"),
         ("data__validation", "", r"data\.validation: no data"),
-        ("data__image_size", (0, 64), r"data\.image_size: 0"),
-        ("data__image_size", (64.0, 64.0), r"data\.image_size: 64\.0"),
         ("data__crop", "centre", r"data\.crop: 'centre'"),
         ("data__crop_scale", (0.5, 1.5), r"data\.crop_scale"),
         ("data__workers", -1, r"data\.workers: -1"),

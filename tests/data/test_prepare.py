@@ -257,3 +257,16 @@ def test_a_file_system_with_a_scheme_takes_the_shards(folder, tmp_path):
     assert not (tmp_path / "out" / ".prepare").exists()
     again = run(command(output=f"local://{tmp_path}/out", **(fields | {"size": 64})))
     assert "was made with other settings" in again.stderr
+
+
+def test_names_that_are_no_utf8_are_kept_readable(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name, content in ((b"caf\xe9.png", None), (b"b\xe9.png", b"no image")):
+        path = os.fsencode(folder) + b"/" + name
+        with open(path, "wb") as file:
+            picture(0, (32, 24)).save(file, "PNG") if content is None else file.write(content)
+    done = run(command(f"folder:{folder}", tmp_path / "out", workers=1))
+    assert done.returncode == 0, done.stderr
+    assert "b\ufffd.png: " in done.stdout
+    assert names_in(tmp_path / "out") == ["caf\ufffd.png"]

@@ -1,4 +1,5 @@
 import io
+import json
 import pickle
 import threading
 
@@ -133,3 +134,25 @@ def test_what_is_missing_or_not_whole_is_named(shards, tmp_path):
         assert message in error(where), where
     assert error("/nowhere").startswith("data.train: ")
     assert "\nGet it from the moon.\nTo use images that lie elsewhere: " in error("/nowhere")
+
+
+def test_links_and_any_name_of_a_folder_will_do(shards, tmp_path):
+    folder = tmp_path / "of [me] and *"
+    folder.mkdir()
+    for k in range(3):
+        (folder / f"{k}.array_record").symlink_to(shards / f"{k}.array_record")
+    index = {
+        "shards": [
+            {"file": f"{k}.array_record", "bytes": (shards / f"{k}.array_record").stat().st_size}
+            for k in range(3)
+        ]
+    }
+    (folder / "index.json").write_text(json.dumps(index))
+    assert len(open_at(folder)) == 6
+    (folder / "2.array_record").unlink()
+    assert f"'{folder}' lacks '2.array_record': run the command" in error(folder)
+    (folder / "1.array_record").unlink()
+    assert "lacks '1.array_record' and 1 more" in error(folder)
+    for name in ("0.array_record", "index.json"):
+        (folder / name).unlink()
+    assert f"'{folder}' holds no *.array_record file" in error(folder)
