@@ -51,6 +51,9 @@ def get_config(size: str = "64") -> ConfigDict:
     config.model.mask_channel = True
     config.model.residual_colors = True
     config.model.normalize_splats = True
+    if larger:
+        config.model.normalize_images = True
+        config.model.crossfade = 2
 
     config.lpips.weights = ""
     config.loss.l1 = 0.0
@@ -64,7 +67,7 @@ def get_config(size: str = "64") -> ConfigDict:
     config.optimizer.warmup_steps = 50 if larger else 200
     config.optimizer.weight_decay = 1e-2
 
-    config.train.steps = 10_500 if larger else 9_000
+    config.train.steps = 6_500 if larger else 9_000
     config.train.batch_size = 8 if larger else 32
 
     # 0.1 dB better than 1: it goes on best with what it sees much of.

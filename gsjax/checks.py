@@ -60,6 +60,7 @@ def _check_numbers(config: ConfigDict) -> None:
     least = {
         "model.patch_size": 1,
         "model.overlap": 0,
+        "model.crossfade": 0,
         "model.gaussians": 1,
         "model.features": 2,
         "model.fold": 0,
@@ -124,6 +125,13 @@ def _check_sizes(config: ConfigDict, devices: int) -> None:
             f"model.overlap: {model.overlap} must be at most half of model.patch_size, "
             f"{model.patch_size}"
         )
+    if 2 * model.crossfade > model.patch_size:
+        raise UserError(
+            f"model.crossfade: {model.crossfade} must be at most half of model.patch_size, "
+            f"{model.patch_size}"
+        )
+    if model.normalize_images and not model.residual_colors:
+        raise UserError("model.normalize_images needs model.residual_colors")
     if model.fold and model.patch_size % model.fold:
         raise UserError(
             f"model.fold: {model.fold} must divide model.patch_size, {model.patch_size}; 0 is the "

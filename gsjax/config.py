@@ -35,6 +35,9 @@ def default() -> ConfigDict:
     config.model = ConfigDict()
     config.model.patch_size = 16
     config.model.overlap = 1  # pixels by which a patch draws over its neighbors
+    # Pixels on either side of a seam in which patches fade into each other, instead of the mean
+    # of two of them over `overlap`; 0: not. 2 makes seams disappear, at twice the splatting.
+    config.model.crossfade = 0
     config.model.gaussians = 324  # a patch; a square number
     config.model.features = 12  # channels a Gaussian is decoded from
     # Pixels a side of the cells that a smaller encoder works on; 0: the published one.
@@ -47,6 +50,7 @@ def default() -> ConfigDict:
     config.model.semantic = True  # a frozen DINO's token modulates the encoder
     config.model.mask_channel = False  # the encoder sees which pixels are known
     config.model.residual_colors = False  # colors are corrections of a coarse fill
+    config.model.normalize_images = False  # with them: brightness and contrast change nothing else
     config.model.normalize_splats = False  # divide what is drawn by the summed opacity
     config.model.backend = "auto"  # of splatting and mixture: auto | xla | pallas | triton
 

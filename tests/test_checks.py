@@ -39,6 +39,8 @@ def test_every_config_that_comes_with_gsjax_can_be_run(name):
         ({"train.batch_size": 0}, "train.batch_size: 0 is not a whole number of at least 1"),
         ({"dino.patch_size": 0}, "dino.patch_size: 0 is not a whole number of at least 1"),
         ({"dino.registers": -1}, "dino.registers: -1 is not a whole number of at least 0"),
+        ({"model.crossfade": 9}, "model.crossfade: 9 must be at most half of model.patch_size, 16"),
+        ({"model.normalize_images": True}, "model.normalize_images needs model.residual_colors"),
         ({"fill.rim": 0.0}, "fill.rim: 0.0 is not in"),
         ({"fill.rim": 1.5}, "fill.rim: 1.5 is not in"),
         ({"loss.hole": -1.0}, "loss.hole: -1.0 must be a number of at least 0"),

@@ -133,6 +133,7 @@ class Field:
             "patch": self.patches.size,
             "overlap": self.patches.overlap,
             "normalize": self.patches.normalize,
+            "crossfade": self.patches.crossfade,
         }
         arrays = {
             "layout": np.frombuffer(json.dumps(layout).encode(), np.uint8),
@@ -169,8 +170,9 @@ class Field:
             hole = np.unpackbits(arrays["hole"], axis=1)[:, :width].astype(bool)
             rows, columns = layout["grid"]
             patches = Patches(
-                (rows, columns), layout["patch"], layout["overlap"], layout["normalize"]
-            )
+                (rows, columns), layout["patch"], layout["overlap"], layout["normalize"],
+                crossfade=bool(layout.get("crossfade", False)),
+            )  # fmt: skip
             crops = [Crop(*map(int, row)) for row in arrays["crops"]]
             gaussians = [
                 Gaussians(*three)

@@ -48,8 +48,9 @@ class Inpainter:
         module, (height, width) = network.module, network.size
         grid = (height // module.patch_size, width // module.patch_size)
         self._patches = Patches(
-            grid, module.patch_size, module.overlap, module.normalize_splats, module.backend
-        )
+            grid, module.patch_size, module.reach, module.normalize_splats, module.backend,
+            crossfade=bool(module.crossfade),
+        )  # fmt: skip
 
     @property
     def size(self) -> tuple[int, int]:

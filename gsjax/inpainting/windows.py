@@ -2,8 +2,8 @@
 
 A window is a small square of samples of one patch. Its Gaussians are moved and scaled so that
 the samples are its pixels, and splatted as ever. Seams between patches are blended as
-`models.patches.blend` does, by weights that are continuous: between the centers of the
-network's pixels they go over from one value to the next.
+`models.patches` does, by weights that are continuous: between the centers of the network's
+pixels they go over from one value to the next.
 """
 
 import functools
@@ -31,6 +31,7 @@ class Patches(NamedTuple):
     overlap: int  # pixels that each draws over its neighbors
     normalize: bool  # the mean color weighted by opacity instead of the sum
     backend: str = "auto"
+    crossfade: bool = False  # they fade into each other within the overlap
 
 
 class Axis(NamedTuple):
@@ -178,10 +179,16 @@ def _weights(layout: Patches, patch, y, x) -> Float[Array, "m s s"]:
     def half(t):  # one half within the overlap
         return (jnp.clip(0.5 + t + o, 0, 1) + jnp.clip(0.5 + t - o, 0, 1)) / 2
 
+    def fading(t):
+        return jnp.clip((t + o) / (2 * o), 0, 1)
+
     def whole(t):  # no overlap
         return jnp.clip(0.5 + t, 0, 1)
 
     row, column = patch[:, :1], patch[:, 1:]
+    if layout.crossfade:
+        across = own(x, column, layout.grid[1], fading)
+        return own(y, row, layout.grid[0], fading)[:, :, None] * across[:, None, :]
     across = own(x, column, layout.grid[1], half)
     # Where columns meet, and at the left and right border, rows do not overlap.
     seam = jnp.abs(x - p * jnp.round(x / p))

@@ -27,7 +27,7 @@ class Inpainting:
       image: the drawing, not clamped to [0, 1].
       token: the masked image's token, mapped towards that of the clean image; None
         without semantic branch.
-      gaussians: what was drawn, patches row by row.
+      gaussians: what was drawn, patches row by row, in pixels of patches padded by `reach`.
     """
 
     image: Float[Array, "b h w 3"]
@@ -45,6 +45,7 @@ class GaussianInpainter(nn.Module):
 
     patch_size: int = 16
     overlap: int = 1
+    crossfade: int = 0
     gaussians: int = 324
     features: int = 12
     fold: int = 0
@@ -56,6 +57,7 @@ class GaussianInpainter(nn.Module):
     semantic: bool = True
     mask_channel: bool = False
     residual_colors: bool = False
+    normalize_images: bool = False
     normalize_splats: bool = False
     backend: str = "auto"
     recompute: bool = False
@@ -77,6 +79,8 @@ class GaussianInpainter(nn.Module):
         """
         if known is None and (self.mask_channel or self.residual_colors):
             raise ValueError("mask_channel and residual_colors need `known`")
+        if self.normalize_images and not self.residual_colors:
+            raise ValueError("normalize_images needs residual_colors")
         if dino_token is None and self.semantic:
             raise ValueError("the semantic branch needs `dino_token`")
         height, width = images.shape[1:3]
@@ -84,16 +88,35 @@ class GaussianInpainter(nn.Module):
             raise ValueError(f"patches of {self.patch_size} px do not divide {height}×{width} px")
         token = self._align(dino_token) if self.semantic else None
         fill = push_pull(images, known) if self.residual_colors else None
-        features = self._encode(images if fill is None else fill, token, known)
+        seen, contrast = images if fill is None else fill, 1.0
+        if self.normalize_images:
+            seen, contrast = normalized(seen)
+        features = self._encode(seen, token, known)
         head = GaussianHead(self.patch_size, self.overlap, self.backend, name="head")
         gaussians = head(features.astype(jnp.promote_types(features.dtype, jnp.float32)))
         if fill is not None:
-            colors = gaussians.colors + self._colors_at_anchors(fill)
+            colors = contrast * gaussians.colors + self._colors_at_anchors(fill)
             gaussians = gaussians.replace(colors=colors)
-        grid = (height // self.patch_size, width // self.patch_size)
-        extent = self.patch_size + 2 * self.overlap
+        gaussians = gaussians.replace(means=gaussians.means + (self.reach - self.overlap))
+        return Inpainting(self.picture(gaussians, images.shape[1:3]), token, gaussians)
+
+    @property
+    def reach(self) -> int:
+        """Pixels by which patches are drawn over their neighbors."""
+        return self.crossfade or self.overlap
+
+    def picture(self, gaussians: Gaussians, size: tuple[int, int]) -> Float[Array, "b h w 3"]:
+        """Draws all patches of an image, padded by `reach` pixels, and joins them.
+
+        Args:
+          gaussians: patches row by row.
+          size: (height, width) of the image.
+        """
+        grid = (size[0] // self.patch_size, size[1] // self.patch_size)
+        extent = self.patch_size + 2 * self.reach
         drawn = draw(gaussians, (extent, extent), self.normalize_splats, self.backend)
-        return Inpainting(patches.blend(drawn, grid, self.overlap), token, gaussians)
+        join = patches.crossfade if self.crossfade else patches.blend
+        return join(drawn, grid, self.reach)
 
     def _align(self, token) -> Float[Array, "b d"]:
         """Maps the masked image's token towards that of the clean image."""
@@ -128,6 +151,25 @@ class GaussianInpainter(nn.Module):
         weights = jnp.asarray(weights, cut.dtype)
         sampled = jnp.einsum("bpyxc,iy,jx->bpijc", cut, weights, weights)
         return sampled.reshape(*cut.shape[:2], self.gaussians, cut.shape[-1])
+
+
+# The mean and the deviation of photographs, in [0, 1].
+_USUAL = (0.45, 0.25)
+
+
+def normalized(
+    images: Float[Array, "b h w 3"],
+) -> tuple[Float[Array, "b h w 3"], Float[Array, "b 1 1 1"]]:
+    """Brings each image to the usual mean in each channel, and to the usual deviation in all.
+
+    Returns:
+      The images, and how many times their deviation is the usual one.
+    """
+    mean, deviation = _USUAL
+    centered = images - images.mean((1, 2), keepdims=True)
+    # The small number keeps an image of one color as it is, and the root's gradient finite.
+    contrast = jnp.sqrt(jnp.square(centered).mean((1, 2, 3), keepdims=True) + 1e-8) / deviation
+    return centered / contrast + mean, contrast
 
 
 def draw(

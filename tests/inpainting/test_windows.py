@@ -10,7 +10,7 @@ from gsjax.models.inpainter import draw
 GRID, SIZE = (3, 4), 8
 
 
-def make(overlap, normalize):
+def make(overlap, normalize, crossfade=False):
     """Random Gaussians of 3×4 patches, some of them next to nothing, and what is drawn."""
     rng = np.random.default_rng(0)
     extent = SIZE + 2 * overlap
@@ -21,22 +21,26 @@ def make(overlap, normalize):
     colors = rng.uniform(0, 1 if normalize else 0.3, (*shape, 3))
     gaussians = Gaussians(*(array.astype(np.float32) for array in (means, cholesky, colors)))
     drawn = draw(gaussians, (extent, extent), normalize, "xla")
-    image = patches.blend(jnp.asarray(drawn)[None], GRID, overlap)[0]
-    return gaussians, Patches(GRID, SIZE, overlap, normalize, "xla"), np.asarray(image)
+    join = patches.crossfade if crossfade else patches.blend
+    image = join(jnp.asarray(drawn)[None], GRID, overlap)[0]
+    layout = Patches(GRID, SIZE, overlap, normalize, "xla", crossfade)
+    return gaussians, layout, np.asarray(image)
 
 
 # Each is compiled anew: seconds.
 CASES = [
-    (1, True),
-    (1, False),
-    pytest.param(0, True, marks=pytest.mark.slow),
-    pytest.param(4, True, marks=pytest.mark.slow),
+    (1, True, False),
+    (1, False, False),
+    (2, True, True),
+    pytest.param(0, True, False, marks=pytest.mark.slow),
+    pytest.param(4, True, False, marks=pytest.mark.slow),
+    pytest.param(4, True, True, marks=pytest.mark.slow),
 ]
 
 
-@pytest.mark.parametrize(("overlap", "normalize"), CASES)
-def test_at_scale_1_it_is_what_the_network_draws(overlap, normalize):
-    gaussians, layout, image = make(overlap, normalize)
+@pytest.mark.parametrize(("overlap", "normalize", "crossfade"), CASES)
+def test_at_scale_1_it_is_what_the_network_draws(overlap, normalize, crossfade):
+    gaussians, layout, image = make(overlap, normalize, crossfade)
     drawn = draw_samples(gaussians, layout, Axis(1.0, 0.0, 24), Axis(1.0, 0.0, 32))
     np.testing.assert_allclose(drawn, image, atol=2e-5)
 
@@ -55,12 +59,17 @@ def test_a_part_is_as_in_the_whole():
 
 
 @pytest.mark.parametrize(
-    "overlap",
-    [1, pytest.param(0, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)],
+    ("overlap", "crossfade"),
+    [
+        (1, False),
+        (2, True),
+        pytest.param(0, False, marks=pytest.mark.slow),
+        pytest.param(4, False, marks=pytest.mark.slow),
+    ],
 )
-def test_between_patches_there_are_no_jumps(overlap):
+def test_between_patches_there_are_no_jumps(overlap, crossfade):
     """Where a step gets smaller, so does the largest difference between neighbors."""
-    gaussians, layout, _ = make(overlap, True)
+    gaussians, layout, _ = make(overlap, True, crossfade)
     largest = []
     for step in (1 / 16, 1 / 64):
         x = Axis(step, 6.0, round(4 / step))  # over the seam at 8

@@ -9,7 +9,13 @@ import pytest
 
 from gsjax.models.fill import push_pull
 from gsjax.models.gaussian_head import Gaussians
-from gsjax.models.inpainter import GaussianInpainter, composite, draw, init_variables
+from gsjax.models.inpainter import (
+    GaussianInpainter,
+    composite,
+    draw,
+    init_variables,
+    normalized,
+)
 from gsjax.rasterizer import rasterize
 from tests.quick import jit
 from tests.weights import random_variables
@@ -17,7 +23,7 @@ from tests.weights import random_variables
 SMALL = GaussianInpainter(
     patch_size=8, gaussians=16, features=6, width=16, max_width=16, downs=2, blocks=1
 )
-OPTIONS = ("mask_channel", "residual_colors", "normalize_splats")
+OPTIONS = ("mask_channel", "residual_colors", "normalize_images", "normalize_splats")
 
 
 def inputs(height=16, width=24, batch=2):
@@ -89,6 +95,55 @@ def test_residual_colors_start_from_the_fill():
     assert (x, y) == (4.5, 2.0)
     expected = (fill[0, 8 + 2 - 1, 8 + 4 - 1] + fill[0, 8 + 2 - 1, 8 + 5 - 1]) / 2
     np.testing.assert_allclose(out.gaussians.colors[0, 4, 6], expected, atol=1e-6)
+
+
+def test_images_are_normalized_to_the_usual_mean_and_deviation():
+    images = 0.2 + 0.1 * np.random.default_rng(0).random((2, 16, 24, 3), np.float32)
+    images[1] *= (1.0, 2.0, 0.5)
+    seen, contrast = jit(normalized)(images)
+    np.testing.assert_allclose(np.mean(seen, (1, 2)), 0.45, atol=1e-5)
+    np.testing.assert_allclose(np.sqrt(np.var(seen, (1, 2)).mean(-1)), 0.25, rtol=1e-3)
+    centered = images - images.mean((1, 2), keepdims=True)
+    np.testing.assert_allclose((seen - 0.45) * contrast, centered, atol=1e-6)
+
+
+def test_with_normalized_images_light_and_contrast_carry_over_to_the_drawing():
+    module = SMALL.clone(residual_colors=True, normalize_splats=True, normalize_images=True)
+    images, token, known = inputs()
+    apply = jit(module.apply)
+    variables = variables_of(module)
+    drawn = apply(variables, images, token, known).image
+    light = np.array((0.3, 0.1, 0.2), np.float32)
+    other = apply(variables, (0.5 * images + light) * known, token, known).image
+    np.testing.assert_allclose(other, 0.5 * drawn + light, atol=2e-4)
+    flat = apply(variables, np.full_like(images, 0.8) * known, token, known).image
+    np.testing.assert_allclose(flat, 0.8, atol=1e-3)
+
+
+def test_a_flat_image_has_a_finite_gradient():
+    module = SMALL.clone(residual_colors=True, normalize_splats=True, normalize_images=True)
+    images, token, known = inputs()
+
+    def objective(images):
+        return module.apply(variables_of(module), images, token, known).image.sum()
+
+    gradient = jit(jax.grad(objective))(np.full_like(images, 0.8) * known)
+    assert np.isfinite(gradient).all()
+
+
+def test_fading_patches_draw_the_same_gaussians_further():
+    """Inside of a patch, out of its neighbors' reach, the picture is the same."""
+    images, token, known = inputs()
+    module = SMALL.clone(residual_colors=True, normalize_splats=True)
+    plain, faded = (
+        jit(network.apply)(variables_of(module), images, token, known)
+        for network in (module, module.clone(crossfade=2))
+    )
+    np.testing.assert_allclose(faded.gaussians.means, plain.gaussians.means + 1, atol=1e-6)
+    y, x = (np.flatnonzero(np.isin(np.arange(side) % 8, (2, 3, 4, 5))) for side in (16, 24))
+    inside = np.ix_([0, 1], y, x)
+    np.testing.assert_allclose(faded.image[inside], plain.image[inside], atol=1e-5)
+    assert np.abs(faded.image - plain.image).max() > 1e-3
 
 
 def test_normalized_splats_are_means_of_colors_by_opacity():

@@ -9,6 +9,7 @@ from tests.quick import jit
 P = 4
 GRIDS = [(1, 1), (1, 3), (2, 1), (2, 3), (3, 2)]
 blend = jit(patches.blend, static_argnums=(1, 2))
+crossfade = jit(patches.crossfade, static_argnums=(1, 2))
 cut = jit(patches.cut, static_argnums=(1, 2))
 
 
@@ -55,6 +56,32 @@ def test_blending_is_that_of_the_formula(grid, overlap):
 def test_patches_cut_from_an_image_blend_to_that_image(grid, overlap):
     image = np.random.default_rng(0).random((2, P * grid[0], P * grid[1], 3), np.float32)
     np.testing.assert_array_equal(blend(cut(image, P, overlap), grid, overlap), image)
+    if overlap:
+        faded = crossfade(cut(image, P, overlap), grid, overlap)
+        np.testing.assert_allclose(faded, image, atol=1e-6)
+
+
+@pytest.mark.parametrize("reach", [1, 2])
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_fading_is_a_mean_by_the_distances_from_the_seams(grid, reach):
+    rows, columns = grid
+    extent = P + 2 * reach
+    drawn = np.random.default_rng(0).random((2, rows * columns, extent, extent, 3), np.float32)
+    expected = np.zeros((2, rows * P, columns * P, 3))
+
+    def weight(pixel, patch, count):
+        center = pixel + 0.5 - patch * P  # from the patch's edge on
+        low = (center + reach) / (2 * reach) if patch > 0 else 1
+        high = (P - center + reach) / (2 * reach) if patch < count - 1 else 1
+        return np.clip(min(low, high), 0, 1)
+
+    for y, x in np.ndindex(expected.shape[1:3]):
+        for row, column in np.ndindex(grid):
+            share = weight(y, row, rows) * weight(x, column, columns)
+            if share:
+                place = y - row * P + reach, x - column * P + reach
+                expected[:, y, x] += share * drawn[:, row * columns + column, *place]
+    np.testing.assert_allclose(crossfade(drawn, grid, reach), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("overlap", [0, 1, 2])
