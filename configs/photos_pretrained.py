@@ -1,11 +1,12 @@
 """The model that comes with gsjax: small enough to be trained on two CPU cores in hours.
 
 python -m gsjax.data.prepare --source=folder:PHOTOS --size=288 --output=data/photos/train
+python -m gsjax.data.prepare --source=folder:OTHERS --size=288 --output=data/photos/validation
 python -m gsjax.main --config=configs/photos_pretrained.py:64 --workdir=runs/pretrained_64
 python -m gsjax.main --config=configs/photos_pretrained.py:128 --workdir=runs/pretrained
 
 First on crops of 64 pixels, where a step is cheap, then on those of 128 that pictures are filled
-in.
+in, there with normalized images and patches that fade into each other.
 """
 
 from ml_collections import ConfigDict
@@ -27,8 +28,11 @@ def get_config(size: str = "64") -> ConfigDict:
     config.data.train = "array_record:data/photos/train"
     config.data.validation = "array_record:data/photos/validation"
     config.data.help = (
-        "Make it of a folder of photographs with\n"
-        "python -m gsjax.data.prepare --source=folder:PHOTOS --size=288 --output=data/photos/train"
+        "Make it of a folder of photographs, and the other of others, with\n"
+        "python -m gsjax.data.prepare --source=folder:PHOTOS --size=288 "
+        "--output=data/photos/train\n"
+        "python -m gsjax.data.prepare --source=folder:OTHERS --size=288 "
+        "--output=data/photos/validation"
     )
     config.data.image_size = (int(size), int(size))
     config.data.crop = "random"
@@ -51,7 +55,7 @@ def get_config(size: str = "64") -> ConfigDict:
     config.model.mask_channel = True
     config.model.residual_colors = True
     config.model.normalize_splats = True
-    if larger:
+    if larger:  # neither is worth its time before
         config.model.normalize_images = True
         config.model.crossfade = 2
 

@@ -104,6 +104,13 @@ def _check_command(given: list[str], commands: tuple[str, ...]) -> None:
         _exit(f"the first argument {was}: it must be one of {', '.join(commands)}{hint}")
 
 
+class _Plain(python_logging.Formatter):
+    """Logs as errors are told: `warning: …`, without the time and the line of code."""
+
+    def format(self, record: python_logging.LogRecord) -> str:
+        return f"{record.levelname.lower()}: {super().format(record)}"
+
+
 def _quiet_libraries() -> None:
     """Shows what libraries log only from warnings on; of our own, everything.
 
@@ -121,6 +128,7 @@ def _quiet_libraries() -> None:
         return record.levelno >= python_logging.WARNING or record.pathname.startswith(package)
 
     logging.get_absl_handler().addFilter(matters)
+    logging.get_absl_handler().setFormatter(_Plain())
     python_logging.getLogger("asyncio").setLevel(python_logging.CRITICAL)
     sys.unraisablehook = _except_for_closed_loops
 

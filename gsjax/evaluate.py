@@ -1,7 +1,7 @@
 """Measures how well holes are filled: a trained model beside what needs no training.
 
-python -m gsjax.evaluate --checkpoint=runs/photos --data=folder:DIR --output=DIR
-python -m gsjax.evaluate --data=folder:DIR --masks=DIR --baselines=telea,mean
+python -m gsjax.evaluate --checkpoint=runs/photos --data=folder:PHOTOS --output=RESULTS
+python -m gsjax.evaluate --data=folder:PHOTOS --masks=MASKS --baselines=telea,mean
 
 Every image is cut to its center square and resized; holes are drawn, the same for every run
 with the same images, size and seed, or come from a folder of masks (not black is hole). Prints a

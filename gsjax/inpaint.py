@@ -1,7 +1,7 @@
 """Fills the holes of pictures with a trained model, whatever their size.
 
 python -m gsjax.inpaint --image=x.png --mask=x_mask.png --output=y.png
-python -m gsjax.inpaint --checkpoint=runs/mine --image=DIR --mask=DIR --output=DIR
+python -m gsjax.inpaint --checkpoint=runs/mine --image=PHOTOS --mask=MASKS --output=FILLED
 
 A mask is not black where the picture is to be filled, and as large as the picture. In folders,
 x.jpg has the mask x.png, x_mask.png or x_mask001.png; one mask file is for all. Without --mask,

@@ -19,7 +19,7 @@ from gsjax.inpainting.plan import Crop
 from gsjax.inpainting.windows import Patches
 from gsjax.models.gaussian_head import Gaussians
 
-MOSTLY = 0.9  # a hole that covers more of the image looks inverted
+MOSTLY = 0.9  # a hole that covers more of the image, or of its border, looks inverted
 _AT_WORK = 2**26  # pixels of the images that are worked on at a time, in all
 
 
@@ -213,8 +213,12 @@ def odd_hole(hole: Bool[np.ndarray, "h w"]) -> str | None:
     if share == 0:
         return "the mask is empty, nothing is to be filled: holes are what is not black"
     if share == 1:
-        return "the mask covers the whole image: nothing is known to go on from"
-    if share > MOSTLY:
+        return (
+            "the mask covers the whole image: nothing is known to go on from. If its black is not "
+            "quite black, raise the threshold above it"
+        )
+    border = np.concatenate([hole[0], hole[-1], hole[:, 0], hole[:, -1]])
+    if share > MOSTLY or (share > 0.5 and border.mean() > MOSTLY):
         return (
             f"the mask covers {100 * share:.1f} % of the image: is it inverted? Holes are what is "
             "not black"

@@ -105,6 +105,14 @@ def test_an_odd_hole_is_told(part, said):
     assert (said is None and warning is None) or said in warning
 
 
+def test_a_hole_around_a_thing_looks_inverted():
+    hole = np.ones((20, 20), bool)
+    hole[5:12, 5:12] = False
+    assert "is it inverted?" in odd_hole(hole)
+    hole[:10] = False  # but not one that leaves half of the border
+    assert odd_hole(hole) is None
+
+
 IMAGE, HOLE = np.zeros((20, 30, 3), np.uint8), np.zeros((20, 30), bool)
 
 
