@@ -55,7 +55,7 @@ def get_config(size: str = "64") -> ConfigDict:
     config.model.mask_channel = True
     config.model.residual_colors = True
     config.model.normalize_splats = True
-    if larger:  # neither is worth its time before
+    if larger:  # the first part was run without; the network takes to them at once
         config.model.normalize_images = True
         config.model.crossfade = 2
 

@@ -26,6 +26,7 @@ from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from gsjax import distributed
+from gsjax.config import default
 from gsjax.errors import UserError
 from gsjax.files import write_atomically
 from gsjax.grids import write_png
@@ -254,6 +255,7 @@ def check_changes(workdir: str | os.PathLike, config: ConfigDict) -> None:
     if not (Path(workdir) / CONFIG).exists():
         return
     before, now = (_flat(fields) for fields in (read_config(workdir).to_dict(), config.to_dict()))
+    before = _flat(default().to_dict()) | before  # an older run has not known all fields
     changed = [name for name in now if name in before and now[name] != before[name]]
     for name in changed:
         told = f"{name} was {before[name]!r} in this run so far and is {now[name]!r} now"

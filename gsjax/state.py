@@ -13,6 +13,7 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from gsjax import checkpoints, packed, record, sharding
+from gsjax import config as config_lib
 from gsjax.errors import UserError
 from gsjax.models.dino import DinoViT
 from gsjax.models.discriminator import Discriminator
@@ -74,11 +75,13 @@ def _warn_of_differences(config: ConfigDict) -> None:
         folder = checkpoints.workdir_of(config.initial)
     if not (folder / record.CONFIG).exists():
         return
-    before = record.read_config(str(folder))
+    before, default = record.read_config(str(folder)), config_lib.default()
     for group, names in (("model", list(config.model)), ("dino", ["normalize"])):
         for name in names:
-            here, there = config[group][name], before.get(group, {}).get(name)
-            if name != "backend" and there is not None and here != there:
+            # An older run has not known all fields.
+            there = before.get(group, {}).get(name, default[group][name])
+            here = config[group][name]
+            if name != "backend" and here != there:
                 logging.warning(
                     "initial: %s was trained with %s.%s=%s; here it is %s",
                     config.initial, group, name, there, here,
