@@ -36,7 +36,8 @@ def default() -> ConfigDict:
     config.model.patch_size = 16
     config.model.overlap = 1  # pixels by which a patch draws over its neighbors
     # Pixels on either side of a seam in which patches fade into each other, instead of the mean
-    # of two of them over `overlap`; 0: not. 2 makes seams disappear, at twice the splatting.
+    # of two of them over `overlap`; 0: not. 2 makes seams disappear, at up to half as much
+    # splatting again.
     config.model.crossfade = 0
     config.model.gaussians = 324  # a patch; a square number
     config.model.features = 12  # channels a Gaussian is decoded from
