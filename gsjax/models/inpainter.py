@@ -45,7 +45,6 @@ class GaussianInpainter(nn.Module):
 
     patch_size: int = 16
     overlap: int = 1
-    crossfade: int = 0
     gaussians: int = 324
     features: int = 12
     fold: int = 0
@@ -57,11 +56,12 @@ class GaussianInpainter(nn.Module):
     semantic: bool = True
     mask_channel: bool = False
     residual_colors: bool = False
-    normalize_images: bool = False
     normalize_splats: bool = False
     backend: str = "auto"
     recompute: bool = False
     dtype: jnp.dtype | None = None
+    crossfade: int = 0
+    normalize_images: bool = False
 
     @nn.compact
     def __call__(
