@@ -11,8 +11,9 @@ from absl import logging
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from gsjax import checkpoints, distributed, record
+from gsjax import checkpoints, distributed
 from gsjax.files import write_atomically
+from gsjax.workdir import set_aside
 
 # Of metrics that start so, less is better; of all others, more.
 _LESS_IS_BETTER = ("l1", "lpips")
@@ -38,7 +39,7 @@ class Best:
         if distributed.highest(of_another_run):
             self._best = None
             if jax.process_index() == 0:
-                aside = record.set_aside(self._folder)
+                aside = set_aside(self._folder)
                 logging.warning(
                     "%s does not compare with what this run validates by; it is set aside as %s",
                     *(self._folder, aside.name),

@@ -120,16 +120,12 @@ def _check_sizes(config: ConfigDict, devices: int) -> None:
         raise UserError(
             f"model.backend: {model.backend!r} must be one of auto, {', '.join(BACKENDS)}"
         )
-    if 2 * model.overlap > model.patch_size:
-        raise UserError(
-            f"model.overlap: {model.overlap} must be at most half of model.patch_size, "
-            f"{model.patch_size}"
-        )
-    if 2 * model.crossfade > model.patch_size:
-        raise UserError(
-            f"model.crossfade: {model.crossfade} must be at most half of model.patch_size, "
-            f"{model.patch_size}"
-        )
+    for field in ("overlap", "crossfade"):
+        if 2 * model[field] > model.patch_size:
+            raise UserError(
+                f"model.{field}: {model[field]} must be at most half of model.patch_size, "
+                f"{model.patch_size}"
+            )
     if model.normalize_images and not model.residual_colors:
         raise UserError("model.normalize_images needs model.residual_colors")
     if model.fold and model.patch_size % model.fold:

@@ -7,15 +7,12 @@ that is NaN or infinite is null, which JSON has and which readers take for NaN.
 
 import contextlib
 import dataclasses
-import errno
-import fcntl
-import itertools
 import json
 import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,14 +22,13 @@ from absl import logging
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
-from gsjax import distributed
 from gsjax.config import default
 from gsjax.errors import UserError
 from gsjax.files import write_atomically
 from gsjax.grids import write_png
+from gsjax.workdir import explained, set_aside
 
 CONFIG = "config.json"
-_ENDS = 5  # seconds that a run may take to end after it was killed or stopped
 
 
 @dataclasses.dataclass
@@ -56,7 +52,7 @@ class Record:
         values = {name: float(value) for name, value in values.items()}
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         line = json.dumps({"step": int(step)} | values | dict.fromkeys(values.keys() - finite))
-        with _explained(self.workdir):
+        with explained(self.workdir):
             (self.workdir / "metrics.jsonl").stat()  # writing to a file that was deleted works
             self.metrics.write(line.encode() + b"\n")
             self.metrics.flush()
@@ -70,7 +66,7 @@ class Record:
         """
         if self.metrics is None:
             return
-        with _explained(self.workdir):
+        with explained(self.workdir):
             write_png(self.workdir / "samples" / f"{name}_{int(step):08d}.png", image)
             self._add_events(step, "image", {name: image}, dataformats="HWC")
 
@@ -116,7 +112,7 @@ def open_record(workdir: str | os.PathLike, step: int, active: bool = True) -> R
     from tensorboardX.event_file_writer import EventsWriter
     from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-    with _explained(workdir):
+    with explained(workdir):
         (workdir / "samples").mkdir(parents=True, exist_ok=True)
         path = workdir / "metrics.jsonl"
         if step:
@@ -133,73 +129,6 @@ def open_record(workdir: str | os.PathLike, step: int, active: bool = True) -> R
     return Record(workdir, metrics, events)
 
 
-def check_shared(workdir: str | os.PathLike) -> None:
-    """Makes the workdir of a run of several processes and checks that they all see it.
-
-    Raises:
-      UserError: they do not, or it cannot be made.
-    """
-    import jax
-
-    if jax.process_count() == 1:
-        return
-    path, first = Path(workdir) / f".shared_by_{jax.process_count()}", jax.process_index() == 0
-    with distributed.together(), _explained(path.parent):
-        if first:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-    with distributed.together():
-        if not path.exists():
-            raise UserError(
-                f"--workdir: {path.parent} is another folder here than for process 0; it must be "
-                "on a file system that all processes share"
-            )
-    if first:
-        path.unlink()
-
-
-@contextlib.contextmanager
-def only_run(workdir: str | os.PathLike) -> Iterator[None]:
-    """Keeps other runs out of a workdir, which would delete each other's files; makes it.
-
-    Process 0 does so for all. It waits a little for a run that is ending. Between machines it
-    works as far as their file system has locks (NFS does).
-
-    Raises:
-      UserError: another run has it, or it cannot be made.
-    """
-    import jax
-
-    path = Path(workdir) / ".lock"
-    with contextlib.ExitStack() as stack:
-        with distributed.together(), _explained(path.parent):
-            if jax.process_index() == 0:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                file = stack.enter_context(open(path, "ab"))
-                if not _locked(file):
-                    raise UserError(
-                        f"--workdir: another process is training in {path.parent}; stop it, or "
-                        "choose another folder"
-                    )
-        yield
-
-
-def _locked(file: BinaryIO) -> bool:
-    """Locks a file until it is closed, by us or by our end; returns whether that was possible."""
-    deadline = time.monotonic() + _ENDS
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.2)
-        except OSError as error:
-            logging.warning("%s cannot be locked: %s", file.name, error.strerror)
-            return True
-
-
 def write_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
     """Writes `config.json`; tuples become lists.
 
@@ -207,7 +136,7 @@ def write_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
       UserError: if the workdir cannot be made or written to.
     """
     workdir = Path(workdir)
-    with _explained(workdir):
+    with explained(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
         write_atomically(workdir / CONFIG, encode_config(config))
 
@@ -341,12 +270,6 @@ class _Lines:
         sys.stderr.flush()
 
 
-def set_aside(path: Path) -> Path:
-    """Renames what is of another run, to NAME.1, before its suffix, or the next that is free."""
-    others = (path.with_name(f"{path.stem}.{i}{path.suffix}") for i in itertools.count(1))
-    return path.rename(next(other for other in others if not other.exists()))
-
-
 def _drop_lines_after(path: Path, step: int) -> None:
     if not path.exists():
         return
@@ -367,20 +290,3 @@ def _with_tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _with_tuples(field) for name, field in value.items()}
     return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value
-
-
-@contextlib.contextmanager
-def _explained(workdir: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        remedy = (
-            "make room, and the same command goes on from the last checkpoint"
-            if full
-            else "point --workdir at a folder that can be written to"
-        )
-        raise UserError(
-            f"cannot write to the workdir {workdir}: {error.strerror}{where}; {remedy}"
-        ) from error

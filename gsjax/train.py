@@ -38,6 +38,7 @@ from gsjax.state import (
 )
 from gsjax.step import Batch, make_train_step
 from gsjax.validation import make_validation_step, validate
+from gsjax.workdir import check_shared, only_run
 
 # What a process asks of all before a step; the highest is done.
 _GO_ON, _STOP, _FAIL = range(3)
@@ -74,8 +75,8 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
         # Of several processes, one alone cannot just leave.
         stop_asked = stack.enter_context(guards.termination(lambda: processes == 1 and not trained))
         mesh, networks, frozen, validation_data, initial = prepare(config, workdir)
-        record.check_shared(workdir)
-        stack.enter_context(record.only_run(workdir))
+        check_shared(workdir)
+        stack.enter_context(only_run(workdir))
         manager = checkpoints.open_manager(workdir / "checkpoints", config.checkpoint.keep)
         stack.callback(checkpoints.close, manager)
         stack.enter_context(distributed.shared_fate(lambda: checkpoints.finish(manager)))

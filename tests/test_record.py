@@ -1,9 +1,7 @@
 import json
 import math
-import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -138,26 +136,3 @@ def test_importing_the_record_does_not_import_tensorboard():
     program = "import sys, gsjax.record; print('tensorboardX' in sys.modules, 'jax' in sys.modules)"
     run = run_python(program)
     assert run.stdout.split() == ["False", "False"]
-
-
-def test_two_runs_do_not_share_a_workdir(tmp_path, monkeypatch):
-    monkeypatch.setattr(record_lib, "_ENDS", 0.3)
-    with (
-        record_lib.only_run(tmp_path / "run"),
-        pytest.raises(UserError, match=r"^--workdir: another process is training in .*run; "),
-        record_lib.only_run(tmp_path / "run"),
-    ):
-        pass
-    with record_lib.only_run(tmp_path / "run"):
-        pass
-
-
-def test_a_run_waits_for_one_that_is_ending(tmp_path):
-    program = f"import time; file = open({str(tmp_path / '.lock')!r}, 'ab'); import fcntl; "
-    program += "fcntl.flock(file, fcntl.LOCK_EX); print('locked', flush=True); time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as other:
-        assert other.stdout.readline() == b"locked\n"
-        killer = threading.Timer(0.5, other.kill)
-        killer.start()
-        with record_lib.only_run(tmp_path):
-            assert other.wait() == -signal.SIGKILL

@@ -186,6 +186,7 @@ class Field:
                 and hole.shape == (height, width)
                 and len(crops) == len(gaussians)
                 and 0 < rim <= 1
+                and patches.crossfade <= patches.overlap <= patches.size / 2
                 and shapes <= {((rows * columns, count), (rows * columns, count, 3))}
             )
         except FileNotFoundError:

@@ -238,6 +238,17 @@ def test_a_saved_field_draws_the_same(large, tmp_path):
     np.testing.assert_array_equal(again.render(1.5, box=box), field.render(1.5, box=box))
 
 
+def test_a_saved_field_knows_that_its_patches_fade(large, tmp_path):
+    field = large[2].field
+    fading = dataclasses.replace(field, patches=field.patches._replace(crossfade=True))
+    fading.save(tmp_path / "field.npz")
+    assert Field.load(tmp_path / "field.npz").patches.crossfade
+    nowhere = fading.patches._replace(overlap=0)
+    dataclasses.replace(fading, patches=nowhere).save(tmp_path / "nowhere.npz")
+    with pytest.raises(UserError, match="do not fit together"):
+        Field.load(tmp_path / "nowhere.npz")
+
+
 def test_what_is_no_field_is_refused(tmp_path):
     (tmp_path / "text.npz").write_text("no field")
     np.savez(tmp_path / "other.npz", image=np.zeros(3))

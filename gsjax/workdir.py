@@ -1,0 +1,112 @@
+"""The folder of a run: whose it is, and what the system says when it cannot be written."""
+
+import contextlib
+import errno
+import fcntl
+import itertools
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from absl import logging
+
+from gsjax import distributed
+from gsjax.errors import UserError
+
+_ENDS = 5  # seconds that a run may take to end after it was killed or stopped
+
+
+def check_shared(workdir: str | os.PathLike) -> None:
+    """Makes the workdir of a run of several processes and checks that they all see it.
+
+    Raises:
+      UserError: they do not, or it cannot be made.
+    """
+    import jax
+
+    if jax.process_count() == 1:
+        return
+    path, first = Path(workdir) / f".shared_by_{jax.process_count()}", jax.process_index() == 0
+    with distributed.together(), explained(path.parent):
+        if first:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    with distributed.together():
+        if not path.exists():
+            raise UserError(
+                f"--workdir: {path.parent} is another folder here than for process 0; it must be "
+                "on a file system that all processes share"
+            )
+    if first:
+        path.unlink()
+
+
+@contextlib.contextmanager
+def only_run(workdir: str | os.PathLike) -> Iterator[None]:
+    """Keeps other runs out of a workdir, which would delete each other's files; makes it.
+
+    Process 0 does so for all. It waits a little for a run that is ending. Between machines it
+    works as far as their file system has locks (NFS does).
+
+    Raises:
+      UserError: another run has it, or it cannot be made.
+    """
+    import jax
+
+    path = Path(workdir) / ".lock"
+    with contextlib.ExitStack() as stack:
+        with distributed.together(), explained(path.parent):
+            if jax.process_index() == 0:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context(open(path, "ab"))
+                if not _locked(file):
+                    raise UserError(
+                        f"--workdir: another process is training in {path.parent}; stop it, or "
+                        "choose another folder"
+                    )
+        yield
+
+
+def _locked(file: BinaryIO) -> bool:
+    """Locks a file until it is closed, by us or by our end; returns whether that was possible.
+
+    Not by filelock: where there are no locks it makes do with a file that outlives a killed run.
+    """
+    deadline = time.monotonic() + _ENDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.2)
+        except OSError as error:
+            logging.warning("%s cannot be locked: %s", file.name, error.strerror)
+            return True
+
+
+def set_aside(path: Path) -> Path:
+    """Renames what is of another run, to NAME.1, before its suffix, or the next that is free."""
+    others = (path.with_name(f"{path.stem}.{i}{path.suffix}") for i in itertools.count(1))
+    return path.rename(next(other for other in others if not other.exists()))
+
+
+@contextlib.contextmanager
+def explained(workdir: Path) -> Iterator[None]:
+    """Lets what the system refuses in the block be a UserError about the workdir."""
+    try:
+        yield
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = (
+            "make room, and the same command goes on from the last checkpoint"
+            if full
+            else "point --workdir at a folder that can be written to"
+        )
+        raise UserError(
+            f"cannot write to the workdir {workdir}: {error.strerror}{where}; {remedy}"
+        ) from error
