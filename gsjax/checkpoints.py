@@ -95,14 +95,20 @@ def close(manager: ocp.CheckpointManager) -> None:
 def _explained(manager: ocp.CheckpointManager) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError) as error:  # ValueError is TensorStore's, on a full disk too
-        text = str(error).strip().splitlines()[0]
-        told = re.search(r": ([^:]+) \[os_error_code", text)  # by the system, to TensorStore
-        reason = told[1] if told else text[:200]
+    except (OSError, ValueError) as error:
         raise UserError(
-            f"cannot write a checkpoint to {manager.directory}: {reason}. Those before it are "
-            "intact: make room or mend the folder, and the same command goes on from the last"
+            f"cannot write a checkpoint to {manager.directory}: {_reason(error)}. Those before it "
+            "are intact: make room or mend the folder, and the same command goes on from the last"
         ) from error
+
+
+def _reason(error: OSError | ValueError) -> str:
+    """Returns what the system said, of TensorStore's errors (ValueErrors, on a full disk too).
+
+    Their text holds paths and settings, in no fixed order, and the system's number.
+    """
+    number = re.search(r"os_error_code='(\d+)'", str(error))
+    return os.strerror(int(number[1])) if number else str(error).strip().splitlines()[0][:200]
 
 
 def save_alone(directory: str | os.PathLike, state: Any) -> None:
@@ -117,7 +123,7 @@ def save_alone(directory: str | os.PathLike, state: Any) -> None:
         with ocp.CheckpointManager(_absolute(directory), options=options) as manager:
             manager.save(0, args=args)
     except ValueError as error:  # TensorStore's, for whatever the system tells it
-        raise OSError(str(error).splitlines()[0][:200]) from error
+        raise OSError(_reason(error)) from error
 
 
 def restore_latest(manager: ocp.CheckpointManager, state_like: Any) -> tuple[Any, int] | None:

@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -130,6 +131,7 @@ def _quiet_libraries() -> None:
     logging.get_absl_handler().addFilter(matters)
     logging.get_absl_handler().setFormatter(_Plain())
     python_logging.getLogger("asyncio").setLevel(python_logging.CRITICAL)
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     sys.unraisablehook = _except_for_closed_loops
 
 

@@ -237,3 +237,17 @@ def test_a_folder_that_vanished_is_told(tmp_path):
 
     with pytest.raises(UserError, match=r"cannot write a checkpoint to .* are intact"):
         save()
+
+
+@pytest.mark.parametrize("order", [(1, 0), (0, 1)])
+def test_what_the_system_said_is_found_wherever_tensorstore_puts_it(tmp_path, monkeypatch, order):
+    manager = checkpoints.open_manager(tmp_path / "checkpoints", keep=1)
+    parts = """[os_error_code='28']""", """[tensorstore_spec='{"driver":"zarr"}']"""
+    text = " ".join(["OUT_OF_RANGE: Error writing: No room", *(parts[i] for i in order)])
+
+    def fail():
+        raise ValueError(text)
+
+    monkeypatch.setattr(manager, "wait_until_finished", fail)
+    with pytest.raises(UserError, match=r"/checkpoints: No space left on device\. Those before"):
+        checkpoints.finish(manager)
