@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from gsjax.workdir import set_aside
 
 # Of metrics that start so, less is better; of all others, more.
 _LESS_IS_BETTER = ("l1", "lpips")
+# What the folder may hold at the start; if processes see different things, the last counts.
+_NOTHING, _BEST, _LATER, _OTHER = range(4)
 
 
 class Best:
@@ -28,39 +31,51 @@ class Best:
         Args:
           workdir: the run's folder.
           config: its `checkpoint.best` is the name of a validation metric without `val/`.
-          done: the step that the run goes on after. What was kept later, or by another
-            metric or validation, does not compare and is set aside.
+          done: the step that the run goes on after. What was kept later is removed: the run
+            comes to that step again. What is of another run, metric or validation does not
+            compare and is set aside.
         """
         self._folder, self._metric = Path(workdir) / "best", config.checkpoint.best
         self._sign = -1.0 if self._metric.startswith(_LESS_IS_BETTER) else 1.0
         self._validation = _validation(config)
-        self._best = self._known(done)
-        of_another_run = self._best is None and self._holds_something()
-        if distributed.highest(of_another_run):
+        self._best, there = self._known(done)
+        there = distributed.highest(there)
+        if there in (_LATER, _OTHER):
             self._best = None
             if jax.process_index() == 0:
-                aside = set_aside(self._folder)
-                logging.warning(
-                    "%s does not compare with what this run validates by; it is set aside as %s",
-                    *(self._folder, aside.name),
-                )
+                self._clear(there)
             distributed.highest(0)  # only now is it gone for all processes
         self._manager: ocp.CheckpointManager = checkpoints.open_manager(self._folder, keep=1)
 
-    def _known(self, done: int) -> float | None:
+    def _known(self, done: int) -> tuple[float | None, int]:
+        """Returns the value of what is kept, if this run may go on from it, and what that is."""
         step = checkpoints.latest_step(self._folder)
+        file = self._folder / "best.json"
+        if step is None and not file.exists():  # a run may end before its first validation
+            return None, _NOTHING
         try:
-            kept = json.loads((self._folder / "best.json").read_text())
-            fits = kept["metric"] == self._metric and kept["step"] == step and step <= done
-            fits = fits and kept["validation"] == self._validation
-            return float(kept["value"]) if fits else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+            kept = json.loads(file.read_text())
+            # Of runs before this was written down, as if nothing had changed.
+            validation = kept.get("validation", self._validation)
+            if (kept["metric"], validation) != (self._metric, self._validation):
+                return None, _OTHER
+            if kept["step"] == step and step <= done:
+                return float(kept["value"]), _BEST
+            # A run that is killed between the two has a new checkpoint and an old best.json.
+            return None, _LATER if 0 < done < max(kept["step"], step or 0) else _OTHER
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None, _OTHER
 
-    def _holds_something(self) -> bool:
-        # A run that ended before its first validation leaves the folder empty.
-        known = (self._folder / "best.json").exists()
-        return known or checkpoints.latest_step(self._folder) is not None
+    def _clear(self, there: int) -> None:
+        if there == _LATER:
+            logging.info("%s is of a later step, which this run comes to again", self._folder)
+            shutil.rmtree(self._folder)
+            return
+        aside = set_aside(self._folder)
+        logging.warning(
+            "%s does not compare with what this run validates by; it is set aside as %s",
+            *(self._folder, aside.name),
+        )
 
     def offer(self, step: int, values: Mapping[str, float], generator: PyTree) -> None:
         """Keeps the generator if its value is better than that of the one that is kept.

@@ -108,7 +108,9 @@ def _reason(error: OSError | ValueError) -> str:
     Their text holds paths and settings, in no fixed order, and the system's number.
     """
     number = re.search(r"os_error_code='(\d+)'", str(error))
-    return os.strerror(int(number[1])) if number else str(error).strip().splitlines()[0][:200]
+    if number:
+        return os.strerror(int(number[1]))
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def save_alone(directory: str | os.PathLike, state: Any) -> None:

@@ -12,10 +12,12 @@ import importlib.util
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 from gsjax.errors import UserError
 
@@ -60,6 +62,8 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
         options = _checked(coordinator, processes, process)
     if options is None:
         return
+    if options.get("process_id") == 0:
+        _check_port(int(coordinator.rpartition(":")[2]))
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     # Its way to agree on a stop would take SIGTERM from `guards.termination`.
     jax.config.update("jax_enable_preemption_service", False)
@@ -77,14 +81,28 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
             f"the cluster does not tell which processes there are ({_first_line(error)}). Say it "
             "with --coordinator=HOST:PORT of process 0, --processes=N and --process=I"
         ) from error
-    except RuntimeError as error:  # its port may be one that the run before has not yet left
-        print(
-            f"error: the processes of this run cannot meet ({_first_line(error)}). Is the port of "
-            "the coordinator taken on process 0's machine?",
-            file=sys.stderr,
-        )
-        sys.exit(1)
+    except RuntimeError as error:
+        _end_unmet(_first_line(error))
     _when_jax_aborts(f"error: another process of this run is gone; {_GOES_ON}", GONE)
+
+
+def _check_port(port: int) -> None:
+    """Ends process 0 if it cannot listen on its port; JAX 0.10 would crash without a word."""
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
+    try:
+        socket.create_server(("", port), family=family, dualstack_ipv6=both).close()
+    except OSError as error:  # the run before may not have left it yet
+        _end_unmet(f"process 0 cannot listen on port {port}: {os.strerror(error.errno)}")
+
+
+def _end_unmet(reason: str) -> NoReturn:
+    print(
+        f"error: the processes of this run cannot meet ({reason}). Is the port of the coordinator "
+        "taken on process 0's machine?",
+        file=sys.stderr,
+    )
+    sys.exit(1)
 
 
 def _first_line(error: BaseException) -> str:

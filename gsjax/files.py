@@ -40,7 +40,11 @@ def check_new_folder(folder: str | os.PathLike) -> None:
     if not os.fspath(folder).strip():
         raise UserError("--output: it is empty; name a folder")
     folder = Path(folder)
-    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+    try:
+        free = not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir()))
+    except OSError as error:
+        raise UserError(f"--output: cannot read {folder}: {error.strerror}") from error
+    if not free:
         raise UserError(f"--output: {folder} exists; nothing is overwritten, choose another")
 
 
@@ -48,17 +52,25 @@ def check_new_folder(folder: str | os.PathLike) -> None:
 def new_folder(folder: str | os.PathLike) -> Iterator[Path]:
     """Yields a folder to fill that becomes `folder` at the end: all of it, or nothing is left.
 
+    If `folder` exists, what is in the other is moved into it: it may be a mount or a link.
+
     Raises:
       UserError: `folder` holds something, or it cannot be written; about --output.
     """
     check_new_folder(folder)
     folder, unfinished = Path(folder), None
     try:
+        exists = folder.is_dir()
         folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        where = folder if exists else folder.parent
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=where))
         yield unfinished
-        unfinished.chmod(0o755)  # mkdtemp keeps others out
-        unfinished.rename(folder)
+        if exists:
+            for path in sorted(unfinished.iterdir()):
+                path.rename(folder / path.name)
+        else:
+            unfinished.chmod(0o755)  # mkdtemp keeps others out
+            unfinished.rename(folder)
     except OSError as error:
         raise UserError(f"--output: cannot write {folder}: {error.strerror or error}") from error
     finally:

@@ -7,6 +7,7 @@ On several machines, the same command on each of them is one run, whose --workdi
 TPU pods and SLURM (srun) say what is needed; elsewhere --coordinator, --processes, --process do.
 """
 
+import os
 import time
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def main() -> None:
     keep_compiled()
     start = time.monotonic()
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-    workdir = Path(WORKDIR.value or Path("runs") / name).expanduser()
+    workdir = Path(os.path.expanduser(WORKDIR.value or f"runs/{name}"))
     distributed.join(COORDINATOR.value, PROCESSES.value, PROCESS.value)
     with distributed.shared_fate():
         outcome = train(CONFIG.value, workdir)

@@ -16,6 +16,9 @@ from gsjax import distributed
 from gsjax.errors import UserError
 
 _ENDS = 5  # seconds that a run may take to end after it was killed or stopped
+# One of several processes lives on for a minute when another is gone, and NFS keeps what a machine
+# that is gone has locked for 90 s.
+_ALL_END = 120
 
 
 def check_shared(workdir: str | os.PathLike) -> None:
@@ -47,8 +50,8 @@ def check_shared(workdir: str | os.PathLike) -> None:
 def only_run(workdir: str | os.PathLike) -> Iterator[None]:
     """Keeps other runs out of a workdir, which would delete each other's files; makes it.
 
-    Process 0 does so for all. It waits a little for a run that is ending. Between machines it
-    works as far as their file system has locks (NFS does).
+    Process 0 does so for all. It waits a little for a run that is ending, longer if there are
+    several processes. Between machines it works as far as their file system has locks (NFS does).
 
     Raises:
       UserError: another run has it, or it cannot be made.
@@ -61,7 +64,7 @@ def only_run(workdir: str | os.PathLike) -> Iterator[None]:
             if jax.process_index() == 0:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 file = stack.enter_context(open(path, "ab"))
-                if not _locked(file):
+                if not _locked(file, _ENDS if jax.process_count() == 1 else _ALL_END):
                     raise UserError(
                         f"--workdir: another process is training in {path.parent}; stop it, or "
                         "choose another folder"
@@ -69,19 +72,23 @@ def only_run(workdir: str | os.PathLike) -> Iterator[None]:
         yield
 
 
-def _locked(file: BinaryIO) -> bool:
+def _locked(file: BinaryIO, patience: float) -> bool:
     """Locks a file until it is closed, by us or by our end; returns whether that was possible.
+
+    It tries for `patience` seconds, and says so.
 
     Not by filelock: where there are no locks it makes do with a file that outlives a killed run.
     """
-    deadline = time.monotonic() + _ENDS
-    while True:
+    deadline = time.monotonic() + patience
+    for attempt in itertools.count():
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
             if time.monotonic() > deadline:
                 return False
+            if attempt == 0:
+                logging.info("waiting up to %d s for another run to leave the workdir", patience)
             time.sleep(0.2)
         except OSError as error:
             logging.warning("%s cannot be locked: %s", file.name, error.strerror)

@@ -40,7 +40,7 @@ def test_a_resumed_run_knows_the_best_so_far(tmp_path):
     assert offered(tmp_path, "psnr", (19.0, 21.0), done=3) == 5
 
 
-def test_what_was_kept_by_another_metric_or_later_makes_way(tmp_path):
+def test_what_was_kept_by_another_metric_or_run_makes_way(tmp_path):
     offered(tmp_path, "psnr", (20.0, 30.0))
     assert offered(tmp_path, "psnr", (10.0,), done=0) == 1  # the run was started over
     assert offered(tmp_path, "lpips", (0.5,), done=1) == 2
@@ -55,6 +55,29 @@ def test_a_run_that_ended_before_its_first_validation_leaves_nothing_to_warn_of(
         assert not caplog.records
         assert offered(tmp_path, "lpips", (0.5,)) == 1
         assert "is set aside as best.1" in caplog.text
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_step_that_a_killed_run_comes_to_again_is_kept_once(tmp_path, caplog, written):
+    offered(tmp_path, "psnr", (10.0, 20.0))
+    before = (tmp_path / "best" / "best.json").read_bytes()
+    offered(tmp_path, "psnr", (30.0,), done=2)
+    if not written:  # killed after the checkpoint, before the file
+        (tmp_path / "best" / "best.json").write_bytes(before)
+    with caplog.at_level("WARNING", "absl"):
+        assert offered(tmp_path, "psnr", (30.0,), done=2) == 3
+        assert offered(tmp_path, "psnr", (30.0, 25.0), done=1) == 2
+    assert not caplog.records
+    assert [path.name for path in tmp_path.iterdir()] == ["best"]
+
+
+def test_what_is_known_of_an_older_run_is_taken_as_it_is(tmp_path):
+    offered(tmp_path, "psnr", (20.0,))
+    file = tmp_path / "best" / "best.json"
+    known = json.loads(file.read_text())
+    del known["validation"]
+    file.write_text(json.dumps(known))
+    assert offered(tmp_path, "psnr", (19.0,), done=1) == 1
 
 
 def test_what_does_not_compare_is_kept_aside(tmp_path):

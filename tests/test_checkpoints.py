@@ -239,15 +239,24 @@ def test_a_folder_that_vanished_is_told(tmp_path):
         save()
 
 
-@pytest.mark.parametrize("order", [(1, 0), (0, 1)])
-def test_what_the_system_said_is_found_wherever_tensorstore_puts_it(tmp_path, monkeypatch, order):
+NUMBER, SPEC = """[os_error_code='28']""", """[tensorstore_spec='{"driver":"zarr"}']"""
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError(f"OUT_OF_RANGE: No room: {NUMBER} {SPEC}"), "No space left on device"),
+        (ValueError(f"OUT_OF_RANGE: No room: {SPEC} {NUMBER}"), "No space left on device"),
+        (ValueError("DATA_LOSS: odd\nmore"), "DATA_LOSS: odd"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_what_a_write_failed_of_is_told_in_the_systems_words(tmp_path, monkeypatch, error, reason):
     manager = checkpoints.open_manager(tmp_path / "checkpoints", keep=1)
-    parts = """[os_error_code='28']""", """[tensorstore_spec='{"driver":"zarr"}']"""
-    text = " ".join(["OUT_OF_RANGE: Error writing: No room", *(parts[i] for i in order)])
 
     def fail():
-        raise ValueError(text)
+        raise error
 
     monkeypatch.setattr(manager, "wait_until_finished", fail)
-    with pytest.raises(UserError, match=r"/checkpoints: No space left on device\. Those before"):
+    with pytest.raises(UserError, match=rf"/checkpoints: {reason}\. Those before"):
         checkpoints.finish(manager)

@@ -138,9 +138,12 @@ def test_a_process_that_hangs_counts_as_gone(start):
     os.kill(run.processes[1].pid, signal.SIGSTOP)
     try:
         stopped = time.monotonic()
+        again = start("hung", 2)  # before the other process has noticed
         assert run.processes[0].wait(60) == distributed.GONE
         assert time.monotonic() - stopped < 60
         assert "error: another process of this run is gone" in run.output(0)
+        assert again.wait() == [0, 0], again.output(0)
+        assert "info: waiting up to" in again.output(0)
     finally:
         run.processes[1].kill()
 

@@ -15,10 +15,21 @@ def test_a_new_folder_appears_with_all_that_was_written(tmp_path, there):
         folder.mkdir(parents=True)
     with new_folder(folder) as unfinished:
         (unfinished / "a").write_text("a")
-        assert not folder.exists() or not any(folder.iterdir())
+        assert not (folder / "a").exists()
     assert (folder / "a").read_text() == "a"
     assert [path.name for path in folder.parent.iterdir()] == ["new"]
     assert folder.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("name", ["link", "."])
+def test_an_empty_folder_is_filled_where_it_is(tmp_path, monkeypatch, name):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to("there")
+    monkeypatch.chdir(tmp_path / "there" if name == "." else tmp_path)
+    with new_folder(name) as unfinished:
+        (unfinished / "a").write_text("a")
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["a"]
+    assert (tmp_path / "link").is_symlink()
 
 
 def test_of_a_folder_that_fails_nothing_is_left(tmp_path):

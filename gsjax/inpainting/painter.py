@@ -213,10 +213,7 @@ def odd_hole(hole: Bool[np.ndarray, "h w"]) -> str | None:
     if share == 0:
         return "the mask is empty, nothing is to be filled: holes are what is not black"
     if share == 1:
-        return (
-            "the mask covers the whole image: nothing is known to go on from. If its black is not "
-            "quite black, raise the threshold above it"
-        )
+        return "the mask covers the whole image: nothing is known to go on from"
     border = np.concatenate([hole[0], hole[-1], hole[:, 0], hole[:, -1]])
     if share > MOSTLY or (share > 0.5 and border.mean() > MOSTLY):
         return (

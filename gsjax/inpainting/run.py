@@ -147,6 +147,8 @@ def _open(job: Job, options: Options) -> _Opened:
         if (alpha == top).all():
             alpha = None
     if warning := odd_hole(hole):
+        if job.mask is not None and hole.all():
+            warning += ". If its black is not quite black, raise --threshold above it"
         logging.warning("%s: %s", what, warning)
     for warning in picture.warnings:
         logging.warning("%s: %s", job.image, warning)
