@@ -38,7 +38,10 @@ def saving(workdir):
 
 
 def waits(chance, workdir, process):
-    """Waits for some moment in the life of a run, or for its end."""
+    """Waits for some moment in the life of a run, or for its end.
+
+    Returns its name, and whether it came at once: what runs before have left looks the same.
+    """
     moments = {
         "start": lambda: True,
         "compiling": (workdir / "config.json").exists,
@@ -47,10 +50,11 @@ def waits(chance, workdir, process):
         "validating": lambda: any(workdir.glob("samples/*.png")),
     }
     name = chance.choice([*moments])
+    at_once = moments[name]()
     while process.poll() is None and not moments[name]():
         time.sleep(0.005)
     time.sleep(chance.uniform(0, 0.05) if name == "saving" else chance.uniform(0, 6))
-    return name
+    return name, at_once
 
 
 def interrupted(arguments, cache, workdir, chance):
@@ -63,7 +67,8 @@ def interrupted(arguments, cache, workdir, chance):
         stderr=subprocess.PIPE,
         text=True,
     )
-    moment, how = waits(chance, workdir, process), chance.choice(["kill", "stop", "stop twice"])
+    moment, at_once = waits(chance, workdir, process)
+    how = chance.choice(["kill", "stop", "stop twice"])
     if how == "kill":
         process.kill()
     else:
@@ -74,7 +79,7 @@ def interrupted(arguments, cache, workdir, chance):
         time.sleep(0.005)
     _, output, errors = ended(process)
     # Until Python has started, nobody can catch SIGTERM.
-    early = (-signal.SIGTERM,) if moment == "start" else ()
+    early = (-signal.SIGTERM,) if at_once else ()
     expected = (0, -signal.SIGKILL) if how == "kill" else (0, *early)
     assert process.returncode in expected, errors
     assert output.startswith(("stopped on request", "done: 8 steps")) or process.returncode
