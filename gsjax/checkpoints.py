@@ -22,7 +22,7 @@ from absl import logging
 from etils import epath
 
 from gsjax import distributed
-from gsjax.errors import UserError
+from gsjax.errors import UserError, first_line
 
 _STATE = "state"  # the part of a checkpoint that holds it
 
@@ -108,9 +108,7 @@ def _reason(error: OSError | ValueError) -> str:
     Their text holds paths and settings, in no fixed order, and the system's number.
     """
     number = re.search(r"os_error_code='(\d+)'", str(error))
-    if number:
-        return os.strerror(int(number[1]))
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return os.strerror(int(number[1])) if number else first_line(error)
 
 
 def save_alone(directory: str | os.PathLike, state: Any) -> None:

@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from gsjax.errors import UserError
+from gsjax.errors import UserError, first_line
 
 OTHER_FAILED = "another process of this run cannot go on; its output says why"
 GONE = os.EX_TEMPFAIL  # exit code of a process that ends since another one has; 75
@@ -78,11 +78,11 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
         )
     except ValueError as error:
         raise UserError(
-            f"the cluster does not tell which processes there are ({_first_line(error)}). Say it "
+            f"the cluster does not tell which processes there are ({first_line(error)}). Say it "
             "with --coordinator=HOST:PORT of process 0, --processes=N and --process=I"
         ) from error
     except RuntimeError as error:
-        _end_unmet(_first_line(error))
+        _end_unmet(first_line(error))
     _when_jax_aborts(f"error: another process of this run is gone; {_GOES_ON}", GONE)
 
 
@@ -103,10 +103,6 @@ def _end_unmet(reason: str) -> NoReturn:
         file=sys.stderr,
     )
     sys.exit(1)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [""])[0][:200]
 
 
 def _checked(coordinator: str, processes: int, process: int) -> dict | None:
@@ -275,7 +271,7 @@ def _end(error: BaseException, finish: Callable[[], None]) -> None:
 def _loss(error: BaseException | None) -> str:
     """Returns the part of an error that says that a process cannot be reached, or ""."""
     while error is not None:
-        line = _first_line(error)
+        line = first_line(error)
         if re.search(r"Gloo|NCCL|UNAVAILABLE|DEADLINE_EXCEEDED|[Cc]oordination service", line):
             return line
         error = error.__cause__ or error.__context__

@@ -1,4 +1,4 @@
-"""The one exception for mistakes that a user can mend."""
+"""The one exception for mistakes that a user can mend, and what its messages are made of."""
 
 
 class UserError(Exception):
@@ -13,3 +13,8 @@ def check_whole(value: object, least: int, field: str) -> None:
     """Raises UserError unless a field's value is a whole number of at least `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise UserError(f"{field}: {value!r} is not a whole number of at least {least}")
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of another error's text, at most 200 characters; else its type."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

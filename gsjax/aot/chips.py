@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 
-from gsjax.errors import UserError
+from gsjax.errors import UserError, first_line
 
 _PLANE = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 _CUBE = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8", "8x8x16")
@@ -119,6 +119,5 @@ def devices_of(topology: str) -> Sequence:
         return topologies.get_topology_desc(topology, "tpu", **options).devices
     except (JaxRuntimeError, RuntimeError) as error:
         raise UserError(
-            f"--topology: the installed libtpu cannot compile for {topology}: "
-            f"{str(error).splitlines()[0]}"
+            f"--topology: the installed libtpu cannot compile for {topology}: {first_line(error)}"
         ) from None

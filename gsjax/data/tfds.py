@@ -14,7 +14,7 @@ import re
 
 from gsjax.data import remote
 from gsjax.data.images import ImageSource, Missing, UnreadableImage
-from gsjax.errors import UserError
+from gsjax.errors import UserError, first_line
 
 _SPEC = re.compile(r"(.+?)(?::([A-Za-z_][\w\[\]%:+ -]*))?")
 
@@ -94,7 +94,7 @@ def open_tfds(where: str, split: str, field: str) -> TfdsSource:
 
 def _not_found(name: str, is_folder: bool, error: Exception) -> str:
     if is_folder:
-        return f"the folder '{name}' is no TFDS data set ({str(error).splitlines()[0]})"
+        return f"the folder '{name}' is no TFDS data set ({first_line(error)})"
     folder = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     return (
         f"the TFDS data set '{name}' is not in {folder} ($TFDS_DATA_DIR); build it there with\n"

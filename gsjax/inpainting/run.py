@@ -11,6 +11,7 @@ from jaxtyping import Bool
 from gsjax.errors import UserError
 from gsjax.files import write_atomically
 from gsjax.inpainting import pictures
+from gsjax.inpainting.encode import check_alpha, encode, lossy_warning
 from gsjax.inpainting.files import Job, remove_leftovers
 from gsjax.inpainting.painter import Inpainter, check_sizes, odd_hole
 from gsjax.record import progress_bar
@@ -158,12 +159,9 @@ def _open(job: Job, options: Options) -> _Opened:
 def _check_output(opened: _Opened, told: set[str]) -> None:
     """Refuses before painting what could not be written after it; warns once of what is lost."""
     suffix = opened.job.output.suffix.lower()
-    kind = pictures.FORMATS[suffix]
-    if opened.alpha is not None and kind in ("JPEG", "BMP"):
-        raise UserError(
-            f"{opened.job.image}: {kind} has no alpha channel; write a .png, .webp or .tif"
-        )
-    warning = pictures.lossy_warning(opened.picture, suffix)
+    if opened.alpha is not None:
+        check_alpha(opened.picture, suffix)
+    warning = lossy_warning(opened.picture, suffix)
     if warning and opened.hole.any() and warning not in told:
         told.add(warning)
         logging.warning("%s: %s", opened.job.output, warning)
@@ -178,7 +176,7 @@ def _write(opened: _Opened, image: np.ndarray, options: Options) -> None:
         if same_kind and not opened.hole.any() and not picture.turned:
             content = job.image.read_bytes()  # nothing to fill: the file as it is
         else:
-            content = pictures.encode(picture, image, opened.alpha, suffix, options.quality)
+            content = encode(picture, image, opened.alpha, suffix, options.quality)
         write_atomically(job.output, content)
     except OSError as error:
         raise UserError(f"{job.output}: cannot write: {error.strerror or error}") from error

@@ -114,7 +114,11 @@ CASES = {
     ),
     "a mask that is turned": ([IMAGE, "--mask={d}/tall.png", OUT], MISTAKE, ["turned by 90°"]),
     "a black mask": ([IMAGE, "--mask={d}/black.png", OUT], OK, ["the mask is empty"]),
-    "a white mask": ([IMAGE, "--mask={d}/white.png", OUT], OK, ["whole image", "--threshold"]),
+    "a white mask": (
+        [IMAGE, "--mask={d}/white.png", OUT],
+        OK,
+        ["covers the whole image", "raise --threshold"],
+    ),
     "an inverted mask": ([IMAGE, "--mask={d}/inverted.png", OUT], OK, ["95.0 %", "inverted?"]),
     "a mask of 0 and 1": ([IMAGE, "--mask={d}/ones.png", OUT], OK, []),
     "a colored mask": ([IMAGE, "--mask={d}/red.png", OUT], OK, []),

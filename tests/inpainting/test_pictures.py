@@ -5,7 +5,7 @@ import tifffile
 from PIL import Image, ImageCms, PngImagePlugin
 
 from gsjax.errors import UserError
-from gsjax.inpainting import pictures
+from gsjax.inpainting import encode, pictures
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -74,7 +74,7 @@ def test_every_kind_of_pixels_comes_back_to_the_bit(tmp_path, kind, suffix):
     read = pictures.read_picture(path)
     np.testing.assert_array_equal(read.pixels, pixels)
     again = tmp_path / f"out.{suffix}"
-    again.write_bytes(pictures.encode(read, read.pixels, read.alpha, f".{suffix}"))
+    again.write_bytes(encode.encode(read, read.pixels, read.alpha, f".{suffix}"))
     back = pictures.read_picture(again)
     assert back.pixels.dtype == read.pixels.dtype
     assert back.gray == read.gray
@@ -106,7 +106,7 @@ def test_profile_and_metadata_are_kept(tmp_path, suffix):
     path, output = tmp_path / f"in.{suffix}", tmp_path / f"out.{suffix}"
     save_with_metadata(path)
     read = pictures.read_picture(path)
-    output.write_bytes(pictures.encode(read, read.pixels, None, f".{suffix}"))
+    output.write_bytes(encode.encode(read, read.pixels, None, f".{suffix}"))
     with Image.open(path) as before, Image.open(output) as after:
         assert after.info["icc_profile"] == PROFILE
         if suffix != "webp":
@@ -130,7 +130,7 @@ def test_metadata_goes_from_format_to_format(tmp_path):
     read = pictures.read_picture(tmp_path / "in.jpg")
     for suffix in ("png", "webp"):
         output = tmp_path / f"out.{suffix}"
-        output.write_bytes(pictures.encode(read, read.pixels, None, f".{suffix}"))
+        output.write_bytes(encode.encode(read, read.pixels, None, f".{suffix}"))
         with Image.open(output) as after:
             assert after.info["icc_profile"] == PROFILE
             assert after.getexif()[0x010F] == "Maker"
@@ -142,7 +142,7 @@ def test_a_deep_tiff_keeps_its_profile_and_description(tmp_path):
     options = {"iccprofile": PROFILE, "description": "a picture", "resolution": (300, 300)}
     tifffile.imwrite(path, DEEP, photometric="rgb", **options)
     read = pictures.read_picture(path)
-    output.write_bytes(pictures.encode(read, read.pixels, None, ".tif"))
+    output.write_bytes(encode.encode(read, read.pixels, None, ".tif"))
     with Image.open(output) as after:
         assert after.info["icc_profile"] == PROFILE
         assert after.tag_v2[270] == "a picture"
@@ -156,7 +156,7 @@ def test_pictures_are_turned_upright_and_stay_so(tmp_path, suffix, orientation):
     turned = orientation > 4
     read = pictures.read_picture(path)
     assert read.pixels.shape == ((30, 20, 3) if turned else (20, 30, 3))
-    output.write_bytes(pictures.encode(read, read.pixels, None, f".{suffix}"))
+    output.write_bytes(encode.encode(read, read.pixels, None, f".{suffix}"))
     again = pictures.read_picture(output)
     assert not again.turned
     np.testing.assert_array_equal(again.pixels, read.pixels)
@@ -168,7 +168,7 @@ def test_16_bits_are_turned_as_8_are(tmp_path, orientation):
     done, content = cv2.imencode(".png", deep[..., ::-1])
     assert done
     chunk = [(b"eXIf", exif(orientation).tobytes().removeprefix(b"Exif\0\0"))]
-    (tmp_path / "deep.png").write_bytes(pictures._with_chunks(content.tobytes(), chunk))
+    (tmp_path / "deep.png").write_bytes(encode._with_chunks(content.tobytes(), chunk))
     save_with_metadata(tmp_path / "flat.png", orientation)
     read = [pictures.read_picture(tmp_path / f"{name}.png").pixels for name in ("deep", "flat")]
     np.testing.assert_array_equal(read[0], read[1].astype(np.uint16) * 257)
@@ -179,7 +179,7 @@ def test_a_jpeg_keeps_its_quality_unless_told_another(tmp_path):
     save_with_metadata(tmp_path / "in.jpg")
     read = pictures.read_picture(tmp_path / "in.jpg")
     sizes = [
-        len(pictures.encode(read, read.pixels, None, ".jpg", quality)) for quality in (None, 5, 99)
+        len(encode.encode(read, read.pixels, None, ".jpg", quality)) for quality in (None, 5, 99)
     ]
     assert sizes[1] < sizes[0] < sizes[2]
 
@@ -240,10 +240,10 @@ def test_what_a_file_cannot_hold_is_refused_or_told(tmp_path):
     read = pictures.read_picture(tmp_path / "x.png")
     for suffix in (".jpg", ".bmp"):
         with pytest.raises(UserError, match="has no alpha channel; write a"):
-            pictures.encode(read, read.pixels, read.alpha, suffix)
-    assert "8 bits" in pictures.lossy_warning(read, ".webp")
-    assert "lossy" in pictures.lossy_warning(read, ".jpg")
-    assert pictures.lossy_warning(read, ".tif") is None
+            encode.encode(read, read.pixels, read.alpha, suffix)
+    assert "8 bits" in encode.lossy_warning(read, ".webp")
+    assert "lossy" in encode.lossy_warning(read, ".jpg")
+    assert encode.lossy_warning(read, ".tif") is None
     wide = np.zeros((1, 20000, 3), np.uint8)
     with pytest.raises(UserError, match="cannot be written as WEBP"):
-        pictures.encode(read, wide, None, ".webp")
+        encode.encode(read, wide, None, ".webp")
