@@ -245,6 +245,13 @@ def _wrong_override(error, flag, path, overrides) -> str | None:
         inside = [other for other in names if other.startswith(f"{name}.")]
         if inside:
             return f"{field} is a group of fields; set one, like --{flag.name}.{inside[0]}"
+        if name not in names and (of_stage := re.fullmatch(r"stages\.(\w+)\.(.+)", name)):
+            stage, other = of_stage.groups()
+            if stage in config.stages and other in names:
+                return (
+                    f"{field}: stage {stage} does not set {other}; let it do so in {path}, or set "
+                    f"--{flag.name}.{other} for all stages that do not"
+                )
         if name not in names:
             meant = suggestion(name, names)
             hint = f"did you mean --{flag.name}.{meant}?" if meant else "see --help for all of them"
@@ -283,7 +290,8 @@ def _help(config_flag: flags.Flag | None, argv: list[str]) -> str:
     comments = _field_comments()
     lines += ["", f"Config fields, each to be set with --{config_flag.name}.NAME=VALUE ({source}):"]
     for name in field_names(config):
-        comment = f"  # {comments[name]}" if name in comments else ""
+        field = re.sub(r"^stages\.\w+\.", "", name)
+        comment = f"  # {comments[field]}" if field in comments else ""
         lines.append(f"  {name}={_lookup(config, name)!r}{comment}")
     return "\n".join(lines)
 

@@ -4,6 +4,9 @@ A config file in `configs/` starts from `default()`, the recipe of the published
 model at 256×256, and changes what differs. All schedules count steps.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from ml_collections import ConfigDict
 
 
@@ -89,7 +92,9 @@ def default() -> ConfigDict:
     config.optimizer.clip_norm = 1.0
 
     config.train = ConfigDict()
-    config.train.steps = 100_000
+    config.train.steps = 100_000  # with stages 0: what these have together
+    # Stages of the run, by name and in their order; see `add_stage`. None: the run is one.
+    config.train.stages = ()
     config.train.batch_size = 8  # over all devices
     config.train.accumulate = 1  # parts that a batch is computed in, one after the other
     config.train.precision = "float32"  # float32 | bfloat16, of all networks; not of splats
@@ -120,7 +125,38 @@ def default() -> ConfigDict:
     config.mesh = ConfigDict()
     config.mesh.data = -1  # -1: the devices that the other axis leaves
     config.mesh.fsdp = 1
+
+    config.stages = ConfigDict()  # by name: `steps`, and the fields that differ in it
     return config
+
+
+def add_stage(config: ConfigDict, name: str, steps: int, fields: Mapping[str, Any]) -> None:
+    """Adds a stage to the end of a run; its schedules count from its own first step.
+
+    Args:
+      config: of the run. Fields that a stage does not set are those that it has in the end;
+        `data.image_size` and `train.batch_size` of these are also what validation uses.
+      name: a Python name, under which the command line has --config.stages.NAME.steps.
+      steps: of the stage.
+      fields: what differs in it, by dotted name, like {"data.image_size": (128, 128)};
+        `gsjax.stages.MAY_DIFFER` says which may.
+
+    Raises:
+      KeyError, TypeError: there is no such field, or it has another type.
+    """
+    scratch = config.copy_and_resolve_references().lock()
+    stage = ConfigDict({"steps": steps})
+    for field, value in fields.items():
+        scratch.update_from_flattened_dict({field: value})
+        group, value, *names, last = stage, scratch, *field.split(".")
+        for part in names:
+            if part not in group:
+                group[part] = ConfigDict()
+            group, value = group[part], value[part]
+        group[last] = value[last]
+    config.stages[name] = stage
+    config.train.stages = (*config.train.stages, name)
+    config.train.steps = 0
 
 
 def published(images: int, epochs: int, batch_size: int) -> ConfigDict:

@@ -38,6 +38,7 @@ if __name__ == "__main__":
 '''
 CONFIGS = {
     "good": "config.train.steps = 7",
+    "staged": "lib.add_stage(config, 'a', 7, {'train.batch_size': 2})",
     "typo": "config.trian.steps = 7",
     "type": "config.train.steps = 'many'",
     "value": "int('x')",
@@ -66,7 +67,7 @@ def run(folder, *args):
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
 
 
-GOOD = "--config=configs/good.py"
+GOOD, STAGED = "--config=configs/good.py", "--config=configs/staged.py"
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,11 @@ GOOD = "--config=configs/good.py"
         ([GOOD, "--config.train=9"], ["--config.train is a group", "--config.train.accumulate"]),
         ([GOOD, "--config.train.steps=a=b"], ["--config.train.steps=a=b", "int", "like 7"]),
         ([GOOD, "--config.masks.curriculum=(0,"], ["--config.masks.curriculum=(0,", "tuple"]),
+        ([STAGED, "--config.stages.a.step=9"], ["mean --config.stages.a.steps?"]),
+        (
+            [STAGED, "--config.stages.a.loss.gan=1"],
+            ["stage a does not set loss.gan", "in configs/staged.py, or set --config.loss.gan"],
+        ),
         (["--config.train.steps=9"], ["--config is missing", "--config=configs/photos.py"]),
         (["--config.train.steps=9", GOOD], ["--config=FILE must come before"]),
         ([], ["--config is missing", "--config=configs/photos.py"]),
@@ -132,6 +138,9 @@ def test_help_shows_the_programs_flags_and_every_config_field(folder):
         assert f"  {name}=" in result.stdout
     assert "train.batch_size=8  # over all devices" in result.stdout
     assert "  train.steps=7" in run(folder, GOOD, "--help").stdout
+    help_of_stages = run(folder, STAGED, "--help").stdout
+    assert "  stages.a.train.batch_size=2  # over all devices" in help_of_stages
+    assert "  stages.a.steps=7" in help_of_stages
 
 
 def test_a_suggestion_prefers_a_field_of_the_same_name():
