@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from gsjax import checkpoints, distributed
 from gsjax.files import write_atomically
+from gsjax.models.lpips import BACKBONES, lpips_name
 from gsjax.workdir import set_aside
 
 # Of metrics that start so, less is better; of all others, more.
@@ -36,6 +37,9 @@ class Best:
             compare and is set aside.
         """
         self._folder, self._metric = Path(workdir) / "best", config.checkpoint.best
+        # LPIPS is logged with its backbone's name; a run has one of them.
+        names = map(lpips_name, BACKBONES) if self._metric == "lpips" else [self._metric]
+        self._names = [f"val/{name}" for name in names]
         self._sign = -1.0 if self._metric.startswith(_LESS_IS_BETTER) else 1.0
         self._validation = _validation(config)
         self._best, there = self._known(done)
@@ -90,7 +94,7 @@ class Best:
         Raises:
           UserError: if it cannot be written.
         """
-        value = values[f"val/{self._metric}"]
+        value = next(values[name] for name in self._names if name in values)
         least = -math.inf if self._best is None else self._sign * self._best
         better = self._sign * value > least
         if better and checkpoints.save(self._manager, step, {"generator": generator}):

@@ -68,7 +68,8 @@ def default() -> ConfigDict:
     config.dino.normalize = True  # ImageNet mean and deviation; the published code had none
 
     config.lpips = ConfigDict()
-    config.lpips.weights = "alex"  # alex | vgg, fetched once | a converted checkpoint | none: ""
+    # alex | vgg | squeeze, fetched once | a converted checkpoint | a file | none: ""
+    config.lpips.weights = "alex"
     config.lpips.normalize = True  # pixels to the [-1, 1] it expects; the published code does not
 
     config.discriminator = ConfigDict()

@@ -39,7 +39,10 @@ IMAGES = flags.DEFINE_integer("images", None, "only the first so many", lower_bo
 SIZE = flags.DEFINE_integer("size", 256, "pixels a side that images are resized to", lower_bound=32)
 SEED = flags.DEFINE_integer("seed", 0, "of the drawn holes", lower_bound=0)
 LPIPS = flags.DEFINE_string(
-    "lpips", None, "alex | vgg, fetched once, a converted folder, or none; alex if it can be had"
+    "lpips",
+    None,
+    "alex | vgg | squeeze, fetched once, a converted folder, a file, or none; by default alex, "
+    "if it can be had",
 )
 FID = flags.DEFINE_string(
     "fid", None, "inception, fetched once, a converted folder, or none; inception if it can be had"

@@ -78,11 +78,18 @@ REMOTE |= {
         "https://download.pytorch.org/models/vgg16-397923af.pth",
         "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
     ),
+    "squeezenet1_1": Remote(
+        "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
+        "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b",
+    ),
     "lpips_alex": Remote(
         f"{_HEADS}/alex.pth", "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"
     ),
     "lpips_vgg": Remote(
         f"{_HEADS}/vgg.pth", "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868"
+    ),
+    "lpips_squeeze": Remote(
+        f"{_HEADS}/squeeze.pth", "4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76"
     ),
     # FID's Inception (Apache-2.0), ported from TensorFlow by pytorch-fid.
     "inception": Remote(

@@ -21,22 +21,37 @@ def check_lpips(config: ConfigDict) -> None:
                 "--config.lpips.weights=alex, or do without with --config.loss.lpips=0"
             )
         return
-    if weights not in BACKBONES and not Path(weights).is_dir():
-        raise UserError(
-            f"lpips.weights: {weights!r} is neither {' nor '.join(BACKBONES)}, which are fetched, "
-            "nor a folder that `python -m gsjax.convert lpips` has written"
-        )
-    if weights in BACKBONES and not importlib.util.find_spec("torch"):
-        raise UserError(
-            f"lpips.weights: {weights} is published in PyTorch's format: pip install torch, or "
-            "convert it where that is installed with `python -m gsjax.convert lpips`"
-        )
+    check_weights(weights, "lpips.weights")
     least = LEAST_SIDE.get(weights, max(LEAST_SIDE.values()))
     if min(size) < least:
         raise UserError(
             f"data.image_size: {tuple(size)} is too small for LPIPS, which needs {least} pixels a "
             "side; use larger images, or none of it with --config.loss.lpips=0 "
             "--config.lpips.weights="
+        )
+
+
+def check_weights(weights: str, field: str, otherwise: str = "") -> None:
+    """Checks that `read_lpips` has something to read; reads and fetches no weights.
+
+    Args:
+      weights: see `read_lpips`.
+      field: what named it, for errors.
+      otherwise: what else the field may be, for errors.
+
+    Raises:
+      UserError: it has not.
+    """
+    if weights not in BACKBONES and not Path(weights).exists():
+        raise UserError(
+            f"{field}: {weights!r} is none of {', '.join(BACKBONES)}, which are fetched, nor a "
+            "folder that `python -m gsjax.convert lpips` has written, nor a file of such weights"
+            + (otherwise and f", nor {otherwise}")
+        )
+    if weights in BACKBONES and not importlib.util.find_spec("torch"):
+        raise UserError(
+            f"{field}: {weights} is published in PyTorch's format: pip install torch, or "
+            "convert it where that is installed with `python -m gsjax.convert lpips`"
         )
 
 
@@ -58,7 +73,8 @@ def read_lpips(weights: str, field: str) -> tuple[Lpips, PyTree]:
     """Returns the module and its variables.
 
     Args:
-      weights: alex or vgg, which are fetched, or a converted folder.
+      weights: alex, vgg or squeeze, which are fetched, a converted folder, or a file of a
+        backbone and its heads that `gsjax.convert.lpips` reads.
       field: what named it, for errors.
 
     Raises:
@@ -66,9 +82,16 @@ def read_lpips(weights: str, field: str) -> tuple[Lpips, PyTree]:
     """
     # Only now: most runs of small models need none of this.
     from gsjax.checkpoints import restore_params
-    from gsjax.convert.perceptual import fetch_lpips
+    from gsjax.convert.files import read_state_dict
+    from gsjax.convert.perceptual import backbone_of_params, fetch_lpips, from_state_dicts
 
     if weights in BACKBONES:
         return fetch_lpips(weights, field)
+    if Path(weights).is_file():
+        arrays = read_state_dict(weights, field)
+        try:
+            return from_state_dicts(arrays)
+        except UserError as error:
+            raise UserError(f"{field}: {weights}: {error}") from None
     variables = restore_params(weights, "lpips")
-    return Lpips("vgg" if "conv_5" in variables["params"] else "alex"), variables
+    return Lpips(backbone_of_params(variables["params"])), variables

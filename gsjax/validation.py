@@ -11,11 +11,13 @@ from ml_collections import ConfigDict
 from gsjax import metrics
 from gsjax.grids import sample_grid
 from gsjax.models.inpainter import composite
+from gsjax.models.lpips import BACKBONES, lpips_name
 from gsjax.semantic import make_tokens
 from gsjax.state import Networks
 from gsjax.step import Batch, unpack
 
-_OF_EACH_BAND = ("psnr_hole", "ssim", "l1", "lpips")
+_OF_EACH_BAND = ("psnr_hole", "ssim", "l1", *map(lpips_name, BACKBONES))
+# What `checkpoint.best` may name; `lpips` is that of the run's backbone.
 METRICS = ("psnr_hole", "psnr", "ssim_hole", "ssim", "l1_hole", "l1", "lpips")
 
 
@@ -49,7 +51,8 @@ def make_validation_step(config: ConfigDict, networks: Networks) -> Callable:
             "l1": metrics.l1(filled, images),
         }
         if networks.lpips is not None:
-            values["lpips"] = networks.lpips.apply(frozen["lpips"], filled, images)
+            name = lpips_name(networks.lpips.backbone)
+            values[name] = networks.lpips.apply(frozen["lpips"], filled, images)
         pictures = (images, known, jnp.clip(out.image, 0.0, 1.0), filled)
         return [array[: config.validate.samples] for array in pictures], values
 
@@ -67,7 +70,7 @@ def validate(
     """Returns the means of the metrics and a grid of the first images.
 
     The means over all images are `val/NAME`; some are also given over the images of each
-    band, as `val/BAND/NAME`.
+    band, as `val/BAND/NAME`. LPIPS has its backbone in its name, as in `lpips_squeeze`.
 
     Args:
       step: from `make_validation_step`, jitted.

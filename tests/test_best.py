@@ -15,7 +15,8 @@ def offered(workdir, metric, values, done=0, **validate):
     config.validate.update(validate)
     best = Best(workdir, config, done)
     for step, value in enumerate(values, start=done + 1):
-        best.offer(step, {f"val/{metric}": value}, {"params": {"kernel": np.full(3, value)}})
+        logged = "lpips_squeeze" if metric == "lpips" else metric
+        best.offer(step, {f"val/{logged}": value}, {"params": {"kernel": np.full(3, value)}})
     best.close()
     return checkpoints.latest_step(workdir / "best")
 

@@ -12,7 +12,7 @@ from gsjax.convert import command
 from gsjax.errors import UserError
 from gsjax.fetch import REMOTE, Remote
 from gsjax.models.lpips import Lpips
-from tests.models.test_lpips import weights
+from tests.models.test_lpips import squeeze_by_rule, weights
 
 
 def config_with(weights, **lpips):
@@ -45,6 +45,29 @@ def test_converted_weights_are_those_that_are_fetched(files, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, converted, fetched)
 
 
+def test_a_file_with_backbone_and_heads_is_weights_and_converts_without_another(tmp_path):
+    arrays = squeeze_by_rule()
+    np.savez(tmp_path / "squeeze.npz", **arrays, **{"classifier/w": np.zeros(3)})
+    config = config_with(str(tmp_path / "squeeze.npz"))
+    perceptual.check_lpips(config)
+    module, read = perceptual.load_lpips(config)
+    said = command.convert_lpips(str(tmp_path / "squeeze.npz"), str(tmp_path / "out"))
+    assert said.startswith("LPIPS on squeeze, 0.7 M parameters")
+    again, converted = perceptual.load_lpips(config_with(str(tmp_path / "out")))
+    assert module == again == Lpips("squeeze")
+    jax.tree.map(np.testing.assert_array_equal, converted, read)
+
+
+def test_a_file_that_lacks_a_layer_is_refused_by_its_name(tmp_path):
+    arrays = squeeze_by_rule()
+    del arrays["fire9/squeeze/w"]
+    np.savez(tmp_path / "part.npz", **arrays)
+    with pytest.raises(
+        UserError, match=r"lpips\.weights: .*part\.npz: .*1 missing: features\.9\.squeeze\.weight"
+    ):
+        perceptual.load_lpips(config_with(str(tmp_path / "part.npz")))
+
+
 def test_without_weights_there_is_neither_loss_nor_metric():
     config = config_with("")
     with pytest.raises(UserError, match=r"lpips\.weights: none are named, but loss\.lpips is 3"):
@@ -55,8 +78,8 @@ def test_without_weights_there_is_neither_loss_nor_metric():
 
 
 def test_mistakes_are_named():
-    with pytest.raises(UserError, match=r"lpips\.weights: 'squeeze' is neither alex nor vgg"):
-        perceptual.check_lpips(config_with("squeeze"))
+    with pytest.raises(UserError, match=r"lpips\.weights: 'resnet' is none of alex, vgg, squeeze"):
+        perceptual.check_lpips(config_with("resnet"))
     config = config_with("alex")
     config.data.image_size = (24, 64)
     with pytest.raises(UserError, match=r"data\.image_size: \(24, 64\) is too small for LPIPS"):

@@ -7,7 +7,7 @@ python -m gsjax.convert inception --input=FILE --output=FOLDER
 
 reference: the inpainter, from what the published trainer saves (and the DINO inside, if any)
 dino:      DINO v1 or v2, by the official key names or Hugging Face's
-lpips:     torchvision's AlexNet or VGG16 and the linear heads of LPIPS 0.1
+lpips:     torchvision's AlexNet, VGG16 or SqueezeNet 1.1 and the linear heads of LPIPS 0.1
 inception: FID's Inception-v3, pt_inception-2015-12-05-6726825d.pth
 Files are .pth, .pt or .bin (which need PyTorch), .safetensors or .npz; no code in them is run.
 """
@@ -30,7 +30,7 @@ IMAGE_SIZE = flags.DEFINE_integer(
 )
 HEADS = flags.DEFINE_integer("heads", None, "dino: attention heads, if not of 64 channels each")
 LINEAR = flags.DEFINE_string(
-    "linear", None, "lpips: the file of linear heads; fetched if not given"
+    "linear", None, "lpips: the file of linear heads; fetched if not given nor in --input"
 )
 flags.mark_flags_as_required(["input", "output"])
 

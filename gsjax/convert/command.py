@@ -10,7 +10,7 @@ from gsjax import config as configs
 from gsjax import convert
 from gsjax.convert import folder
 from gsjax.convert.files import read_state_dict
-from gsjax.convert.perceptual import backbone_of
+from gsjax.convert.perceptual import backbone_of, has_heads
 from gsjax.errors import UserError
 from gsjax.fetch import fetch
 from gsjax.models.dino import SIZES, DinoViT
@@ -72,16 +72,19 @@ def convert_reference(source: str, output: str, overlap: int = 1) -> str:
 
 
 def convert_lpips(source: str, output: str, linear: str | None = None) -> str:
-    """Converts LPIPS; returns what to tell the user. Without a file of heads they are fetched.
+    """Converts LPIPS; returns what to tell the user.
+
+    Heads that are neither in the file nor in one of their own are fetched.
 
     Raises:
       UserError: a file is not what it should be, or the folder cannot be written.
     """
     backbone = read_state_dict(source, "--input")
-    kind = _named(backbone_of, backbone, source)
-    linear = linear or fetch(f"lpips_{kind}", "--linear")
-    heads = read_state_dict(linear, "--linear")
-    _, variables = _named(convert.lpips, backbone, f"{source} with {linear}", heads=heads)
+    kind, heads, named = _named(backbone_of, backbone, source), None, source
+    if linear or not has_heads(backbone):
+        linear = linear or fetch(f"lpips_{kind}", "--linear")
+        heads, named = read_state_dict(linear, "--linear"), f"{source} with {linear}"
+    _, variables = _named(convert.lpips, backbone, named, heads=heads)
     folder.write(output, {"lpips": variables})
     use = f"--config.lpips.weights={_path(output)}"
     return f"LPIPS on {kind}, {_millions(variables)} parameters\nwrote {output}: use it with {use}"

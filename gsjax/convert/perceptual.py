@@ -1,29 +1,44 @@
 """LPIPS weights, torchvision's backbone and the published linear heads, to `Lpips`."""
 
+import re
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gsjax.convert import keys
 from gsjax.convert.files import read_state_dict
 from gsjax.errors import UserError
 from gsjax.fetch import fetch
-from gsjax.models.lpips import BACKBONES, LEAST_SIDE, Lpips
+from gsjax.models.lpips import BACKBONES, LEAST_SIDE, Lpips, Tap
 
 _NETWORK = "LPIPS weights"
 # Where torchvision's convolutions stand among activations and pools.
-_PLACES = {"alex": (0, 3, 6, 8, 10), "vgg": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)}
-REMOTE_BACKBONE = {"alex": "alexnet", "vgg": "vgg16"}
-_CLASSIFIER = "classifier."  # of the backbone; LPIPS does not use it
+_FIRES = (3, 4, 6, 7, 9, 10, 11, 12)
+_PLACES = {
+    "alex": (0, 3, 6, 8, 10),
+    "vgg": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
+    "squeeze": (
+        0,
+        *(f"{fire}.{part}" for fire in _FIRES for part in ("squeeze", "expand1x1", "expand3x3")),
+    ),
+}
+_HEADS = {kind: layers.count(Tap()) for kind, layers in BACKBONES.items()}
+REMOTE_BACKBONE = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
+_CLASSIFIER = ("classifier.", "classifier/")  # of the backbone; LPIPS does not use it
 
 
-def from_state_dicts(backbone: Mapping, heads: Mapping) -> tuple[Lpips, dict]:
+def from_state_dicts(backbone: Mapping, heads: Mapping | None = None) -> tuple[Lpips, dict]:
     """Reads LPIPS off the state dicts of arrays of a classifier and of its linear heads.
 
     Args:
-      backbone: torchvision's AlexNet or VGG16; which one shows in its keys.
-      heads: `lin0.model.1.weight` to `lin4.model.1.weight`, as published.
+      backbone: torchvision's AlexNet, VGG16 or SqueezeNet 1.1; which one shows in its keys.
+        Or SqueezeNet's and the heads' arrays by the keys of JAX code: `conv1/w` and
+        `fire3/squeeze/w` to `fire12/expand3x3/w` (HWIO), their `/b`, and `lpips/lin0` to
+        `lpips/lin6`.
+      heads: `lin0.model.1.weight` to `lin4.model.1.weight` (`lin6` with SqueezeNet), as
+        published; not needed if they are among the arrays of `backbone`.
 
     Returns:
       The module and its variables.
@@ -32,12 +47,12 @@ def from_state_dicts(backbone: Mapping, heads: Mapping) -> tuple[Lpips, dict]:
       UserError: keys missing, left over or wrongly shaped, all of them listed.
     """
     kind = backbone_of(backbone)
-    arrays = keys.unwrap(backbone, _NETWORK)
-    arrays = {key: array for key, array in arrays.items() if not key.startswith(_CLASSIFIER)}
-    weights = keys.unwrap(heads, _NETWORK)
+    arrays = _published_names(keys.unwrap(backbone, _NETWORK))
+    if heads is not None:
+        weights = keys.unwrap(heads, _NETWORK)
+        arrays |= {key: array for key, array in weights.items() if key not in arrays}
     # A head is a 1×1 convolution to one channel; ours is a vector.
-    heads = {key: array.reshape(-1) for key, array in weights.items() if key not in arrays}
-    arrays |= heads
+    arrays = {k: a.reshape(-1) if k.startswith("lin") else a for k, a in arrays.items()}
     module = Lpips(kind)
     image = jax.ShapeDtypeStruct((1, LEAST_SIDE[kind], LEAST_SIDE[kind], 3), jnp.float32)
     shapes = jax.eval_shape(module.init, jax.random.key(0), image, image)["params"]
@@ -45,27 +60,40 @@ def from_state_dicts(backbone: Mapping, heads: Mapping) -> tuple[Lpips, dict]:
 
 
 def backbone_of(state_dict: Mapping) -> str:
-    """Returns which classifier a state dict is of: alex or vgg.
+    """Returns which classifier a state dict is of: alex, vgg or squeeze.
 
     Raises:
-      UserError: it is neither.
+      UserError: it is none of them.
     """
-    arrays = keys.unwrap(state_dict, _NETWORK)
+    arrays = _published_names(keys.unwrap(state_dict, _NETWORK))
     first = arrays.get("features.0.weight")
     if first is None or first.ndim != 4:
         example = ", ".join(list(arrays)[:3])
         raise UserError(
-            f"{_NETWORK}: no features.0.weight of 4 axes; expected torchvision's AlexNet or "
-            f"VGG16 (the file has {example}, …)"
+            f"{_NETWORK}: no features.0.weight of 4 axes; expected torchvision's AlexNet, "
+            f"VGG16 or SqueezeNet 1.1 (the file has {example}, …)"
         )
-    return "alex" if first.shape[-1] == BACKBONES["alex"][0][1] else "vgg"
+    if any(".squeeze." in key for key in arrays):
+        return "squeeze"
+    return "alex" if first.shape[-1] == BACKBONES["alex"][0].kernel else "vgg"
+
+
+def backbone_of_params(params: Mapping) -> str:
+    """Returns which backbone a tree of `Lpips` parameters is of, by its convolutions."""
+    count = sum(name.startswith("conv_") for name in params)
+    return {len(places): kind for kind, places in _PLACES.items()}[count]
+
+
+def has_heads(state_dict: Mapping) -> bool:
+    """Returns whether the linear heads are among the arrays of a backbone."""
+    return any(key.startswith("lin") for key in _published_names(state_dict))
 
 
 def fetch_lpips(kind: str, field: str) -> tuple[Lpips, dict]:
     """Returns LPIPS with the published weights, fetched where they are not in the cache.
 
     Args:
-      kind: alex | vgg.
+      kind: alex | vgg | squeeze.
       field: the config field that asks for them, for errors.
 
     Raises:
@@ -77,7 +105,31 @@ def fetch_lpips(kind: str, field: str) -> tuple[Lpips, dict]:
 
 def table(backbone: str) -> keys.Table:
     """Returns where each published key goes."""
-    entries = {f"lin{i}.model.1.weight": (f"head_{i}", keys.SAME) for i in range(5)}
+    heads = range(_HEADS[backbone])
+    entries = {f"lin{i}.model.1.weight": (f"head_{i}", keys.SAME) for i in heads}
     for index, place in enumerate(_PLACES[backbone]):
         entries |= keys.weighted(f"features.{place}", f"conv_{index}", keys.CONV)
     return entries
+
+
+# The keys of JAX code, to published ones.
+_RENAMED = (
+    (r"^lpips/lin(\d+)$", r"lin\1.model.1.weight"),
+    (r"^conv1/", "features.0/"),
+    (r"^fire(\d+)/(\w+)/", r"features.\1.\2/"),
+    (r"/b$", ".bias"),
+)
+
+
+def _published_names(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays by published keys in the published layout, without the classifier."""
+    renamed = {}
+    for key, array in arrays.items():
+        if key.startswith(_CLASSIFIER):
+            continue
+        for pattern, name in _RENAMED:
+            key = re.sub(pattern, name, key)
+        if key.endswith("/w") and array.ndim == 4:
+            key, array = key.removesuffix("/w") + ".weight", keys.CONV.published(array)
+        renamed[key] = array
+    return renamed

@@ -13,6 +13,7 @@ from jaxtyping import Bool, UInt8
 from gsjax.errors import UserError
 from gsjax.files import write_atomically
 from gsjax.grids import HOLE_COLOR, encode_png, picture_grid
+from gsjax.models.lpips import BACKBONES, lpips_name
 
 FILES = ("per_image.csv", "table.md", "worst.png", "summary.json")  # in the order of writing
 # Of the table: title, field of the summary, factor, decimals.
@@ -20,7 +21,7 @@ _COLUMNS = (
     ("PSNR ↑", "psnr", 1, 2),
     ("SSIM ↑", "ssim", 1, 3),
     ("L1 % ↓", "l1", 100, 2),
-    ("LPIPS ↓", "lpips", 1, 3),
+    *((f"LPIPS ({backbone}) ↓", lpips_name(backbone), 1, 3) for backbone in BACKBONES),
     ("FID ↓", "fid", 1, 2),
     ("hole PSNR ↑", "psnr_hole", 1, 2),
     ("hole SSIM ↑", "ssim_hole", 1, 3),

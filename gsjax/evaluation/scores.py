@@ -13,8 +13,8 @@ from jaxtyping import PyTree
 
 from gsjax import metrics
 from gsjax.errors import UserError
-from gsjax.models.lpips import BACKBONES
-from gsjax.perceptual import read_lpips
+from gsjax.models.lpips import lpips_name
+from gsjax.perceptual import check_weights, read_lpips
 
 LPIPS, INCEPTION, NONE = "alex", "inception", "none"
 
@@ -40,7 +40,8 @@ def load_scores(lpips: str | None, fid: str | None) -> Scores:
     """Compiles the metrics, with LPIPS and FID as far as there are weights.
 
     Args:
-      lpips: alex | vgg, fetched once, a converted folder, or none. None: alex if it can be had.
+      lpips: alex | vgg | squeeze, fetched once, a converted folder, a file, or none. None: alex
+        if it can be had.
       fid: inception, fetched once, a converted folder, or none. None: inception, likewise.
 
     Raises:
@@ -67,7 +68,7 @@ def _measure(lpips, variables, filled, original, hole):
         values[name] = metric(filled, original)
         values[f"{name}_hole"] = metric(filled, original, where)
     if lpips is not None:
-        values["lpips"] = lpips.apply(variables, filled, original)
+        values[lpips_name(lpips.backbone)] = lpips.apply(variables, filled, original)
     return values
 
 
@@ -87,13 +88,7 @@ def _optional(flag, asked, default, read, metric, notes):
 
 
 def _read_lpips(weights, flag):
-    if weights not in BACKBONES and not Path(weights).expanduser().is_dir():
-        raise UserError(
-            f"{flag}: {weights!r} is neither {' nor '.join(BACKBONES)}, which are fetched, nor a "
-            f"folder that `python -m gsjax.convert lpips` has written, nor {NONE}"
-        )
-    if weights in BACKBONES:
-        _need_torch(flag, "lpips")
+    check_weights(weights, flag, otherwise=NONE)
     return read_lpips(weights, flag)
 
 

@@ -1,8 +1,11 @@
 """LPIPS, the perceptual distance of two images (Zhang et al. 2018), version 0.1.
 
 Features of a frozen classifier, normalized in each pixel, are subtracted, squared, weighed
-per channel by a learned linear head, and averaged over the image, for each of five layers.
+per channel by a learned linear head, and averaged over the image, for each of several layers.
 """
+
+import itertools
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,34 +13,69 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import DTypeLike
 
-# Convolutions by channels, kernel, stride, padding; "tap" is a layer that is compared.
-_POOL = "pool"
-_TAP = "tap"
-BACKBONES = {
+
+class Conv(NamedTuple):
+    """A convolution and a ReLU."""
+
+    channels: int
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+
+
+class Pool(NamedTuple):
+    """A maximum over windows at every second pixel; `ceil` keeps a last window cut short."""
+
+    size: int
+    ceil: bool = False
+
+
+class Fire(NamedTuple):
+    """SqueezeNet's module: 1×1 to `squeeze` channels, then 1×1 and 3×3 side by side."""
+
+    squeeze: int
+    expand: int  # channels of each of the two
+
+
+class Tap(NamedTuple):
+    """Here features are compared."""
+
+
+BACKBONES: dict[str, tuple[Conv | Pool | Fire | Tap, ...]] = {
     "alex": (
-        (64, 11, 4, 2), _TAP, _POOL, (192, 5, 1, 2), _TAP, _POOL, (384, 3, 1, 1), _TAP,
-        (256, 3, 1, 1), _TAP, (256, 3, 1, 1), _TAP,
+        Conv(64, 11, 4, 2), Tap(), Pool(3), Conv(192, 5, 1, 2), Tap(), Pool(3),
+        Conv(384, 3, 1, 1), Tap(), Conv(256, 3, 1, 1), Tap(), Conv(256, 3, 1, 1), Tap(),
     ),
     "vgg": (
-        (64, 3, 1, 1), (64, 3, 1, 1), _TAP, _POOL, (128, 3, 1, 1), (128, 3, 1, 1), _TAP, _POOL,
-        (256, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1), _TAP, _POOL,
-        (512, 3, 1, 1), (512, 3, 1, 1), (512, 3, 1, 1), _TAP, _POOL,
-        (512, 3, 1, 1), (512, 3, 1, 1), (512, 3, 1, 1), _TAP,
+        *[Conv(64, 3, 1, 1)] * 2, Tap(), Pool(2), *[Conv(128, 3, 1, 1)] * 2, Tap(), Pool(2),
+        *[Conv(256, 3, 1, 1)] * 3, Tap(), Pool(2), *[Conv(512, 3, 1, 1)] * 3, Tap(), Pool(2),
+        *[Conv(512, 3, 1, 1)] * 3, Tap(),
+    ),
+    # SqueezeNet 1.1
+    "squeeze": (
+        Conv(64, 3, 2), Tap(), Pool(3, ceil=True), *[Fire(16, 64)] * 2, Tap(),
+        Pool(3, ceil=True), *[Fire(32, 128)] * 2, Tap(), Pool(3, ceil=True), Fire(48, 192), Tap(),
+        Fire(48, 192), Tap(), Fire(64, 256), Tap(), Fire(64, 256), Tap(),
     ),
 }  # fmt: skip
-_POOL_SIZE = {"alex": 3, "vgg": 2}
-LEAST_SIDE = {"alex": 31, "vgg": 16}  # pixels; smaller images leave nothing for the last layer
+# Pixels; smaller images leave nothing for the last layer.
+LEAST_SIDE = {"alex": 31, "vgg": 16, "squeeze": 17}
 
 # Of the pixels in [−1, 1] that the classifiers' inputs are made of.
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
 
 
+def lpips_name(backbone: str) -> str:
+    """Returns what the metric is called in tables and logs: distances of two do not compare."""
+    return f"lpips_{backbone}"
+
+
 class Lpips(nn.Module):
     """Distances of pairs of images.
 
     Attributes:
-      backbone: alex | vgg.
+      backbone: alex | vgg | squeeze.
       normalize: images are in [0, 1] and are brought to the [−1, 1] that LPIPS expects. The
         published code of the inpainter leaves this out.
       dtype: of the backbone; the distances are float32.
@@ -70,18 +108,27 @@ class Lpips(nn.Module):
 
     def _features(self, x):
         """Yields the layers that are compared."""
-        convolutions = 0
-        size = _POOL_SIZE[self.backbone]
+        names = (f"conv_{index}" for index in itertools.count())
+
+        def convolve(x, layer: Conv):
+            kernel = (layer.kernel,) * 2
+            x = nn.Conv(
+                layer.channels, kernel, layer.stride, padding=layer.padding, dtype=self.dtype,
+                name=next(names),
+            )(x)  # fmt: skip
+            return nn.relu(x)
+
         for layer in BACKBONES[self.backbone]:
-            if layer == _TAP:
-                yield x
-            elif layer == _POOL:
-                x = nn.max_pool(x, (size, size), (2, 2))
-            else:
-                channels, kernel, stride, padding = layer
-                x = nn.Conv(
-                    channels, (kernel, kernel), stride, padding=padding, dtype=self.dtype,
-                    name=f"conv_{convolutions}",
-                )(x)  # fmt: skip
-                x = nn.relu(x)
-                convolutions += 1
+            match layer:
+                case Tap():
+                    yield x
+                case Conv():
+                    x = convolve(x, layer)
+                case Pool(size, ceil):
+                    # A window of 3 sticks out by one pixel where the side is even.
+                    beyond = [(0, (side - size) % 2 if ceil else 0) for side in x.shape[1:3]]
+                    x = nn.max_pool(x, (size, size), (2, 2), beyond)
+                case Fire(squeeze, expand):
+                    x = convolve(x, Conv(squeeze, 1))
+                    both = [convolve(x, Conv(expand, 1)), convolve(x, Conv(expand, 3, 1, 1))]
+                    x = jnp.concatenate(both, axis=-1)

@@ -112,7 +112,7 @@ def test_values_are_those_of_scikit_image_and_of_the_published_lpips(settings, r
                     assert float(row[name]) == pytest.approx(value, rel=1e-4, abs=1e-5), (way, name)
                 pair = [np.float32(p[None]) / 127.5 - 1 for p in (filled, image)]
                 distance = published("alex", backbone, heads, *pair)[0]
-                assert float(row["lpips"]) == pytest.approx(distance, rel=1e-3)
+                assert float(row["lpips_alex"]) == pytest.approx(distance, rel=1e-3)
                 assert float(row["seconds"]) > 0
 
 
@@ -138,7 +138,7 @@ def test_the_table_shows_the_summary(settings, summary):
     assert row[2] == f"{center['psnr']:.2f}"
     assert row[3] == f"{center['ssim']:.3f}"
     assert row[4] == f"{100 * center['l1']:.2f}"
-    assert row[5] == f"{center['lpips']:.3f}"
+    assert row[5] == f"{center['lpips_alex']:.3f}"
     assert row[8] == f"{100 * center['l1_hole']:.2f}"
     assert "1 of 5 images cannot be read" in table
     assert f"center squares at {SIZE}×{SIZE}; holes: seed 0" in table
@@ -210,7 +210,7 @@ def test_mistakes_end_with_code_2_and_one_message_before_any_work(pictures, tmp_
         f"--output: {tmp_path}/file is a file": [data, f"--output={tmp_path}/file"],
         "--images: 9 asked for, but": [data, "--images=9"],
         "--checkpoint: there is no folder": [data, "--checkpoint=/nowhere"],
-        "--lpips: 'squeeze' is neither alex nor vgg": [data, "--lpips=squeeze"],
+        "--lpips: 'resnet' is none of alex, vgg, squeeze": [data, "--lpips=resnet"],
         "--lpips: alexnet is not in the cache": [data, "--lpips=alex"],
         "--fid: 'torchvision' is neither inception": [data, "--fid=torchvision", "--lpips=none"],
         "did you mean --baselines?": [data, "--baseline=mean"],
