@@ -14,7 +14,8 @@ def default() -> ConfigDict:
     """Returns the published recipe with our corrections; no data is named."""
     config = ConfigDict()
     config.seed = 0
-    # A run, a converted or packed checkpoint, or photos: whose networks training starts from.
+    # Whose networks training starts from: a run, a converted or packed checkpoint, photos or
+    # photos-smooth.
     config.initial = ""
 
     config.data = ConfigDict()

@@ -18,7 +18,8 @@ from gsjax.errors import UserError
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     None,
-    "a run's workdir, a checkpoint, a converted or packed folder, or photos; none: baselines only",
+    "a run's workdir, a checkpoint, a converted or packed folder, photos or photos-smooth; none: "
+    "baselines only",
 )
 DATA = flags.DEFINE_string("data", None, "the images: photos, folder:DIR, list:FILE, …")
 MASKS = flags.DEFINE_string(

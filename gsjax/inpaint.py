@@ -24,8 +24,8 @@ from gsjax.errors import UserError
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     "photos",
-    "a run's workdir, a checkpoint, a converted or packed folder, or photos: the weights that "
-    "come with gsjax",
+    "a run's workdir, a checkpoint, a converted or packed folder, or weights that come with gsjax: "
+    "photos, which look best, or photos-smooth, of the highest PSNR",
 )
 IMAGE = flags.DEFINE_string("image", None, "the picture, or a folder of pictures")
 MASK = flags.DEFINE_string(

@@ -1,5 +1,6 @@
 """Packed inpainters: a generator in half precision in one file, and the config beside it."""
 
+import difflib
 import os
 from pathlib import Path
 
@@ -17,7 +18,10 @@ from gsjax.files import new_folder, write_atomically
 
 FILE = "generator.safetensors"
 # Weights that come with gsjax, by name: the folder of each, beside this file.
-BUNDLED: dict[str, str] = {"photos": "weights/photos"}
+BUNDLED: dict[str, str] = {
+    "photos": "weights/photos",  # fills that look best
+    "photos-smooth": "weights/photos-smooth",  # fills with the highest PSNR
+}
 _LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -25,6 +29,13 @@ def find(path: str | os.PathLike) -> Path:
     """Returns the folder that a path, or the name of weights that come with gsjax, means."""
     bundled = BUNDLED.get(os.fspath(path))
     return Path(__file__).parent / bundled if bundled else Path(path).expanduser()
+
+
+def bundled_hint(path: str | os.PathLike) -> str:
+    """Names the weights that come with gsjax, and the one that was probably meant."""
+    meant = difflib.get_close_matches(os.fspath(path).lower(), BUNDLED, 1)
+    asked = f"; did you mean {meant[0]}?" if meant else ""
+    return f"one of the weights that come with gsjax: {', '.join(BUNDLED)}{asked}"
 
 
 def is_packed(folder: str | os.PathLike) -> bool:

@@ -115,7 +115,8 @@ def check_initial(config: ConfigDict) -> None:
             checkpoints.find_checkpoint(config.initial)
         except UserError as error:
             raise UserError(
-                f"initial: {error}. python -m gsjax.convert makes one of PyTorch weights"
+                f"initial: {error}. python -m gsjax.convert makes one of PyTorch weights; or give "
+                f"{packed.bundled_hint(config.initial)}"
             ) from None
 
 

@@ -10,7 +10,7 @@ import pytest
 from gsjax import packed
 from gsjax.convert import folder as converted
 from gsjax.errors import UserError
-from gsjax.inpainting.load import load_network, read_generator
+from gsjax.inpainting.load import check_path, load_network, read_generator
 from gsjax.state import build_networks, check_initial, load_initial
 from tests.runs import run
 from tests.tiny import make_config
@@ -120,3 +120,16 @@ def test_parameters_of_another_architecture_are_refused(packed_run, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=r"another architecture: params/encoder/block_1"):
         load_network(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("phtos", "photos"), ("photos_smooth", "photos-smooth")]
+)
+def test_a_mistyped_name_of_weights_is_answered_with_the_right_one(name, meant):
+    config = make_config()
+    config.initial = name
+    for refused in (lambda: check_path(name), lambda: check_initial(config)):
+        with pytest.raises(UserError, match=rf"did you mean {meant}\?$"):
+            refused()
+    with pytest.raises(UserError, match=r"photos, photos-smooth$"):
+        check_path("runs/mine")

@@ -27,8 +27,8 @@ def check_path(path: str | os.PathLike) -> Path:
     name, folder = os.fspath(path), packed.find(path)
     if not folder.exists():
         raise UserError(
-            f"checkpoint: there is no folder {name!r}; give a run's workdir, or one of the weights "
-            f"that come with gsjax: {', '.join(packed.BUNDLED)}"
+            f"checkpoint: there is no folder {name!r}; give a run's workdir, or "
+            f"{packed.bundled_hint(name)}"
         )
     if not folder.is_dir():
         raise UserError(f"checkpoint: {name} is a file; give a run's workdir or a checkpoint in it")

@@ -52,7 +52,9 @@ CASES = {
         ["--checkpoint={d}/nowhere", IMAGE, MASK, OUT], MISTAKE, ["there is no folder", "workdir"]
     ),
     "the name of no weights": (
-        ["--checkpoint=phtos", IMAGE, MASK, OUT], MISTAKE, ["no folder 'phtos'"]
+        ["--checkpoint=phtos", IMAGE, MASK, OUT],
+        MISTAKE,
+        ["no folder 'phtos'", "did you mean photos?"],
     ),
     "an empty checkpoint": (["--checkpoint=", IMAGE, MASK, OUT], MISTAKE, ["it is empty"]),
     "a file as checkpoint": (
