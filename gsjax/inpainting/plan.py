@@ -54,6 +54,17 @@ class Geometry(NamedTuple):
         """Height and width of the part of the network's input that holes are put in."""
         return self.size[0] - 2 * self.context[0], self.size[1] - 2 * self.context[1]
 
+    def room(self, factor: int) -> tuple[int, int]:
+        """Height and width of the largest box, in pixels, whose holes one crop can paint.
+
+        A crop does not fade towards the image's own edges: one as long as the image has room
+        for all of it.
+        """
+        return tuple(
+            side if side <= own * factor else core * factor
+            for side, own, core in zip(self.shape, self.size, self.core, strict=True)
+        )
+
     @property
     def levels(self) -> int:
         """How many times the image may be halved; then it fits into one crop."""
@@ -146,8 +157,7 @@ def make_plan(hole: Bool[np.ndarray, "h w"], size: tuple[int, int], rim: float =
                 break
     levels = {}
     for factor in sorted(targets, reverse=True):
-        room = (geometry.core[0] * factor, geometry.core[1] * factor)
-        boxes = _merge(targets[factor], room)
+        boxes = _merge(targets[factor], geometry.room(factor))
         levels[factor] = [_around(box, geometry, factor) for box in boxes]
     return Plan(geometry, depth, levels)
 
@@ -218,13 +228,12 @@ def _box_of(mask: np.ndarray, top: int, left: int, cell: int = 1) -> Box:
 def _cover(
     target: np.ndarray, corner: tuple[int, int], geometry: Geometry, factor: int
 ) -> list[Box]:
-    """Covers a mask, whose corner is at this pixel, with boxes that fit into the core of a crop.
+    """Covers a mask, whose corner is at this pixel, with boxes for which a crop has room.
 
-    What fits into one core gets one; what does not is divided, band by band.
+    What fits into one crop gets one; what does not is divided, band by band.
     """
     cell = factor * max(1, min(geometry.size) // 16)
-    high, wide = (max(1, side * factor // cell) for side in geometry.core)
-    cells = _any(target, cell)
+    cells, room = _any(target, cell), geometry.room(factor)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(cells.view(np.uint8))
     boxes = []
     for label in range(1, count):
@@ -234,10 +243,13 @@ def _cover(
         mine = target[where]
         mine = mine & own.repeat(cell, 0).repeat(cell, 1)[: mine.shape[0], : mine.shape[1]]
         box = _box_of(mine, corner[0] + top * cell, corner[1] + left * cell)
-        room = (geometry.core[0] * factor, geometry.core[1] * factor)
         if box.bottom - box.top <= room[0] and box.right - box.left <= room[1]:
             boxes.append(box)
             continue
+        high, wide = (
+            count if own == side else max(1, own // cell)
+            for count, own, side in zip((rows, columns), room, geometry.shape, strict=True)
+        )
         for y in range(0, rows, high):
             band = own[y : y + high]
             x = 0

@@ -71,6 +71,24 @@ def test_a_hole_as_large_as_the_core_takes_one_crop_wherever_it_is():
         assert [len(crops) for crops in make_plan(hole, SIZE).levels.values()] == [1]
 
 
+@pytest.mark.parametrize("shape", [(64, 64), (50, 64), (37, 20)])
+@pytest.mark.parametrize("name", holes())
+def test_an_image_that_fits_into_a_crop_is_painted_in_one(name, shape):
+    hole = (
+        cv2.resize(255 * holes()[name].astype(np.uint8), shape[::-1], interpolation=cv2.INTER_AREA)
+        > 0
+    )
+    assert [len(crops) for crops in make_plan(hole, SIZE, rim=0.3).levels.values()] == [1]
+
+
+def test_an_image_as_high_as_a_crop_is_painted_in_crops_of_its_height():
+    hole = np.ones((64, 400), bool)
+    hole[::8] = False
+    ((_, crops),) = make_plan(hole, SIZE).levels.items()
+    assert len(crops) == 10  # of 40 pixels each
+    assert {(crop.top, crop.height) for crop in crops} == {(0, 64)}
+
+
 def test_with_a_narrow_rim_a_deep_hole_is_painted_coarse_before_fine():
     hole = np.zeros((300, 400), bool)
     hole[100:140, 200:240] = True
