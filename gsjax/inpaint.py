@@ -46,6 +46,15 @@ QUALITY = flags.DEFINE_integer(
 BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", None, "crops that are painted at a time; 8 if not given, on a CPU 1"
 )
+DEEP = flags.DEFINE_enum(
+    "deep",
+    "exemplar",
+    ["exemplar", "network"],
+    "what fills holes deeper than 20 pixels: texture copied from the picture, or the network",
+)
+AVOID = flags.DEFINE_string(
+    "avoid", None, "a mask of what is not to be copied from, such as a second object to be removed"
+)
 SHARD = flags.DEFINE_string(
     "shard", None, "I/N: only part I, from 0 on, of N of a folder; else that of the JAX process"
 )
@@ -70,6 +79,10 @@ def main() -> None:
         if shard:
             raise UserError("--shard: one image cannot be shared; it is for a folder")
     _check_writable(output)
+    avoid = Path(AVOID.value).expanduser() if AVOID.value is not None else None
+    if avoid is not None and not avoid.is_file():
+        was = "is a folder, not a mask" if avoid.is_dir() else "does not exist"
+        raise UserError(f"--avoid: {avoid} {was}")
     checkpoint = os.path.expanduser(CHECKPOINT.value)
 
     from gsjax.inpainting import run  # JAX from here on
@@ -79,7 +92,9 @@ def main() -> None:
 
     check_path(checkpoint)
     keep_compiled()
-    options = run.Options(THRESHOLD.value, QUALITY.value, BATCH_SIZE.value, OVERWRITE.value)
+    options = run.Options(
+        THRESHOLD.value, QUALITY.value, BATCH_SIZE.value, OVERWRITE.value, DEEP.value, avoid
+    )
 
     def load() -> Inpainter:
         return Inpainter.load(checkpoint)
@@ -106,7 +121,7 @@ def main() -> None:
 
 def _check_flags() -> tuple[str | None, tuple[int, int] | None]:
     """Returns the outputs' suffix and the shard, each None if not given."""
-    for flag in (CHECKPOINT, IMAGE, OUTPUT, MASK):
+    for flag in (CHECKPOINT, IMAGE, OUTPUT, MASK, AVOID):
         if flag.value is not None and not flag.value.strip():
             raise UserError(f"--{flag.name}: it is empty; name a file or a folder")
     suffix = None

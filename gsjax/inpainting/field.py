@@ -32,13 +32,14 @@ class Field:
     """Gaussians over the parts of an image that were worked on.
 
     Attributes:
-      image: the image that was given, 8 bits.
+      image: the image that was given, 8 bits, with what was copied into its holes.
       hole: True where it was filled.
       size: (height, width) of the network's crops.
       patches: how the patches of a crop lie.
       crops: in the order they were painted, coarse ones first.
       gaussians: those of each crop, in the pixels of their patches.
       rim: how deep a level paints; see `gsjax.inpainting.plan.Geometry`.
+      copied: True where the hole was filled from elsewhere in the image; None: nowhere.
     """
 
     image: UInt8[np.ndarray, "h w 3"]
@@ -48,6 +49,7 @@ class Field:
     crops: list[Crop]
     gaussians: list[Gaussians]
     rim: float = 1.0
+    copied: Bool[np.ndarray, "h w"] | None = None
 
     def __post_init__(self):
         self._geometry = Geometry(self.hole.shape, self.size, self.rim)
@@ -135,7 +137,8 @@ class Field:
             "normalize": self.patches.normalize,
             "crossfade": self.patches.crossfade,
         }
-        arrays = {
+        copied = {} if self.copied is None else {"copied": np.packbits(self.copied, axis=1)}
+        arrays = copied | {
             "layout": np.frombuffer(json.dumps(layout).encode(), np.uint8),
             "image": self.image,
             "hole": np.packbits(self.hole, axis=1),
@@ -168,6 +171,9 @@ class Field:
             image, rim = arrays["image"], float(layout.get("rim", 1.0))
             height, width = image.shape[:2]
             hole = np.unpackbits(arrays["hole"], axis=1)[:, :width].astype(bool)
+            copied = None
+            if "copied" in arrays:
+                copied = np.unpackbits(arrays["copied"], axis=1)[:, :width].astype(bool)
             rows, columns = layout["grid"]
             patches = Patches(
                 (rows, columns), layout["patch"], layout["overlap"], layout["normalize"],
@@ -184,6 +190,7 @@ class Field:
                 image.dtype == np.uint8
                 and image.shape == (height, width, 3)
                 and hole.shape == (height, width)
+                and (copied is None or copied.shape == hole.shape)
                 and len(crops) == len(gaussians)
                 and 0 < rim <= 1
                 and patches.crossfade <= patches.overlap <= patches.size / 2
@@ -195,7 +202,7 @@ class Field:
             raise UserError(f"{path} is not a field that Field.save has written") from error
         if not fits:
             raise UserError(f"{path} is not a field: its arrays do not fit together")
-        return cls(image, hole, tuple(layout["crop"]), patches, crops, gaussians, rim)
+        return cls(image, hole, tuple(layout["crop"]), patches, crops, gaussians, rim, copied)
 
     def _checked_box(self, box) -> tuple[int, int, int, int]:
         height, width = self.hole.shape
@@ -246,7 +253,8 @@ class Field:
 
     def _all_depths(self) -> Float[np.ndarray, "h w"]:
         if self._depth is None:
-            self._depth = make_plan(self.hole, self.size, self.rim).depth
+            ring = self.hole if self.copied is None else self.hole & ~self.copied
+            self._depth = make_plan(ring, self.size, self.rim).depth
         return self._depth
 
     def _outlines(self, crop, gaussians, scale, box, deviations) -> Iterator[tuple]:

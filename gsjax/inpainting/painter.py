@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Integer, UInt8
 
 from gsjax.errors import UserError
 from gsjax.inpainting.crops import Asked, Work, fill
+from gsjax.inpainting.exemplar import Deep, check_deep, copy_deep
 from gsjax.inpainting.field import Field
 from gsjax.inpainting.load import load_network
 from gsjax.inpainting.network import Network
@@ -36,6 +37,22 @@ class Result:
     field: Field
 
 
+class Task(NamedTuple):
+    """An image to be filled.
+
+    Attributes:
+      name: returned with the image when it is done.
+      image: uint8 or uint16; its hole is written to.
+      hole: True where it is to be filled.
+      avoid: True where nothing is to be copied from; None: nowhere.
+    """
+
+    name: Any
+    image: Integer[np.ndarray, "h w 3"]
+    hole: Bool[np.ndarray, "h w"]
+    avoid: Bool[np.ndarray, "h w"] | None = None
+
+
 class Inpainter:
     """Fills holes of pictures of any size; made by `Inpainter.load`.
 
@@ -43,8 +60,8 @@ class Inpainter:
     pictures of all sizes.
     """
 
-    def __init__(self, network: Network):
-        self._network = network
+    def __init__(self, network: Network, deep: Deep = "exemplar"):
+        self._network, self.deep = network, check_deep(deep)
         module, (height, width) = network.module, network.size
         grid = (height // module.patch_size, width // module.patch_size)
         self._patches = Patches(
@@ -58,70 +75,90 @@ class Inpainter:
         return self._network.size
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "Inpainter":
+    def load(cls, path: str | os.PathLike, deep: Deep = "exemplar") -> "Inpainter":
         """Reads a trained inpainter.
 
         Args:
           path: a run's workdir, whose best generator is taken, or else its last; a folder of
             checkpoints, or one of them; a folder that `python -m gsjax.convert` has written;
             or the name of weights that come with gsjax.
+          deep: what fills holes where they are deeper than `gsjax.inpainting.exemplar.DEEP`:
+            "exemplar", texture copied from the image itself, or "network".
 
         Raises:
           UserError: there is no checkpoint, or no inpainter in it.
         """
-        return cls(load_network(path))
+        return cls(load_network(path), deep)
 
     def __call__(
         self,
         image: UInt8[np.ndarray, "h w 3"] | Float[np.ndarray, "h w 3"],
         hole: Bool[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"],
+        deep: Deep | None = None,
+        avoid: Bool[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"] | None = None,
     ) -> Result:
         """Fills the holes of an image.
 
         Args:
           image: RGB; floats are in [0, 1], and the result has 8 bits.
           hole: True, or not zero, where the image is to be filled.
+          deep: "exemplar" or "network"; see `load`, whose choice holds if None.
+          avoid: True, or not zero, where texture is not to be copied from.
 
         Raises:
           UserError: they are no image and no hole of its size.
         """
         image, hole = check_image(image), check_hole(hole)
         check_sizes(image.shape[:2], hole.shape)
+        if avoid is not None:
+            avoid = check_hole(avoid, "avoid")
+            check_sizes(image.shape[:2], avoid.shape, "avoid")
         if warning := odd_hole(hole):
             logging.warning("hole: %s", warning)
         kept: list[tuple[Crop, Gaussians]] = []
-        ((_, filled),) = self.paint([(None, image.copy(), hole)], keep=kept.append)
+        seen, copied = image.copy(), None
+        if (self.deep if deep is None else check_deep(deep)) == "exemplar":
+            copied = copy_deep(seen, hole, avoid)
+        ring = hole if copied is None else hole & ~copied
+        ((_, filled),) = self.paint(
+            [Task(None, seen.copy(), ring)], keep=kept.append, deep="network"
+        )
         crops, gaussians = ([pair[i] for pair in kept] for i in (0, 1))
         layout = (self.size, self._patches, crops, gaussians, self._network.rim)
-        return Result(filled, Field(image.copy(), hole, *layout))
+        return Result(filled, Field(seen, hole, *layout, copied))
 
     def paint(
         self,
-        images: Iterable[tuple[Any, Integer[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]],
+        tasks: Iterable[Task],
         batch_size: int | None = None,
         keep: Callable[[tuple[Crop, Gaussians]], None] | None = None,
+        deep: Deep | None = None,
     ) -> Iterator[tuple[Any, Integer[np.ndarray, "h w 3"]]]:
         """Fills images, in place, and yields each when it is done, with its name.
 
         Crops of several images share a batch; images are taken up as there is room for them.
 
         Args:
-          images: name, image (uint8 or uint16, RGB), and hole of each.
+          tasks: the images; plain tuples will do.
           batch_size: the most crops that are painted at a time; None: 8, on a CPU 1.
           keep: is given each crop and its Gaussians.
+          deep: "exemplar" or "network"; see `load`, whose choice holds if None.
         """
+        deep = self.deep if deep is None else check_deep(deep)
         if batch_size is None:
             # On a CPU a batch takes as long as its crops one by one, and seconds to compile.
             batch_size = 1 if jax.default_backend() == "cpu" else 8
-        images = iter(images)
+        tasks = iter(tasks)
         active: list[_Active] = []
         more = True
         while True:
             while more and _has_room(active, batch_size):
-                taken = next(images, None)
+                taken = next(tasks, None)
                 more = taken is not None
                 if taken is not None:
-                    name, image, hole = taken
+                    name, image, hole, avoid = Task(*taken)
+                    if deep == "exemplar":
+                        hole = hole & ~copy_deep(image, hole, avoid)
                     layout = (self.size, self._network.rim, self._patches)
                     work = fill(image, hole, *layout, batch_size, keep)
                     active.append(_Active(name, image, work, next(work, [])))
@@ -179,30 +216,30 @@ def check_image(image: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
     return np.rint(image * 255).astype(np.uint8)
 
 
-def check_hole(hole: np.ndarray) -> Bool[np.ndarray, "h w"]:
-    """Returns a hole as booleans; raises UserError if it is none."""
+def check_hole(hole: np.ndarray, name: str = "hole") -> Bool[np.ndarray, "h w"]:
+    """Returns a hole, or another mask, as booleans; raises UserError if it is none."""
     hole = np.asarray(hole)
     if hole.ndim == 3 and hole.shape[2] == 1:
         hole = hole[..., 0]
     if hole.ndim != 2:
         raise UserError(
-            f"hole: an array of shape {hole.shape}; it must be height×width, and not zero where "
-            "the image is to be filled"
+            f"{name}: an array of shape {hole.shape}; it must be height×width, and not zero where "
+            + ("the image is to be filled" if name == "hole" else "nothing is to be copied from")
         )
     if hole.dtype != bool and not np.issubdtype(hole.dtype, np.number):
-        raise UserError(f"hole: of type {hole.dtype}; it must be bool or numbers")
+        raise UserError(f"{name}: of type {hole.dtype}; it must be bool or numbers")
     if np.issubdtype(hole.dtype, np.inexact) and np.isnan(hole).any():
-        raise UserError("hole: it has NaN; it must be 0 where the image is known")
+        raise UserError(f"{name}: it has NaN; it must be 0 outside the {name}")
     return np.ascontiguousarray(hole != 0)
 
 
-def check_sizes(image: tuple[int, int], hole: tuple[int, int]) -> None:
-    """Raises UserError unless an image and its hole have the same (height, width)."""
+def check_sizes(image: tuple[int, int], hole: tuple[int, int], name: str = "mask") -> None:
+    """Raises UserError unless an image and its mask have the same (height, width)."""
     if image != hole:
         turned = image == hole[::-1]
         hint = "; one of them is turned by 90°" if turned else ""
         raise UserError(
-            f"the mask is {hole[1]}×{hole[0]} pixels and the image {image[1]}×{image[0]} "
+            f"the {name} is {hole[1]}×{hole[0]} pixels and the image {image[1]}×{image[0]} "
             f"(width×height); they must be of the same size{hint}"
         )
 

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +13,9 @@ from gsjax.errors import UserError
 from gsjax.files import write_atomically
 from gsjax.inpainting import pictures
 from gsjax.inpainting.encode import check_alpha, encode, lossy_warning
+from gsjax.inpainting.exemplar import Deep
 from gsjax.inpainting.files import Job, remove_leftovers
-from gsjax.inpainting.painter import Inpainter, check_sizes, odd_hole
+from gsjax.inpainting.painter import Inpainter, Task, check_sizes, odd_hole
 from gsjax.record import progress_bar
 
 
@@ -24,6 +26,8 @@ class Options(NamedTuple):
     quality: int | None = None
     batch_size: int | None = None
     overwrite: bool = False
+    deep: Deep = "exemplar"
+    avoid: Path | None = None
 
 
 class Summary(NamedTuple):
@@ -45,6 +49,7 @@ class _Opened(NamedTuple):
     picture: pictures.Picture
     hole: Bool[np.ndarray, "h w"]
     alpha: np.ndarray | None
+    avoid: Bool[np.ndarray, "h w"] | None
 
 
 def run_one(load: Callable[[], Inpainter], job: Job, options: Options) -> None:
@@ -65,7 +70,8 @@ def run_one(load: Callable[[], Inpainter], job: Job, options: Options) -> None:
     image = opened.picture.pixels
     if opened.hole.any():
         remove_leftovers([job])
-        ((_, image),) = load().paint([(None, image, opened.hole)], options.batch_size)
+        task = Task(None, image, opened.hole, opened.avoid)
+        ((_, image),) = load().paint([task], options.batch_size, deep=options.deep)
     _write(opened, image, options)
 
 
@@ -112,7 +118,7 @@ def run_folder(load: Callable[[], Inpainter], jobs: list[Job], options: Options)
                     fail(job, error)
                     continue
                 if opened.hole.any():
-                    yield opened, opened.picture.pixels, opened.hole
+                    yield Task(opened, opened.picture.pixels, opened.hole, opened.avoid)
                 else:
                     unchanged.append(write(opened, opened.picture.pixels))
 
@@ -121,7 +127,8 @@ def run_folder(load: Callable[[], Inpainter], jobs: list[Job], options: Options)
         work = to_paint()
         first = next(work, None)
         if first is not None:
-            for opened, image in load().paint(itertools.chain([first], work), options.batch_size):
+            tasks = itertools.chain([first], work)
+            for opened, image in load().paint(tasks, options.batch_size, deep=options.deep):
                 painted += write(opened, image)
         painted += sum(unchanged)
     return Summary(painted, skipped, failed)
@@ -153,7 +160,18 @@ def _open(job: Job, options: Options) -> _Opened:
         logging.warning("%s: %s", what, warning)
     for warning in picture.warnings:
         logging.warning("%s: %s", job.image, warning)
-    return _Opened(job, picture, hole, alpha)
+    return _Opened(job, picture, hole, alpha, _read_avoid(options, picture))
+
+
+def _read_avoid(options: Options, picture: pictures.Picture) -> Bool[np.ndarray, "h w"] | None:
+    if options.avoid is None:
+        return None
+    avoid = pictures.read_mask(options.avoid, options.threshold)
+    try:
+        check_sizes(picture.pixels.shape[:2], avoid.shape)
+    except UserError as error:
+        raise UserError(f"{options.avoid}: {error}") from None
+    return avoid
 
 
 def _check_output(opened: _Opened, told: set[str]) -> None:

@@ -32,7 +32,7 @@ def large(painter):
     """A picture with a hole that takes several levels, small ones and a line."""
     image, hole = picture(90, 120), disk(90, 120, 22)
     hole[10:16, 10:20] = hole[84, 5:110] = True
-    return image, hole, painter(image, hole)
+    return image, hole, painter(image, hole, deep="network")
 
 
 SIZES = [(16, 16), (24, 32), (25, 33), (7, 90), (100, 20), (1, 5), (100, 80)]
@@ -70,7 +70,7 @@ def test_what_lies_under_the_hole_does_not_matter(painter, large):
     image, hole, result = large
     other = image.copy()
     other[hole] = (255, 0, 255)
-    np.testing.assert_array_equal(painter(other, hole).image, result.image)
+    np.testing.assert_array_equal(painter(other, hole, deep="network").image, result.image)
 
 
 def test_floats_and_numbers_are_as_bytes_and_booleans(painter):

@@ -1,0 +1,228 @@
+"""Deep inside holes: the photograph's own texture, copied by PatchMatch.
+
+Near known pixels the network is excellent and PatchMatch tears edges; deep in a hole the network
+smears, and PatchMatch keeps texture. So PatchMatch fills whole holes, only what is deeper than
+`DEEP` is taken from it, and the network paints the ring between the two.
+"""
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, get_args
+
+import cv2
+import numpy as np
+from absl import logging
+from jaxtyping import Bool, Integer
+
+from gsjax.errors import UserError
+from gsjax.inpainting.patchmatch import find_sources, missing, patchmatch
+
+Deep = Literal["exemplar", "network"]
+DEEP = 20  # pixels
+REACH = 1.0
+LARGEST = 2**20
+_FEWEST = 0.1
+
+
+def check_deep(deep: str) -> Deep:
+    """Returns what fills deep holes; raises UserError if it is neither of the two."""
+    if deep not in get_args(Deep):
+        raise UserError(f"deep: {deep!r} is neither of {' and '.join(get_args(Deep))}")
+    return deep
+
+
+def copy_deep(
+    image: Integer[np.ndarray, "h w 3"],
+    hole: Bool[np.ndarray, "h w"],
+    avoid: Bool[np.ndarray, "h w"] | None = None,
+) -> Bool[np.ndarray, "h w"]:
+    """Fills what is deep in holes with pixels from around them, in place.
+
+    Each hole is filled for itself, so the result does not depend on the others, nor on the number
+    of threads.
+
+    Args:
+      image: uint8 or uint16.
+      hole: True where it is to be filled.
+      avoid: True where nothing is to be copied from.
+
+    Returns:
+      True where it has been filled: what is deeper than `DEEP`, but for holes around which
+      there is too little to copy from.
+    """
+    copied = np.zeros_like(hole)
+    depth = cv2.distanceTransform(hole.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    deep = depth > DEEP
+    if hole.all() or not deep.any():
+        return copied
+    if reason := missing():
+        logging.warning("deep holes are filled by the network alone: %s", reason)
+        return copied
+    parts = [_Part(box, own) for box, own in _groups(deep)]
+
+    def fill(part: _Part) -> np.ndarray | None:
+        return _fill(image, hole, avoid, part)
+
+    for part, values in zip(parts, _in_threads(fill, parts), strict=True):
+        if values is not None:
+            image[part.box][part.own] = values
+            copied[part.box] |= part.own
+    return copied
+
+
+class _Part(NamedTuple):
+    """What is deep of a hole: the box around it, and its own pixels in there."""
+
+    box: tuple[slice, slice]
+    own: Bool[np.ndarray, "bh bw"]
+
+
+def _groups(deep: Bool[np.ndarray, "h w"]) -> list[_Part]:
+    """Returns what is deep, hole by hole; nearer to each other than twice their rings is one."""
+    cell = 2 * DEEP
+    height, width = deep.shape
+    rows, columns = -(-height // cell), -(-width // cell)
+    padded = np.pad(deep, ((0, rows * cell - height), (0, columns * cell - width)))
+    cells = padded.reshape(rows, cell, columns, cell).any((1, 3))
+    count, labels = cv2.connectedComponents(cells.view(np.uint8), connectivity=8)
+    parts = []
+    for label in range(1, count):
+        mine = labels == label
+        y, x = np.flatnonzero(mine.any(1)), np.flatnonzero(mine.any(0))
+        mine = mine[y[0] : y[-1] + 1, x[0] : x[-1] + 1].repeat(cell, 0).repeat(cell, 1)
+        top, left = y[0] * cell, x[0] * cell
+        own = deep[top : top + mine.shape[0], left : left + mine.shape[1]]
+        own = own & mine[: own.shape[0], : own.shape[1]]
+        y, x = np.flatnonzero(own.any(1)), np.flatnonzero(own.any(0))
+        box = (slice(top + y[0], top + y[-1] + 1), slice(left + x[0], left + x[-1] + 1))
+        parts.append(_Part(box, own[y[0] : y[-1] + 1, x[0] : x[-1] + 1]))
+    return parts
+
+
+def _fill(image, hole, avoid, part: _Part) -> Integer[np.ndarray, "n 3"] | None:
+    """Returns the colors of a part's own pixels; None if there is too little to copy from."""
+    search = _search_box(part.box, hole.shape)
+    holed, forbidden = hole[search], None if avoid is None else avoid[search] & ~hole[search]
+    usable = ~holed if forbidden is None else ~holed & ~forbidden
+    if np.count_nonzero(usable) < _FEWEST * np.count_nonzero(holed):
+        return None
+    own = np.zeros(holed.shape, bool)
+    inner = tuple(
+        slice(b.start - s.start, b.stop - s.start) for b, s in zip(part.box, search, strict=True)
+    )
+    own[inner] = part.own
+    factor = int(np.ceil(np.sqrt(holed.size / LARGEST)))
+    pixels = image[search]
+    small, small_hole, small_usable = _shrink(pixels, holed, usable, factor)
+    filled = patchmatch(small, small_hole, ~small_usable & ~small_hole)
+    if factor == 1 and pixels.dtype == np.uint8:
+        return filled[own]
+    return _enlarge(pixels, own, filled, small_usable, factor)
+
+
+def _search_box(box, shape) -> tuple[slice, slice]:
+    """Returns the part of the picture that is searched for a hole whose deep part has a box."""
+    margin = DEEP + round(REACH * (2 * DEEP + max(b.stop - b.start for b in box)))
+    return tuple(
+        slice(max(0, b.start - margin), min(end, b.stop + margin))
+        for b, end in zip(box, shape, strict=True)
+    )
+
+
+def _shrink(pixels, hole, usable, factor):
+    """Returns 8-bit pixels, hole and what is usable, averaged over squares of `factor` pixels.
+
+    A square with a pixel of the hole is hole, one with any that is not usable is not. Squares
+    that the picture does not fill are completed with what is on its edge.
+    """
+    height, width = hole.shape
+    pad = (-height % factor, -width % factor)
+    top = np.iinfo(pixels.dtype).max
+    known = np.where(hole[..., None], 0, pixels) if top == 255 else None
+    if known is None:
+        known = np.rint(np.where(hole[..., None], 0, pixels) / (top / 255)).astype(np.uint8)
+    if factor == 1:
+        return known, hole, usable
+    known = cv2.copyMakeBorder(known, 0, pad[0], 0, pad[1], cv2.BORDER_REPLICATE)
+    size = (known.shape[1] // factor, known.shape[0] // factor)
+    small = cv2.resize(known, size, interpolation=cv2.INTER_AREA)
+
+    def squares(mask):
+        edge = np.pad(mask, ((0, pad[0]), (0, pad[1])), "edge")
+        return edge.reshape(size[1], factor, size[0], factor)
+
+    small_hole = squares(hole).any((1, 3))
+    small[small_hole] = 0
+    return small, small_hole, squares(usable).all((1, 3))
+
+
+def _enlarge(pixels, own, filled, usable, factor) -> Integer[np.ndarray, "n 3"]:
+    """Copies full pixels from where PatchMatch has copied those of a smaller or 8-bit picture.
+
+    A pixel is the smooth enlargement of the small fill and the detail of its source: what the
+    source pixel has beyond the same enlargement there. Inside a piece that was copied whole that
+    is the source pixel itself; where pieces meet, no edge shows.
+    """
+    height, width = own.shape
+    scale = np.iinfo(pixels.dtype).max / 255
+    rows, columns = np.nonzero(own)
+    small = np.zeros(usable.shape, bool)
+    small[rows // factor, columns // factor] = True
+    sources = np.full(usable.shape, -1)
+    if (copied := find_sources(filled, usable, small)) is not None:
+        sources[small] = copied
+    smooth = filled
+    if factor > 1:
+        size = (usable.shape[1] * factor, usable.shape[0] * factor)
+        smooth = cv2.resize(filled.astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
+    source = sources[rows // factor, columns // factor]
+    found = source >= 0
+    at = np.divmod(source, usable.shape[1])
+    y = np.clip(at[0] * factor + rows % factor, 0, height - 1)
+    x = np.clip(at[1] * factor + columns % factor, 0, width - 1)
+    values = smooth[rows, columns] * np.float64(scale)
+    detail = pixels[y, x] - smooth[y, x] * np.float64(scale)
+    values += np.where(found[:, None], detail, 0)
+    return np.clip(np.rint(values), 0, np.iinfo(pixels.dtype).max).astype(pixels.dtype)
+
+
+def _in_threads(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    """Calls a function with each item, on all cores; Ctrl-C ends it at once.
+
+    pypatchmatch lets other threads run, but does not see Ctrl-C itself. So the main thread only
+    waits, and the others do not keep the program from ending.
+    """
+    todo, done = queue.SimpleQueue(), queue.SimpleQueue()
+    for number, item in enumerate(items):
+        todo.put((number, item))
+
+    def work() -> None:
+        while True:
+            try:
+                number, item = todo.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                done.put((number, function(item), None))
+            except BaseException as error:
+                done.put((number, None, error))
+
+    for _ in range(min(len(items), os.cpu_count() or 1)):
+        threading.Thread(target=work, daemon=True).start()
+    results = [None] * len(items)
+    for _ in items:
+        number, result, error = _wait(done)
+        if error is not None:
+            raise error
+        results[number] = result
+    return results
+
+
+def _wait(answers: queue.SimpleQueue) -> Any:
+    while True:  # in short waits: one without an end does not see Ctrl-C on Windows
+        try:
+            return answers.get(timeout=0.1)
+        except queue.Empty:
+            continue
