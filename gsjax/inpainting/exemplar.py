@@ -29,7 +29,7 @@ _FEWEST = 0.1
 def check_deep(deep: str) -> Deep:
     """Returns what fills deep holes; raises UserError if it is neither of the two."""
     if deep not in get_args(Deep):
-        raise UserError(f"deep: {deep!r} is neither of {' and '.join(get_args(Deep))}")
+        raise UserError(f"deep: {deep!r} is neither {' nor '.join(get_args(Deep))}")
     return deep
 
 

@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pytest
 
-from gsjax.errors import UserError
 from gsjax.inpainting import exemplar
 from gsjax.inpainting.exemplar import DEEP, copy_deep
 from gsjax.inpainting.patchmatch import find_sources, patchmatch
@@ -136,19 +135,6 @@ def test_any_hole_is_copied_into_or_left_to_the_network(texture, name):
     assert (filled[hole & ~copied] == 77).all()
 
 
-def test_the_network_fills_the_ring_between(painter, texture):
-    hole = holes()["border"]
-    filled, copied = copy(texture, hole)
-    result = painter(texture, hole)
-    np.testing.assert_array_equal(result.image[~hole], texture[~hole])
-    np.testing.assert_array_equal(result.image[copied], filled[copied])
-    np.testing.assert_array_equal(painter(texture, hole).image, result.image)
-    ((_, painted),) = painter.paint([(None, texture.copy(), hole)])
-    np.testing.assert_array_equal(painted, result.image)
-    alone = painter(texture, hole, deep="network").image
-    assert (alone[copied] != filled[copied]).any()
-
-
 def test_a_picture_smaller_than_a_patch_is_left_to_the_network():
     image, hole = np.zeros((2, 60, 3), np.uint8), np.ones((2, 60), bool)
     hole[0, 0] = False
@@ -163,13 +149,6 @@ def test_without_pypatchmatch_the_network_fills_alone(texture, hole, monkeypatch
     monkeypatch.setitem(sys.modules, "patchmatch", None)
     assert not copy(texture, hole)[1].any()
     assert "pip install pypatchmatch" in caplog.text
-
-
-def test_an_unknown_choice_and_another_size_are_refused(painter, texture, hole):
-    with pytest.raises(UserError, match="'both' is neither of exemplar and network"):
-        painter(texture, hole, deep="both")
-    with pytest.raises(UserError, match="avoid is 9×9"):
-        painter(texture, hole, avoid=np.zeros((9, 9)))
 
 
 def test_ctrl_c_ends_the_wait_at_once():

@@ -5,6 +5,7 @@ import pytest
 
 import gsjax
 from gsjax.errors import UserError
+from gsjax.inpainting.exemplar import copy_deep
 from gsjax.inpainting.field import Field
 from gsjax.inpainting.network import Painted, make_correction
 from gsjax.inpainting.painter import odd_hole
@@ -49,6 +50,27 @@ def test_an_image_of_any_size_keeps_its_size_and_known_pixels(painter, size):
     np.testing.assert_array_equal(result.image[~hole], image[~hole])
     np.testing.assert_array_equal(image, before)
     assert result.field.render().shape == image.shape
+
+
+def test_the_network_fills_the_ring_around_what_is_copied(painter):
+    image, hole = picture(70, 80), np.zeros((70, 80), bool)
+    hole[:35, 10:60] = True  # up to the border
+    copy = image.copy()
+    copied = copy_deep(copy, hole)
+    assert copied.any()
+    result = painter(image, hole)
+    np.testing.assert_array_equal(result.image[~hole], image[~hole])
+    np.testing.assert_array_equal(result.image[copied], copy[copied])
+    copy[hole & ~copied] = 0
+    np.testing.assert_array_equal(painter(copy, hole & ~copied).image, result.image)
+
+
+def test_an_unknown_choice_and_another_size_are_refused(painter):
+    image, hole = picture(24, 32), disk(24, 32, 6)
+    with pytest.raises(UserError, match="'both' is neither exemplar nor network"):
+        painter(image, hole, deep="both")
+    with pytest.raises(UserError, match="avoid is 9×9"):
+        painter(image, hole, avoid=np.zeros((9, 9)))
 
 
 def test_sizes_make_no_new_programs(painter, large):
