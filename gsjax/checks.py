@@ -150,12 +150,12 @@ def _check_sizes(config: ConfigDict, devices: int) -> None:
             f"need at least {least} pixels a side"
         )
     if model.semantic:
-        build_dino(config)
+        patch_size = build_dino(config).patch_size
         check_whole(config.dino.image_size, 1, "dino.image_size")
-        if config.dino.image_size % config.dino.patch_size:
+        if config.dino.image_size % patch_size:
             raise UserError(
                 f"dino.image_size: {config.dino.image_size} is not a multiple of "
-                f"dino.patch_size, {config.dino.patch_size}"
+                f"dino.patch_size, {patch_size}"
             )
     parts = config.train.accumulate * devices
     if config.train.batch_size % parts:

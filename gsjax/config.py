@@ -60,7 +60,9 @@ def default() -> ConfigDict:
     config.model.backend = "auto"  # of splatting and mixture: auto | xla | pallas | triton
 
     config.dino = ConfigDict()
-    config.dino.size = "B"  # ti | S | B | L | g
+    # ti | S | B | L | g. What a converted folder holds it says itself: size, patch_size and
+    # registers are then read from it; size is "" where it is none of these.
+    config.dino.size = "B"
     # dinov2_vitb14 and the like, fetched once | a file of weights | a converted checkpoint | random
     config.dino.weights = ""
     config.dino.patch_size = 14

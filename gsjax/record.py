@@ -164,10 +164,8 @@ def read_config(workdir: str | os.PathLike) -> ConfigDict:
 
 # Groups of fields that decide what the parameters mean, though not their shapes, and those
 # that decide which data a step sees.
-_FIXED = (
-    *("model.", "discriminator.", "dino.normalize", "dino.image_size"),
-    *("dino.size", "dino.patch_size", "dino.registers"),
-)
+_ARCHITECTURE = ("dino.size", "dino.patch_size", "dino.registers")
+_FIXED = ("model.", "discriminator.", "dino.normalize", "dino.image_size", *_ARCHITECTURE)
 _DATA = ("seed", "data.train", "data.image_size", "data.crop", "data.flip", "masks.")
 _WEIGHTS = ("dino.weights", "lpips.")
 
@@ -186,6 +184,8 @@ def check_changes(workdir: str | os.PathLike, config: ConfigDict) -> None:
     before, now = (_flat(fields) for fields in (read_config(workdir).to_dict(), config.to_dict()))
     before = _flat(default().to_dict()) | before  # an older run has not known all fields
     changed = [name for name in now if name in before and now[name] != before[name]]
+    if Path(config.dino.weights or "-").is_dir():  # it says itself what it is
+        changed = [name for name in changed if name not in _ARCHITECTURE]
     for name in changed:
         told = f"{name} was {before[name]!r} in this run so far and is {now[name]!r} now"
         if name.startswith(_FIXED) and name != "model.backend":

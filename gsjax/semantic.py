@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from gsjax.errors import UserError, check_whole
 from gsjax.fetch import REMOTE, cached_path, fetch
-from gsjax.models.dino import DinoViT, dino, preprocess
+from gsjax.models.dino import SIZES, DinoViT, dino, preprocess, size_of
 
 # For programs that run once: on CPU, compiling is three times as fast without LLVM's
 # optimizations.
@@ -63,14 +63,43 @@ def _fitting_name(config: ConfigDict) -> str | None:
 
 
 def build_dino(config: ConfigDict) -> DinoViT:
-    """Returns the module that `config.dino` describes.
+    """Returns the module that `config.dino` describes, or that its folder holds.
 
     Raises:
       UserError: it describes none.
     """
+    if _is_folder(config):
+        from gsjax.convert.folder import read_module  # only now, as in `_read_weights`
+
+        return read_module(config.dino.weights, "dino.weights")
+    if not config.dino.size:
+        raise UserError(
+            f"dino.weights: there is no folder {config.dino.weights!r}, and without one dino.size "
+            f"must be one of {', '.join(SIZES)}"
+        )
     check_whole(config.dino.patch_size, 1, "dino.patch_size")
     check_whole(config.dino.registers, 0, "dino.registers")
     return dino(config.dino.size, config.dino.patch_size, config.dino.registers)
+
+
+def describe_dino(config: ConfigDict) -> None:
+    """Has `config.dino` say what its folder holds, whatever it said before.
+
+    Raises:
+      UserError: there is no DINO in the folder.
+    """
+    if config.model.semantic and _is_folder(config):
+        set_architecture(config, build_dino(config))
+
+
+def set_architecture(config: ConfigDict, module: DinoViT) -> None:
+    """Writes what a module is into `config.dino`; `size` is empty if it is none of the table."""
+    config.dino.size = size_of(module)
+    config.dino.patch_size, config.dino.registers = module.patch_size, module.registers
+
+
+def _is_folder(config: ConfigDict) -> bool:
+    return bool(config.dino.weights) and Path(config.dino.weights).is_dir()
 
 
 def load_dino(config: ConfigDict) -> tuple[DinoViT | None, PyTree]:
@@ -92,7 +121,7 @@ def load_dino(config: ConfigDict) -> tuple[DinoViT | None, PyTree]:
         return module, init(jax.random.key(config.seed), jnp.zeros((1, side, side, 3)))
 
     found, variables = _read_weights(weights)
-    if Path(weights).is_dir():
+    if _is_folder(config):
         return found, variables  # it says itself what it is, more than a config can
     wanted = build_dino(config)
     for field in ("width", "depth", "heads", "patch_size", "registers", "swiglu", "layer_scale"):
@@ -101,7 +130,10 @@ def load_dino(config: ConfigDict) -> tuple[DinoViT | None, PyTree]:
             raise UserError(
                 f"dino.weights: {weights} holds a DINO with {field}={there}; "
                 f"dino.size={config.dino.size}, dino.patch_size={config.dino.patch_size} and "
-                f"dino.registers={config.dino.registers} mean {field}={here}"
+                f"dino.registers={config.dino.registers} mean {field}={here}. Set them to what it "
+                "is; or convert it, whatever it is, with\n"
+                f"python -m gsjax.convert dino --input={weights} --output=FOLDER\n"
+                "and use --config.dino.weights=FOLDER, which needs none of these fields"
             )
     if weights in REMOTE:
         # Hugging Face's files hold the official weights, but its code resamples positions

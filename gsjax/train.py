@@ -26,7 +26,7 @@ from gsjax.data.pipeline import (
 )
 from gsjax.errors import UserError
 from gsjax.perceptual import load_lpips
-from gsjax.semantic import load_dino
+from gsjax.semantic import describe_dino, load_dino
 from gsjax.state import (
     Networks,
     TrainState,
@@ -205,6 +205,7 @@ def prepare(config: ConfigDict, workdir: Path) -> Prepared:
     found = process == 0 and checkpoints.latest_step(workdir / "checkpoints") is not None
     resumes = bool(distributed.highest(found))
     with distributed.together():
+        describe_dino(config)
         check_config(config, resumes)
         mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
     for first in (True, False):  # machines that share a cache of weights share no locks in it

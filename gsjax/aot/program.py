@@ -3,7 +3,6 @@
 import re
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -17,7 +16,7 @@ from gsjax import mosaic, sharding
 from gsjax.models.inpainter import composite
 from gsjax.models.lpips import BACKBONES, Lpips
 from gsjax.perceptual import load_lpips
-from gsjax.semantic import build_dino, load_dino, make_tokens
+from gsjax.semantic import make_tokens
 from gsjax.state import Networks, abstract_state, build_networks, pictured
 from gsjax.step import unpack
 from gsjax.train import jitted_steps
@@ -125,16 +124,13 @@ def memory_needed(message: str) -> tuple[int, bool] | None:
 
 def _networks(config: ConfigDict) -> Networks:
     """Returns the networks of a run, without their weights where those are not a folder."""
-    dino = lpips = None
-    if config.model.semantic:
-        known = Path(config.dino.weights).is_dir() and config.dino.weights
-        dino = load_dino(config)[0] if known else build_dino(config)
+    lpips = None
     weights = config.lpips.weights
     if weights in BACKBONES:
         lpips = Lpips(weights, normalize=config.lpips.normalize)
     elif weights:
         lpips = load_lpips(config)[0]
-    return build_networks(config, dino, lpips)
+    return build_networks(config, lpips=lpips)
 
 
 def _frozen_shapes(config: ConfigDict, networks: Networks) -> dict[str, PyTree]:

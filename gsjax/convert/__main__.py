@@ -1,7 +1,7 @@
 """Published PyTorch weights to a checkpoint that training starts from.
 
 python -m gsjax.convert reference --input=FILE --output=FOLDER
-python -m gsjax.convert dino --input=FILE --output=FOLDER
+python -m gsjax.convert dino --input=FILE --output=FOLDER [--blocks=8]
 python -m gsjax.convert lpips --input=FILE --linear=FILE --output=FOLDER
 python -m gsjax.convert inception --input=FILE --output=FOLDER
 
@@ -29,6 +29,15 @@ IMAGE_SIZE = flags.DEFINE_integer(
     "image_size", None, "dino: side in pixels that positions were learned at, if it does not show"
 )
 HEADS = flags.DEFINE_integer("heads", None, "dino: attention heads, if not of 64 channels each")
+BLOCKS = flags.DEFINE_integer(
+    "blocks", None, "dino: keep only the first so many blocks, and the last norm"
+)
+OFFSET = flags.DEFINE_float(
+    "offset",
+    None,
+    "dino: patches added when positions are resampled; if not given, 0.1 with official keys and "
+    "no registers, else 0",
+)
 LINEAR = flags.DEFINE_string(
     "linear", None, "lpips: the file of linear heads; fetched if not given nor in --input"
 )
@@ -39,7 +48,12 @@ def main(what: str) -> None:
     """Reads, converts, writes, and says what was recognized."""
     options = {
         "reference": {"overlap": OVERLAP.value},
-        "dino": {"image_size": IMAGE_SIZE.value, "heads": HEADS.value},
+        "dino": {
+            "image_size": IMAGE_SIZE.value,
+            "heads": HEADS.value,
+            "blocks": BLOCKS.value,
+            "offset": OFFSET.value,
+        },
         "lpips": {"linear": LINEAR.value},
         "inception": {},
     }

@@ -3,6 +3,7 @@
 import math
 import shlex
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -13,22 +14,26 @@ from gsjax.convert.files import read_state_dict
 from gsjax.convert.perceptual import backbone_of, has_heads
 from gsjax.errors import UserError
 from gsjax.fetch import fetch
-from gsjax.models.dino import SIZES, DinoViT
+from gsjax.models.dino import DinoViT, size_of
 from gsjax.models.inpainter import GaussianInpainter
+from gsjax.semantic import set_architecture
 
 _DINO_PREFIX = "dino_model."  # where the published inpainter keeps its frozen DINO
 
 
-def convert_dino(
-    source: str, output: str, image_size: int | None = None, heads: int | None = None
-) -> str:
+def convert_dino(source: str, output: str, **options: Any) -> str:
     """Converts a DINO; returns what to tell the user.
+
+    Args:
+      source: the file.
+      output: the folder.
+      options: of `gsjax.convert.dino`.
 
     Raises:
       UserError: the file is no DINO that we know, or the folder cannot be written.
     """
     state_dict = read_state_dict(source, "--input")
-    module, variables = _named(convert.dino, state_dict, source, image_size=image_size, heads=heads)
+    module, variables = _named(convert.dino, state_dict, source, **options)
     folder.write(output, {"dino": variables}, dino=module)
     use = f"--config.dino.weights={_path(output)}"
     return f"{_describe_dino(module, variables)}\nwrote {output}: use it with {use}"
@@ -57,6 +62,7 @@ def convert_reference(source: str, output: str, overlap: int = 1) -> str:
     config.model.update({name: getattr(module, name) for name in config.model})
     if inside:
         config.dino.weights = str(Path(output).absolute())
+        set_architecture(config, dino)
     folder.write(output, networks, config, dino)
     use = [
         "python -m gsjax.main --config=configs/published.py",
@@ -132,14 +138,14 @@ def _describe_inpainter(module: GaussianInpainter, variables) -> str:
 
 
 def _describe_dino(module: DinoViT, variables) -> str:
-    sizes = {shape: size for size, shape in SIZES.items()}
     kind = "DINOv2" if module.layer_scale else "DINO"
-    size = sizes.get(_shape(module), f"{module.width} channels, {module.depth} blocks")
+    size = size_of(module)
     rows, columns = (side * module.patch_size for side in module.grid)
     parts = [
         f"{kind} ViT-{size}/{module.patch_size}"
-        if _shape(module) in sizes
-        else f"{kind} ViT of {size}, patches of {module.patch_size} pixels",
+        if size
+        else f"{kind} ViT of {module.width} channels, {module.depth} blocks, patches of "
+        f"{module.patch_size} pixels",
         f"{_millions(variables)} parameters",
         f"positions learned at {rows}×{columns} pixels",
         f"{module.heads} heads",
@@ -147,10 +153,6 @@ def _describe_dino(module: DinoViT, variables) -> str:
         "SwiGLU" if module.swiglu else "MLP",
     ]
     return ", ".join(parts)
-
-
-def _shape(module: DinoViT) -> tuple[int, int, int]:
-    return module.width, module.depth, module.heads
 
 
 def _millions(variables) -> str:

@@ -48,7 +48,13 @@ def write(
 
 
 def read_dino(folder: str | Path, field: str) -> tuple[DinoViT, dict]:
-    """Reads the module and the variables of the DINO in a converted folder.
+    """Reads the module, as `read_module`, and the variables of the DINO in a converted folder."""
+    module = read_module(folder, field)
+    return module, checkpoints.restore_params(folder, "dino")
+
+
+def read_module(folder: str | Path, field: str) -> DinoViT:
+    """Reads which DINO is in a converted folder.
 
     Args:
       folder: which `write` has written.
@@ -59,10 +65,9 @@ def read_dino(folder: str | Path, field: str) -> tuple[DinoViT, dict]:
     """
     try:
         fields = json.loads((Path(folder) / _DINO).read_text())
-        module = DinoViT(**fields | {"grid": tuple(fields["grid"])})
+        return DinoViT(**fields | {"grid": tuple(fields["grid"])})
     except (OSError, ValueError, TypeError, KeyError):
         raise UserError(
             f"{field}: {folder} holds no DINO; expected what `python -m gsjax.convert` has "
             "written from a DINO, or from an inpainter with one inside"
         ) from None
-    return module, checkpoints.restore_params(folder, "dino")

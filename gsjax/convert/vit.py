@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gsjax.convert import keys
-from gsjax.errors import UserError
+from gsjax.errors import UserError, check_whole
 from gsjax.models.dino import DinoViT
 
 _NETWORK = "DINO weights"
@@ -24,6 +24,7 @@ def from_state_dict(
     offset: float | None = None,
     heads: int | None = None,
     epsilon: float | None = None,
+    blocks: int | None = None,
 ) -> tuple[DinoViT, dict]:
     """Reads DINO v1 or v2 off a state dict of arrays by published keys.
 
@@ -42,12 +43,14 @@ def from_state_dict(
       heads: attention heads; by default each has 64 channels as in all published models,
         or the largest power of two below that divides the width.
       epsilon: of the norms; by default 1e-12 with `ViTModel` keys, else 1e-6.
+      blocks: keep the first so many and the last norm; by default all blocks.
 
     Returns:
       The module and its variables.
 
     Raises:
-      UserError: keys missing, left over or wrongly shaped, all of them listed.
+      UserError: keys missing, left over or wrongly shaped, all of them listed; or there are
+        fewer blocks.
     """
     arrays = keys.unwrap(state_dict, _NETWORK)
     hugging_face = any(key.startswith("embeddings.") for key in arrays)
@@ -62,6 +65,8 @@ def from_state_dict(
     if "register_tokens" in arrays:
         ranks["register_tokens"] = 3
     keys.require(arrays, ranks, _NETWORK)
+    if blocks is not None:
+        arrays = _first_blocks(arrays, blocks)
     width, _, patch_size, _ = arrays["patch_embed.proj.weight"].shape
     registers = arrays["register_tokens"].shape[1] if "register_tokens" in arrays else 0
     swiglu = any(".mlp.w12." in key for key in arrays)
@@ -117,6 +122,15 @@ def table(module: DinoViT) -> keys.Table:
             for name in ("ls1", "ls2"):
                 entries[f"{key}.{name}.gamma"] = (f"{path}/{name}", keys.SAME)
     return entries
+
+
+def _first_blocks(arrays: Mapping[str, np.ndarray], blocks: int) -> dict[str, np.ndarray]:
+    depth = keys.count(arrays, "blocks.", _NETWORK)
+    check_whole(blocks, 1, "blocks")
+    if blocks > depth:
+        raise UserError(f"blocks: {blocks} to be kept, but the file has {depth}")
+    cut = tuple(f"blocks.{index}." for index in range(blocks, depth))
+    return {key: array for key, array in arrays.items() if not key.startswith(cut)}
 
 
 def _mlp_width(arrays: Mapping[str, np.ndarray], swiglu: bool) -> int:

@@ -221,6 +221,12 @@ def dino(
     )
 
 
+def size_of(module: DinoViT) -> str:
+    """Returns which of `SIZES` a module is; empty if none."""
+    shape = module.width, module.depth, module.heads
+    return next((size for size, known in SIZES.items() if known == shape), "")
+
+
 def preprocess(
     images: Float[Array, "b h w 3"], image_size: int, normalize: bool = True
 ) -> Float[Array, "b s s 3"]:

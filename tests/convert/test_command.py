@@ -99,9 +99,28 @@ def test_a_dino_that_no_config_describes_is_trained_with(dino, tmp_path):
 
 def test_a_dino_is_converted_from_a_file_without_pytorch(dino, tmp_path):
     save_file(dino, tmp_path / "dino.safetensors")
-    said = command.convert_dino(tmp_path / "dino.safetensors", tmp_path / "out", None)
+    said = command.convert_dino(tmp_path / "dino.safetensors", tmp_path / "out")
     assert f"--config.dino.weights={tmp_path / 'out'}" in said
     assert_same(semantic._read_weights(str(tmp_path / "out"))[1], convert.dino(dino)[1])
+
+
+def test_a_dino_that_was_cut_says_all_about_itself(dino, tmp_path):
+    save_file(dino, tmp_path / "dino.safetensors")
+    options = {"blocks": 1, "offset": 0.0}
+    said = command.convert_dino(tmp_path / "dino.safetensors", tmp_path / "out", **options)
+    assert "channels, 1 blocks" in said
+    module, variables = convert.dino(dino, **options)
+    again, restored = folder.read_dino(tmp_path / "out", "dino.weights")
+    assert again == module
+    assert_same(restored, variables)
+    config = configs.default()
+    config.dino.update({"weights": str(tmp_path / "out"), "size": "g"})
+    assert semantic.build_dino(config) == module
+    semantic.describe_dino(config)
+    assert (config.dino.size, config.dino.registers) == ("", 4)
+    config.dino.weights = "/nowhere"
+    with pytest.raises(UserError, match=r"dino\.weights: there is no folder '/nowhere', and"):
+        semantic.check_dino(config)
 
 
 def test_of_several_that_write_the_same_one_wins(dino, tmp_path):
@@ -197,4 +216,4 @@ def test_a_folder_that_cannot_be_written_leaves_nothing(bad_files, tmp_path):
     (tmp_path / "file").touch()
     path = bad_files / "dino.safetensors"
     with pytest.raises(UserError, match="--output: cannot"):
-        command.convert_dino(str(path), str(tmp_path / "file" / "out"), None)
+        command.convert_dino(str(path), str(tmp_path / "file" / "out"))

@@ -9,6 +9,7 @@ from gsjax import convert
 from gsjax.errors import UserError
 from gsjax.models.dino import DinoViT
 from tests import published
+from tests.quick import jit
 from tests.weights import random_variables
 
 MODULES = {
@@ -65,6 +66,36 @@ def test_options_tell_what_shapes_cannot():
     )
     assert module.grid == (2, 3)
     assert (module.antialias, module.offset, module.heads, module.epsilon) == (True, 0, 4, 1e-5)
+
+
+def test_the_first_blocks_and_the_last_norm_are_kept():
+    whole = DinoViT(64, 3, 1, 96, grid=(2, 2))
+    _, state_dict = state_dict_of(whole)
+    # Scaled by nothing, the last two blocks are the identity, and cutting them changes nothing.
+    for block in (1, 2):
+        for scale in ("ls1", "ls2"):
+            state_dict[f"blocks.{block}.{scale}.gamma"][:] = 0
+    image = np.random.default_rng(0).random((1, 28, 28, 3), np.float32)
+    out = [
+        jit(module.apply)(variables, image)
+        for module, variables in (
+            convert.dino(state_dict, offset=0.0),
+            convert.dino(state_dict, blocks=1, offset=0.0),
+        )
+    ]
+    np.testing.assert_allclose(out[1].patch_tokens, out[0].patch_tokens, atol=1e-6)
+    np.testing.assert_allclose(out[1].cls_token, out[0].cls_token, atol=1e-6)
+    module, variables = convert.dino(state_dict, blocks=2)
+    assert module == whole.clone(depth=2)
+    kept = {key for key in state_dict if not key.startswith("blocks.2.")}
+    assert convert.dino_state_dict(module, variables).keys() == kept
+
+
+@pytest.mark.parametrize("blocks", [0, 2, 1.5])
+def test_blocks_that_there_are_not_cannot_be_kept(blocks):
+    _, state_dict = state_dict_of(MODULES["v2"])
+    with pytest.raises(UserError, match=rf"blocks: {blocks}"):
+        convert.dino(state_dict, blocks=blocks)
 
 
 def broken(change):

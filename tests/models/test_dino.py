@@ -1,15 +1,21 @@
 """The DINO transformers against the published ones."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from gsjax import convert
+from gsjax.convert.files import read_state_dict
 from gsjax.errors import UserError
 from gsjax.models.dino import IMAGENET_MEAN, IMAGENET_STD, DinoViT, dino, preprocess
 from tests import published
+from tests.quick import jit
 from tests.weights import random_variables
+
+REAL = "GSJAX_TEST_DINOV2"  # the file of DINOv2 ViT-S/14 that the fixture's tokens are of
 
 
 @pytest.mark.parametrize("name", ["dinov2", "dinov2_registers"])
@@ -19,6 +25,18 @@ def test_tokens_are_the_published_ones(name):
     out = jax.jit(module.apply)(variables, published.nhwc(arrays["image"]))
     published.check("cls_token", out.cls_token, arrays["cls_token"])
     published.check("patch_tokens", out.patch_tokens, arrays["patch_tokens"])
+
+
+@pytest.mark.skipif(REAL not in os.environ, reason=f"{REAL} names no file of weights")
+@pytest.mark.parametrize("blocks", [8, 12])
+def test_real_tokens_are_those_of_onnxruntime(blocks):
+    state_dict = read_state_dict(os.environ[REAL], REAL)
+    module, variables = convert.dino(state_dict, blocks=blocks, offset=0.0)
+    with np.load(published.FOLDER / "dinov2_s14.npz") as known:
+        out = jit(module.apply)(variables, preprocess(known["image"] / np.float32(255), 224))
+        np.testing.assert_allclose(out.cls_token, known[f"cls_after_{blocks}"], atol=1e-3)
+        patches = out.patch_tokens[:, :: known["every"]]
+        np.testing.assert_allclose(patches, known[f"patches_after_{blocks}"], atol=1e-3)
 
 
 def parameters(module):
