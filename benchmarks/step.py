@@ -3,8 +3,8 @@
 python -m benchmarks.step --config=configs/photos.py [--config.KEY=VALUE …] [--rounds=N]
 
 The config's data must be there. Every way sees the same batch and starts from the same
-parameters; the discriminator takes part unless `loss.gan` is 0. Nothing is donated here, so the
-state counts twice in memory; *MB* is what the compiler plans beside it.
+parameters; the discriminator takes part if a term of the loss needs it. Nothing is donated here,
+so the state counts twice in memory; *MB* is what the compiler plans beside it.
 """
 
 import jax
@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
 from benchmarks import measure
-from gsjax import cli, sharding
+from gsjax import cli, losses, sharding
 from gsjax.checks import check_config
 from gsjax.data.pipeline import training_batches
 from gsjax.perceptual import load_lpips
@@ -72,7 +72,11 @@ def program(config: ConfigDict, way: dict, mesh: jax.sharding.Mesh, batch: dict)
     step = sharding.on_mesh(make_train_step(config, networks), mesh)
     frozen = {"dino": dino_variables, "lpips": lpips_variables}
     state = init_state(config, networks, mesh)
-    return lambda *args: step(*args, adversarial=config.loss.gan > 0), (state, frozen, batch)
+    return lambda *args: step(*args, adversarial=losses.is_adversarial(config)), (
+        state,
+        frozen,
+        batch,
+    )
 
 
 if __name__ == "__main__":

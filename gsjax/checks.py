@@ -5,6 +5,7 @@ import math
 import jax
 from ml_collections import ConfigDict
 
+from gsjax import losses
 from gsjax.backends import BACKENDS
 from gsjax.data.pipeline import (
     check_data,
@@ -13,8 +14,10 @@ from gsjax.data.pipeline import (
     check_validation_data,
 )
 from gsjax.errors import UserError, check_whole
+from gsjax.models.discriminator import least_side
 from gsjax.models.encoder import GROUPS
 from gsjax.models.folded import HEAD_CHANNELS
+from gsjax.optimizer import SCHEDULES
 from gsjax.perceptual import check_lpips
 from gsjax.semantic import build_dino, check_dino
 from gsjax.state import check_initial
@@ -36,7 +39,9 @@ def check_program(config: ConfigDict, devices: int) -> None:
     """Raises UserError for what needs neither data nor weights to be found wrong."""
     check_image_size(config.data.image_size)
     check_whole(config.train.batch_size, 1, "train.batch_size")
+    check_whole(config.discriminator.layers, 1, "discriminator.layers")
     _check_numbers(config)
+    _check_losses(config.loss)
     _check_sizes(config, devices)
     _check_optimizer(config)
 
@@ -66,13 +71,12 @@ def _check_numbers(config: ConfigDict) -> None:
         "model.fold": 0,
         "model.downs": 1,
         "model.blocks": 0,
-        "loss.l1": 0,
-        "loss.hole": 0,
-        "loss.lpips": 0,
-        "loss.gan": 0,
+        **{f"loss.{name}": 0 for name in losses.TERMS},
+        "loss.r1": 0,
+        "loss.r1_every": 1,
         "loss.gan_start": 0,
-        "loss.semantic": 0,
         "optimizer.learning_rate": 0,
+        "optimizer.discriminator_rate": 0,
         "optimizer.warmup_steps": 0,
         "optimizer.weight_decay": 0,
         "train.steps": 1,
@@ -99,14 +103,32 @@ def _check_numbers(config: ConfigDict) -> None:
         )
     if config.checkpoint.best == "lpips" and not config.lpips.weights:
         raise UserError("checkpoint.best: lpips needs lpips.weights")
-    if config.train.precision not in ("float32", "bfloat16"):
-        raise UserError(
-            f"train.precision: {config.train.precision!r} is neither float32 nor bfloat16"
-        )
+    for group in ("train", "discriminator"):
+        precision = config[group].precision
+        if precision not in ("float32", "bfloat16") and (precision or group == "train"):
+            raise UserError(f"{group}.precision: {precision!r} is neither float32 nor bfloat16")
     if not 0 < config.fill.rim <= 1:
         raise UserError(f"fill.rim: {config.fill.rim} is not in (0, 1]")
     if not config.optimizer.clip_norm > 0:
         raise UserError(f"optimizer.clip_norm: {config.optimizer.clip_norm} must be positive")
+
+
+def _check_losses(options: ConfigDict) -> None:
+    check_whole(options.r1_every, 1, "loss.r1_every")
+    if options.adversarial not in losses.ADVERSARIAL:
+        raise UserError(
+            f"loss.adversarial: {options.adversarial!r} is neither "
+            f"{' nor '.join(losses.ADVERSARIAL)}"
+        )
+    if options.patch_labels and not options.composite:
+        raise UserError(
+            "loss.patch_labels needs loss.composite: without it the generator also draws the "
+            "known pixels, which are not real then"
+        )
+    if not any(options[name] > 0 for name in losses.TERMS):
+        raise UserError(
+            f"loss: every weight is 0, so nothing is learned; set one of {', '.join(losses.TERMS)}"
+        )
 
 
 def _check_sizes(config: ConfigDict, devices: int) -> None:
@@ -143,7 +165,7 @@ def _check_sizes(config: ConfigDict, devices: int) -> None:
             f"model.patch_size={model.patch_size}{fold} and model.downs={model.downs} divide; "
             f"the nearest is {near}"
         )
-    least = max(24, 2 ** (model.downs + 1))
+    least = max(least_side(config.discriminator.layers), 2 ** (model.downs + 1))
     if min(size) < least:
         raise UserError(
             f"data.image_size: {tuple(size)} is too small: the encoder and the discriminator "
@@ -182,8 +204,16 @@ def _check_widths(config: ConfigDict) -> None:
 
 def _check_optimizer(config: ConfigDict) -> None:
     options = config.optimizer
-    if options.schedule not in ("steps", "cosine"):
-        raise UserError(f"optimizer.schedule: {options.schedule!r} is neither steps nor cosine")
+    if options.schedule not in SCHEDULES:
+        raise UserError(
+            f"optimizer.schedule: {options.schedule!r} is not one of {', '.join(SCHEDULES)}"
+        )
+    if not 0 <= options.hold < 1:
+        raise UserError(f"optimizer.hold: {options.hold} is not in [0, 1)")
+    if len(options.betas) != 2 or not all(0 <= beta < 1 for beta in options.betas):
+        raise UserError(
+            f"optimizer.betas: {options.betas} must be two numbers in [0, 1), like (0.9, 0.999)"
+        )
     if not 0 < options.decay_factor <= 1:
         raise UserError(f"optimizer.decay_factor: {options.decay_factor} is not in (0, 1]")
     at = options.decay_at
@@ -191,5 +221,7 @@ def _check_optimizer(config: ConfigDict) -> None:
         raise UserError(
             f"optimizer.decay_at: {at} must be steps in ascending order, like (1000, 2000)"
         )
-    if at and options.schedule == "cosine":
-        raise UserError("optimizer.decay_at is for optimizer.schedule=steps, not cosine")
+    if at and options.schedule != "steps":
+        raise UserError(
+            f"optimizer.decay_at is for optimizer.schedule=steps, not {options.schedule}"
+        )

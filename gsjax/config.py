@@ -77,21 +77,43 @@ def default() -> ConfigDict:
 
     config.discriminator = ConfigDict()
     config.discriminator.width = 64
+    config.discriminator.layers = 3  # halvings of the resolution; a logit sees 34, 70, 142 … pixels
+    config.discriminator.precision = ""  # float32 | bfloat16, of it alone; "": train.precision
 
+    # Weights of the terms in gsjax/losses.py; a term of weight 0 is not computed.
     config.loss = ConfigDict()
     config.loss.l1 = 1.0  # over the whole image
     config.loss.hole = 0.0  # of the squared error in the hole alone
+    config.loss.hole_l1 = 0.0  # of the absolute error in the hole alone
+    config.loss.known_l1 = 0.0  # of the absolute error on known pixels alone
+    config.loss.semantic = 1.0
     config.loss.lpips = 3.0
     config.loss.gan = 0.3
+    config.loss.features = 0.0  # discriminator's maps of fill and photograph (Wang et al. 2018)
+    # How lpips, gan, features and the discriminator are computed.
+    # They see the photograph with the hole filled, not the prediction: no gradient for known
+    # pixels (Suvorov et al. 2022, LaMa).
+    config.loss.composite = False
+    # hinge (Lim & Ye 2017) | logistic, the non-saturating one (Goodfellow et al. 2014)
+    config.loss.adversarial = "hinge"
+    # A fill's patches without hole are real to the discriminator, and do not count for the
+    # generator (LaMa, section 2.2.2); needs composite.
+    config.loss.patch_labels = False
+    config.loss.r1 = 0.0  # of ½ |∇D|² on photographs (Mescheder et al. 2018)
+    # Of so many photographs one, in each step; after lazy regularization (Karras et al. 2020).
+    config.loss.r1_every = 8
     config.loss.gan_start = 0  # the step from which the discriminator takes part
-    config.loss.semantic = 1.0
 
     config.optimizer = ConfigDict()  # AdamW, one for each network
     config.optimizer.learning_rate = 2e-4
+    config.optimizer.discriminator_rate = 1.0  # times learning_rate, for the discriminator
     config.optimizer.warmup_steps = 0
-    config.optimizer.schedule = "steps"  # steps | cosine
+    config.optimizer.schedule = "steps"  # steps | cosine | linear
     config.optimizer.decay_at = ()  # for "steps": where the rate is multiplied by decay_factor
     config.optimizer.decay_factor = 0.2
+    # For "linear": the part of the steps at the full rate, before it falls to 0 at the end.
+    config.optimizer.hold = 0.6
+    config.optimizer.betas = (0.9, 0.999)
     config.optimizer.weight_decay = 1e-3
     config.optimizer.clip_norm = 1.0
 

@@ -3,6 +3,8 @@
 import optax
 from ml_collections import ConfigDict
 
+SCHEDULES = ("steps", "cosine", "linear")
+
 
 def learning_rate(config: ConfigDict) -> optax.Schedule:
     """Returns the rate as a function of the step, from `config.optimizer`."""
@@ -10,6 +12,9 @@ def learning_rate(config: ConfigDict) -> optax.Schedule:
     steps = config.train.steps - options.warmup_steps
     if options.schedule == "cosine":
         rate = optax.cosine_decay_schedule(options.learning_rate, max(steps, 1))
+    elif options.schedule == "linear":
+        held = round(options.hold * config.train.steps) - options.warmup_steps
+        rate = optax.linear_schedule(options.learning_rate, 0.0, max(steps - held, 1), held)
     else:
         at = {step - options.warmup_steps: options.decay_factor for step in options.decay_at}
         rate = optax.piecewise_constant_schedule(options.learning_rate, at)
@@ -26,6 +31,6 @@ def adamw(config: ConfigDict) -> optax.GradientTransformation:
     options = config.optimizer
     return optax.chain(
         optax.clip_by_global_norm(options.clip_norm),
-        optax.scale_by_adam(),
+        optax.scale_by_adam(*options.betas),
         optax.add_decayed_weights(options.weight_decay),
     )

@@ -165,7 +165,11 @@ def read_config(workdir: str | os.PathLike) -> ConfigDict:
 # Groups of fields that decide what the parameters mean, though not their shapes, and those
 # that decide which data a step sees.
 _ARCHITECTURE = ("dino.size", "dino.patch_size", "dino.registers")
-_FIXED = ("model.", "discriminator.", "dino.normalize", "dino.image_size", *_ARCHITECTURE)
+_FIXED = (
+    *("model.", "discriminator.width", "discriminator.layers"),
+    *("dino.normalize", "dino.image_size"),
+    *_ARCHITECTURE,
+)
 _DATA = ("seed", "data.train", "data.image_size", "data.crop", "data.flip", "masks.")
 _WEIGHTS = ("dino.weights", "lpips.")
 

@@ -57,7 +57,11 @@ def build_networks(
     remat = config.train.recompute
     return Networks(
         GaussianInpainter(**config.model, recompute=remat, dtype=dtype),
-        Discriminator(config.discriminator.width, dtype),
+        Discriminator(
+            config.discriminator.width,
+            jnp.dtype(config.discriminator.precision or config.train.precision),
+            config.discriminator.layers,
+        ),
         dino and dino.clone(dtype=dtype),
         lpips and lpips.clone(dtype=dtype),
     )

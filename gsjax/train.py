@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from gsjax import checkpoints, distributed, guards, record, sharding
+from gsjax import checkpoints, distributed, guards, losses, record, sharding
 from gsjax.best import Best
 from gsjax.checks import check_config
 from gsjax.data.examples import bands
@@ -149,7 +149,7 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
             if verdict := told():
                 break
             step += 1
-            adversarial = step > config.loss.gan_start and config.loss.gan > 0
+            adversarial = losses.is_adversarial(config, step)
             state, metrics = train_step(state, frozen, batch, adversarial=adversarial)
             trained = True
             last_step = step, metrics, fed

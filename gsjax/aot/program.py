@@ -12,7 +12,7 @@ from jax.stages import Compiled, Lowered
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from gsjax import mosaic, sharding
+from gsjax import losses, mosaic, sharding
 from gsjax.models.inpainter import composite
 from gsjax.models.lpips import BACKBONES, Lpips
 from gsjax.perceptual import load_lpips
@@ -78,7 +78,7 @@ def lower(config: ConfigDict, mesh: Mesh, inference: bool = False) -> Program:
             lowered = jax.jit(fill, out_shardings=over).lower(state, frozen, batch)
         else:
             step, _ = jitted_steps(config, networks, state, mesh)
-            adversarial = config.loss.gan > 0
+            adversarial = losses.is_adversarial(config)
             lowered = step.lower(state, frozen, batch, adversarial=adversarial)
     return Program(lowered, state, frozen)
 

@@ -7,15 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from gsjax.convert import keys
-from gsjax.models.discriminator import Discriminator
+from gsjax.models.discriminator import Discriminator, least_side
 
 _NETWORK = "discriminator weights"
-_CONVS = (0, 2, 5, 8, 11)  # places in the published Sequential
-_NORMS = (3, 6, 9)
 
 
 def from_state_dict(state_dict: Mapping) -> tuple[Discriminator, dict]:
-    """Reads the discriminator off a state dict of arrays by published keys.
+    """Reads the discriminator, of any width and depth, off a state dict by published keys.
 
     Returns:
       The module and its variables.
@@ -25,8 +23,11 @@ def from_state_dict(state_dict: Mapping) -> tuple[Discriminator, dict]:
     """
     arrays = keys.unwrap(state_dict, _NETWORK)
     keys.require(arrays, {"main.0.weight": 4}, _NETWORK)
-    module = Discriminator(width=arrays["main.0.weight"].shape[0])
-    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
+    # The last convolution's place in the Sequential is 3 · layers + 2.
+    layers = max(1, (keys.count(arrays, "main.", _NETWORK) - 3) // 3)
+    module = Discriminator(width=arrays["main.0.weight"].shape[0], layers=layers)
+    image = jnp.zeros((1, least_side(layers), least_side(layers), 3))
+    shapes = jax.eval_shape(module.init, jax.random.key(0), image)["params"]
     return module, {"params": keys.to_params(arrays, table(module), shapes, _NETWORK)}
 
 
@@ -36,11 +37,14 @@ def to_state_dict(module: Discriminator, variables: Mapping) -> dict[str, np.nda
 
 
 def table(module: Discriminator) -> keys.Table:
-    """Returns where each published key goes."""
-    del module  # the same at every width
-    entries = {}
-    for index, place in enumerate(_CONVS):
-        entries |= keys.weighted(f"main.{place}", f"conv_{index}", keys.CONV)
-    for index, place in enumerate(_NORMS, start=1):
-        entries |= keys.norm(f"main.{place}", f"norm_{index}")
-    return entries
+    """Returns where each published key goes.
+
+    In the published Sequential, each convolution but the first and the last is followed by its
+    normalization and an activation.
+    """
+    entries = keys.weighted("main.0", "conv_0", keys.CONV)
+    for index in range(1, module.layers + 1):
+        entries |= keys.weighted(f"main.{3 * index - 1}", f"conv_{index}", keys.CONV)
+        entries |= keys.norm(f"main.{3 * index}", f"norm_{index}")
+    last = module.layers + 1
+    return entries | keys.weighted(f"main.{3 * last - 1}", f"conv_{last}", keys.CONV)
