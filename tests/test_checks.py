@@ -1,6 +1,7 @@
 """What is wrong with a config is named before anything starts."""
 
 import importlib
+import math
 import pathlib
 
 import pytest
@@ -43,6 +44,40 @@ def test_every_config_that_comes_with_gsjax_can_be_run(name):
         ({"model.normalize_images": True}, "model.normalize_images needs model.residual_colors"),
         ({"fill.rim": 0.0}, "fill.rim: 0.0 is not in"),
         ({"fill.rim": 1.5}, "fill.rim: 1.5 is not in"),
+        ({"loss.features": -1.0}, "loss.features: -1.0 must be a number of at least 0"),
+        ({"loss.r1": math.nan}, "loss.r1: nan must be a number of at least 0"),
+        ({"loss.r1_every": 0}, "loss.r1_every: 0 must be a number of at least 1"),
+        ({"loss.adversarial": "wgan"}, "loss.adversarial: 'wgan' is neither hinge nor logistic"),
+        ({"loss.patch_labels": True}, "loss.patch_labels needs loss.composite"),
+        (
+            {f"loss.{name}": 0.0 for name in ("l1", "lpips", "gan", "semantic")},
+            "loss: every weight is 0, so nothing is learned; set one of l1, hole",
+        ),
+        ({"discriminator.layers": 0}, "discriminator.layers: 0 is not a whole number of at least"),
+        (
+            {"discriminator.layers": 5, "data.image_size": (64, 64)},
+            "data.image_size: (64, 64) is too small: the encoder and the discriminator need at "
+            "least 96 pixels a side",
+        ),
+        (
+            {"discriminator.precision": "float16"},
+            "discriminator.precision: 'float16' is neither float32 nor bfloat16",
+        ),
+        (
+            {"optimizer.schedule": "constant"},
+            "optimizer.schedule: 'constant' is not one of steps, cosine, linear",
+        ),
+        ({"optimizer.hold": 1.0}, "optimizer.hold: 1.0 is not in [0, 1)"),
+        ({"optimizer.betas": (0.9, 1.0)}, "optimizer.betas: (0.9, 1.0) must be two numbers in"),
+        ({"optimizer.betas": (0.9,)}, "optimizer.betas: (0.9,) must be two numbers in [0, 1)"),
+        (
+            {"optimizer.discriminator_rate": -1.0},
+            "optimizer.discriminator_rate: -1.0 must be a number of at least 0",
+        ),
+        (
+            {"optimizer.schedule": "linear", "optimizer.decay_at": (10,)},
+            "optimizer.decay_at is for optimizer.schedule=steps, not linear",
+        ),
         ({"loss.hole": -1.0}, "loss.hole: -1.0 must be a number of at least 0"),
     ],
     ids=str,

@@ -42,6 +42,12 @@ def test_a_cosine_ends_at_zero_with_the_run(warmup):
     assert np.all(np.diff(rates(config, *range(warmup, 101))) < 0)
 
 
+@pytest.mark.parametrize("warmup", [0, 20])
+def test_a_linear_schedule_holds_the_rate_and_ends_at_zero_with_the_run(warmup):
+    config = config_with(schedule="linear", hold=0.6, warmup_steps=warmup)
+    assert rates(config, warmup, 60, 80, 100) == pytest.approx([1e-3, 1e-3, 5e-4, 0], abs=1e-9)
+
+
 def test_without_drops_the_rate_is_constant():
     assert rates(config_with(), 0, 50, 10_000) == pytest.approx([1e-3] * 3)
 
@@ -64,3 +70,14 @@ def test_weights_decay_in_proportion_and_apart_from_the_gradient():
     np.testing.assert_allclose(updates["a"], [0.02, -0.04], rtol=1e-6)
     updates, _ = optimizer.update({"a": jnp.array([0.1, 0.3])}, optimizer.init(params), params)
     np.testing.assert_allclose(updates["a"], [1.02, 0.96], rtol=1e-5)
+
+
+def test_betas_are_the_configs():
+    optimizer = adamw(config_with(betas=(0.5, 0.75), weight_decay=0.0))
+    params = {"a": jnp.zeros(1)}
+    state = optimizer.init(params)
+    for gradient in (0.4, 0.2):
+        updates, state = optimizer.update({"a": jnp.array([gradient])}, state, params)
+    mean = (0.5 * 0.5 * 0.4 + 0.5 * 0.2) / (1 - 0.5**2)
+    square = (0.75 * 0.25 * 0.4**2 + 0.25 * 0.2**2) / (1 - 0.75**2)
+    np.testing.assert_allclose(updates["a"], mean / np.sqrt(square), rtol=1e-5)
