@@ -28,8 +28,17 @@ MASKS = flags.DEFINE_string(
     "a folder of masks instead of drawn holes: x.png or x_mask.png for x.jpg, or any",
 )
 OUTPUT = flags.DEFINE_string("output", None, "the folder to write; none: the table is only printed")
+DEEP = flags.DEFINE_list(
+    "deep",
+    None,
+    "what fills deep holes, each a method of its own: network, the model alone, or exemplar, "
+    "texture copied from the image; by default both",
+)
 BASELINES = flags.DEFINE_list(
-    "baselines", ["telea", "navier_stokes", "biharmonic", "mean"], "methods beside the model's"
+    "baselines",
+    None,
+    "methods beside the model's, by default all: telea, navier_stokes, biharmonic, patchmatch, "
+    "mean",
 )
 BANDS = flags.DEFINE_list(
     "bands",
@@ -48,6 +57,12 @@ LPIPS = flags.DEFINE_string(
 FID = flags.DEFINE_string(
     "fid", None, "inception, fetched once, a converted folder, or none; inception if it can be had"
 )
+DINO = flags.DEFINE_string(
+    "dino",
+    None,
+    "dinov2_vits14 and the like, fetched once, a converted folder, a file, or none; by default "
+    "dinov2_vits14, if it can be had",
+)
 flags.mark_flag_as_required("data")
 
 
@@ -63,9 +78,10 @@ def main() -> None:
     keep_compiled()
     paths = {
         flag.name: flag.value and os.path.expanduser(flag.value)
-        for flag in (CHECKPOINT, MASKS, OUTPUT, LPIPS, FID)
+        for flag in (CHECKPOINT, MASKS, OUTPUT, LPIPS, FID, DINO)
     }
-    others = {flag.name: flag.value for flag in (DATA, BASELINES, BANDS, IMAGES, SIZE, SEED)}
+    listed = (DATA, DEEP, BASELINES, BANDS, IMAGES, SIZE, SEED)
+    others = {flag.name: flag.value for flag in listed}
     outcome = evaluate(Settings(**paths, **others))
     print(report.markdown(outcome), end="")
     if OUTPUT.value is not None:

@@ -69,7 +69,7 @@ def build_dino(config: ConfigDict) -> DinoViT:
       UserError: it describes none.
     """
     if _is_folder(config):
-        from gsjax.convert.folder import read_module  # only now, as in `_read_weights`
+        from gsjax.convert.folder import read_module  # only now, as in `read_weights`
 
         return read_module(config.dino.weights, "dino.weights")
     if not config.dino.size:
@@ -120,7 +120,7 @@ def load_dino(config: ConfigDict) -> tuple[DinoViT | None, PyTree]:
         init = jax.jit(module.init, compiler_options=RUN_ONCE)
         return module, init(jax.random.key(config.seed), jnp.zeros((1, side, side, 3)))
 
-    found, variables = _read_weights(weights)
+    found, variables = read_weights(weights, "dino.weights")
     if _is_folder(config):
         return found, variables  # it says itself what it is, more than a config can
     wanted = build_dino(config)
@@ -135,25 +135,37 @@ def load_dino(config: ConfigDict) -> tuple[DinoViT | None, PyTree]:
                 f"python -m gsjax.convert dino --input={weights} --output=FOLDER\n"
                 "and use --config.dino.weights=FOLDER, which needs none of these fields"
             )
-    if weights in REMOTE:
-        # Hugging Face's files hold the official weights, but its code resamples positions
-        # a little differently from the official code, whose numbers the name stands for.
-        found = dataclasses.replace(found, antialias=wanted.antialias, offset=wanted.offset)
     return found, variables
 
 
-def _read_weights(weights: str) -> tuple[DinoViT, PyTree]:
-    """Returns what a name, a file or a converted folder holds."""
+def read_weights(weights: str, field: str) -> tuple[DinoViT, PyTree]:
+    """Returns what a name, a file or a converted folder holds: a module and its variables.
+
+    Args:
+      weights: one of `gsjax.fetch.REMOTE`, which is fetched, or a path.
+      field: the flag or config field that named it, for errors.
+
+    Raises:
+      UserError: it cannot be had, or is no DINO.
+    """
     # Only now: most runs of small models need none of this.
     from gsjax.convert import dino as convert
     from gsjax.convert.files import read_state_dict
     from gsjax.convert.folder import read_dino
 
-    if weights in REMOTE:
-        weights = str(fetch(weights, "dino.weights"))
-    elif Path(weights).is_dir():
-        return read_dino(weights, "dino.weights")
-    return convert(read_state_dict(weights, "dino.weights"))
+    if Path(weights).is_dir():
+        return read_dino(weights, field)
+    if weights not in REMOTE:
+        arrays = read_state_dict(weights, field)
+        try:
+            return convert(arrays)
+        except UserError as error:
+            raise UserError(f"{field}: {weights}: {error}") from None
+    found, variables = convert(read_state_dict(fetch(weights, field), field))
+    # Hugging Face's files hold the official weights, but its code resamples positions
+    # a little differently from the official code, whose numbers the name stands for.
+    official = {"antialias": found.registers > 0, "offset": 0.0 if found.registers else 0.1}
+    return dataclasses.replace(found, **official), variables
 
 
 def make_tokens(config: ConfigDict, module: DinoViT | None) -> Callable:

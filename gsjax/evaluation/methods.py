@@ -9,10 +9,12 @@ from jaxtyping import Bool, UInt8
 
 from gsjax.cli import suggestion
 from gsjax.errors import UserError
+from gsjax.inpainting.patchmatch import missing, patchmatch
 
 Image = UInt8[np.ndarray, "h w 3"]
 Hole = Bool[np.ndarray, "h w"]
-OURS = "gsjax"
+# What fills deep holes beside the model, and what the two are called in tables.
+OURS = {"network": "gsjax", "exemplar": "gsjax+exemplar"}
 _RADIUS = 3  # pixels around a point that OpenCV's methods look at
 
 
@@ -59,27 +61,49 @@ def mean(image: Image, hole: Hole) -> Image:
     return np.broadcast_to(color, image.shape)
 
 
-BASELINES = {"telea": telea, "navier_stokes": navier_stokes, "biharmonic": biharmonic, "mean": mean}
+BASELINES = {
+    "telea": telea,
+    "navier_stokes": navier_stokes,
+    "biharmonic": biharmonic,
+    "patchmatch": patchmatch,
+    "mean": mean,
+}
+_NEED_PATCHMATCH = ("patchmatch", "exemplar")
 
 
-def baselines(names: Sequence[str]) -> list[Method]:
-    """Returns the baselines of these names.
+def choose(
+    asked: Sequence[str] | None, every: Sequence[str], flag: str, notes: list[str]
+) -> list[str]:
+    """Returns the names that a flag gives, or all that can run here.
+
+    Args:
+      asked: the flag's value; None: not given.
+      every: all names.
+      flag: its name, for errors.
+      notes: is told what cannot run although nobody has left it out.
 
     Raises:
-      UserError: there is none of a name, or one comes twice.
+      UserError: there is none of a name, one comes twice, or cannot run here.
     """
-    for name in names:
-        if name not in BASELINES:
-            meant = suggestion(name, list(BASELINES))
+    reason = missing()
+    if asked is None:
+        left_out = [name for name in every if reason and name in _NEED_PATCHMATCH]
+        notes += [f"no {name}: {reason}" for name in left_out]
+        return [name for name in every if name not in left_out]
+    for name in asked:
+        if name not in every:
+            meant = suggestion(name, list(every))
             hint = f"; did you mean {meant}?" if meant else ""
-            raise UserError(f"--baselines: {name!r} is none of {', '.join(BASELINES)}{hint}")
-        if list(names).count(name) > 1:
-            raise UserError(f"--baselines: {name} comes twice")
-    return [Method(name, BASELINES[name]) for name in names]
+            raise UserError(f"{flag}: {name!r} is none of {', '.join(every)}{hint}")
+        if list(asked).count(name) > 1:
+            raise UserError(f"{flag}: {name} comes twice")
+        if reason and name in _NEED_PATCHMATCH:
+            raise UserError(f"{flag}: {name}: {reason}")
+    return list(asked)
 
 
-def trained(checkpoint: str) -> Method:
-    """Returns the inpainter in a checkpoint.
+def trained(checkpoint: str, deep: Sequence[str]) -> list[Method]:
+    """Returns the inpainter in a checkpoint, a method for each way to fill deep holes.
 
     Raises:
       UserError: there is none.
@@ -90,4 +114,8 @@ def trained(checkpoint: str) -> Method:
         painter = Inpainter.load(checkpoint)
     except UserError as error:
         raise UserError(f"--{error}") from None  # its errors begin with checkpoint:
-    return Method(OURS, lambda image, hole: painter(image, hole).image, compiles=True)
+
+    def method(way: str) -> Method:
+        return Method(OURS[way], lambda *given: painter(*given, deep=way).image, compiles=True)
+
+    return [method(way) for way in deep]

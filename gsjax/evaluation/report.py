@@ -23,6 +23,9 @@ _COLUMNS = (
     ("L1 % ↓", "l1", 100, 2),
     *((f"LPIPS ({backbone}) ↓", lpips_name(backbone), 1, 3) for backbone in BACKBONES),
     ("FID ↓", "fid", 1, 2),
+    ("DINO class ↓", "dino_class", 1, 3),
+    ("DINO patches ↓", "dino_patches", 1, 3),
+    ("FD on DINO ↓", "fd_dino", 1, 2),
     ("hole PSNR ↑", "psnr_hole", 1, 2),
     ("hole SSIM ↑", "ssim_hole", 1, 3),
     ("hole L1 % ↓", "l1_hole", 100, 2),
@@ -56,8 +59,8 @@ class Report(NamedTuple):
       protocol: what was measured and how, by name.
       notes: what is to be known with the numbers, a sentence each.
       rows: the values of every image, band and method.
-      summary: by band, by method: the means of the values over the images (of seconds the
-        median), and `fid` if it was measured.
+      summary: by band, by method: the means of the values over the images that have one (of
+        seconds the median), and `fid` and `fd_dino` if they were measured.
       worst: cases to look at.
     """
 
@@ -69,9 +72,9 @@ class Report(NamedTuple):
 
 
 def summarize(
-    rows: Sequence[Mapping[str, Any]], distances: Mapping[tuple[str, str], float]
+    rows: Sequence[Mapping[str, Any]], distances: Mapping[str, Mapping[tuple[str, str], float]]
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Returns `Report.summary` of rows, with FID by (band, method)."""
+    """Returns `Report.summary` of rows, with Fréchet distances by metric; by (band, method)."""
     grouped: dict[str, dict[str, list]] = {}
     for row in rows:
         grouped.setdefault(row["band"], {}).setdefault(row["method"], []).append(row)
@@ -80,11 +83,12 @@ def summarize(
         for method, own in methods.items():
             means: dict[str, float] = {"images": len(own)}
             for name in own[0]:
-                if name not in _NO_MEAN:
-                    average = np.median if name == "seconds" else np.mean
-                    means[name] = float(average([row[name] for row in own]))
-            if (band, method) in distances:
-                means["fid"] = distances[band, method]
+                if name in _NO_MEAN:
+                    continue
+                values = [row[name] for row in own if not np.isnan(row[name])]
+                if values:  # no patch may be more than half hole
+                    means[name] = float((np.median if name == "seconds" else np.mean)(values))
+            means |= {metric: of_case[band, method] for metric, of_case in distances.items()}
             summary.setdefault(band, {})[method] = means
     return summary
 
@@ -107,6 +111,7 @@ def markdown(report: Report) -> str:
     head = (
         f"{protocol['images']} images of {protocol['data']}, center squares at "
         f"{protocol['size']}×{protocol['size']}; holes: {holes}. {protocol['device']}."
+        + (f" DINO: {protocol['dino']}." if protocol["dino"] else "")
     )
     notes = "".join(f"\n- {note}" for note in report.notes)
     return f"{head}\n\n{table}\n" + (f"{notes}\n" if notes else "")

@@ -14,11 +14,12 @@ from jaxtyping import UInt8
 from gsjax.data.examples import Band
 from gsjax.data.sources import open_source, require_readable
 from gsjax.errors import UserError
-from gsjax.evaluation import fid, methods, protocol, report, scores
+from gsjax.evaluation import fid, methods, protocol, report, scores, semantics
 from gsjax.evaluation.methods import Method
 from gsjax.evaluation.protocol import Protocol
 from gsjax.evaluation.report import Report, Worst
 from gsjax.evaluation.scores import Scores
+from gsjax.evaluation.semantics import Semantics
 from gsjax.models.inception import FEATURES
 from gsjax.record import progress_bar
 
@@ -33,13 +34,15 @@ class Settings:
     checkpoint: str | None = None
     masks: str | None = None
     output: str | None = None
-    baselines: Sequence[str] = tuple(methods.BASELINES)
+    deep: Sequence[str] | None = None
+    baselines: Sequence[str] | None = None
     bands: Sequence[str] = ("5-20", "20-40", "40-60", "center")
     images: int | None = None
     size: int = 256
     seed: int = 0
     lpips: str | None = None
     fid: str | None = None
+    dino: str | None = None
 
 
 @dataclasses.dataclass
@@ -47,9 +50,10 @@ class _Found:
     """What is collected on the way."""
 
     rows: list[dict]
-    features: dict[tuple[str, str], list]  # by band and method
+    features: dict[str, dict[tuple[str, str], list]]  # by metric; by band and method
     worst: dict[str, list[Worst]]  # by band, the worst first
     names: list[str]  # of the images
+    semantics: Semantics | None = None
     digest: str = ""  # of the images
 
 
@@ -59,21 +63,26 @@ def evaluate(settings: Settings) -> Report:
     Raises:
       UserError: a setting is wrong, or what it names cannot be had.
     """
-    ways = methods.baselines(settings.baselines)
+    notes: list[str] = []
+    deep = methods.choose(settings.deep, list(methods.OURS), "--deep", notes)
+    names = methods.choose(settings.baselines, list(methods.BASELINES), "--baselines", notes)
+    ways = [Method(name, methods.BASELINES[name]) for name in names]
+    if settings.deep is not None and settings.checkpoint is None:
+        raise UserError("--deep: it is for the model of a --checkpoint; name one")
     plan = _make_protocol(settings)
     if settings.output is not None:
         report.check_writable(settings.output)
     if settings.checkpoint is not None:
-        ways.insert(0, methods.trained(settings.checkpoint))
+        ways = methods.trained(settings.checkpoint, deep) + ways
     if not ways:
         raise UserError("--baselines: none are named, and no --checkpoint; give one of them")
-    measures = scores.load_scores(settings.lpips, settings.fid)
+    measures = scores.load_scores(settings.lpips, settings.fid, settings.dino)
     found = _measure(plan, ways, measures)
     if not found.rows:
         raise UserError("--data: none of the images can be read any more")
     outcome = Report(
-        _describe(settings, plan, ways, found),
-        _notes(plan, measures, found),
+        _describe(settings, plan, ways, measures, found),
+        notes + _notes(plan, measures, found),
         found.rows,
         report.summarize(found.rows, _distances(plan, measures, found)),
         [one for band in found.worst.values() for one in band],
@@ -108,6 +117,9 @@ def _measure(plan: Protocol, ways: Sequence[Method], measures: Scores) -> _Found
             name = plan.source.short_name(index)
             holes = {band.name: plan.hole(index, band) for band in plan.bands}
             if not found.names:
+                if measures.dino is not None:
+                    images = (image for _, image in plan.crops())
+                    found.semantics = semantics.look_at_originals(*measures.dino, images)
                 _warm_up(ways, image, holes.values())
             found.names.append(name)
             cases, filled = [], []
@@ -134,9 +146,17 @@ def _collect(found, name, image, holes, cases, filled, measures) -> None:
     """Measures all fills of an image at once, and keeps what the report needs."""
     of_case = np.stack([holes[band] for band, _, _ in cases])
     values = jax.device_get(measures.measure(filled, image[None], of_case))
+    features = {}
     if measures.extract is not None:
-        for (band, way, _), features in zip(cases, measures.extract(filled), strict=True):
-            found.features.setdefault((band, way), []).append(np.asarray(features))
+        features["fid"] = np.asarray(measures.extract(filled))
+    if found.semantics is not None:
+        distances = semantics.compare(found.semantics, filled, image, of_case)
+        values |= {"dino_class": distances.class_token, "dino_patches": distances.patch_tokens}
+        features["fd_dino"] = distances.features
+    for metric, rows in features.items():
+        kept = found.features.setdefault(metric, {})
+        for (band, way, _), row in zip(cases, rows, strict=True):
+            kept.setdefault((band, way), []).append(row)
     psnr: dict[str, dict[str, float]] = {}
     for place, (band, way, seconds) in enumerate(cases):
         row = {"image": name, "band": band, "method": way, "hole": float(holes[band].mean())}
@@ -153,18 +173,29 @@ def _collect(found, name, image, holes, cases, filled, measures) -> None:
         found.worst[band] = sorted(worst, key=lambda one: one.psnr)[:_SHOWN]
 
 
-def _distances(plan: Protocol, measures: Scores, found: _Found) -> dict[tuple[str, str], float]:
-    """Returns FID by band and method; none without weights or of a single image."""
-    if measures.extract is None or len(found.names) < 2:
+def _distances(
+    plan: Protocol, measures: Scores, found: _Found
+) -> dict[str, dict[tuple[str, str], float]]:
+    """Returns Fréchet distances by metric; by band and method. None are of a single image."""
+    if len(found.names) < 2:
         return {}
 
     def images() -> Iterator[UInt8[np.ndarray, "s s 3"]]:
         return (image for _, image in plan.crops())
 
-    originals = fid.cached_features(measures.extract, measures.weights, found.digest, images())
+    originals = {}
+    if measures.extract is not None:
+        originals["fid"] = fid.cached_features(
+            measures.extract, measures.weights, found.digest, images()
+        )
+    if found.semantics is not None:
+        originals["fd_dino"] = found.semantics.originals
     return {
-        case: fid.frechet_distance(np.stack(features), originals)
-        for case, features in found.features.items()
+        metric: {
+            case: fid.frechet_distance(np.stack(features), originals[metric])
+            for case, features in by_case.items()
+        }
+        for metric, by_case in found.features.items()
     }
 
 
@@ -173,17 +204,21 @@ def _notes(plan: Protocol, measures: Scores, found: _Found) -> list[str]:
     left_out = len(plan.indices) - len(found.names)
     if left_out:
         notes.append(f"{left_out} of {len(plan.indices)} images cannot be read and are left out")
-    if measures.extract is not None and len(found.names) <= FEATURES:
-        notes.append(
-            f"FID over {len(found.names)} images, fewer than its {FEATURES} features: it is biased "
-            "upwards and only to be compared with FID over the very same images and holes"
-            if len(found.names) > 1
-            else "no FID: it takes two images"
-        )
+    sizes = {"FID": FEATURES} if measures.extract is not None else {}
+    if measures.dino is not None:
+        sizes["Fréchet distance on DINO"] = measures.dino[0].width
+    for name, features in sizes.items():
+        if len(found.names) < 2:
+            notes.append(f"no {name}: it takes two images")
+        elif len(found.names) <= features:
+            notes.append(
+                f"{name} over {len(found.names)} images, fewer than its {features} features: it is "
+                "biased upwards and only to be compared with that of the very same images and holes"
+            )
     return notes
 
 
-def _describe(settings, plan: Protocol, ways, found: _Found) -> dict:
+def _describe(settings, plan: Protocol, ways, measures: Scores, found: _Found) -> dict:
     return {
         "data": settings.data,
         "images": len(found.names),
@@ -194,6 +229,7 @@ def _describe(settings, plan: Protocol, ways, found: _Found) -> dict:
         "masks": settings.masks,
         "checkpoint": settings.checkpoint,
         "methods": [way.name for way in ways],
+        "dino": measures.dino and semantics.describe(measures.dino[0]),
         "device": _device(),
     }
 

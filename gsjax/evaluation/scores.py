@@ -13,10 +13,12 @@ from jaxtyping import PyTree
 
 from gsjax import metrics
 from gsjax.errors import UserError
+from gsjax.evaluation.semantics import read_dino
+from gsjax.models.dino import DinoViT
 from gsjax.models.lpips import lpips_name
 from gsjax.perceptual import check_weights, read_lpips
 
-LPIPS, INCEPTION, NONE = "alex", "inception", "none"
+LPIPS, INCEPTION, DINO, NONE = "alex", "inception", "dinov2_vits14", "none"
 
 
 class Scores(NamedTuple):
@@ -27,22 +29,26 @@ class Scores(NamedTuple):
         [B, S, S] to each metric's values by name, [B].
       extract: images uint8 [B, S, S, 3] to features for FID, [B, 2048]; None without weights.
       weights: of `extract`.
+      dino: a DINO and its variables, whose tokens are compared; None without weights.
       notes: what cannot be measured and why.
     """
 
     measure: Callable
     extract: Callable | None
     weights: PyTree
+    dino: tuple[DinoViT, PyTree] | None
     notes: list[str]
 
 
-def load_scores(lpips: str | None, fid: str | None) -> Scores:
-    """Compiles the metrics, with LPIPS and FID as far as there are weights.
+def load_scores(lpips: str | None, fid: str | None, dino: str | None) -> Scores:
+    """Compiles the metrics, with LPIPS, FID and DINO as far as there are weights.
 
     Args:
       lpips: alex | vgg | squeeze, fetched once, a converted folder, a file, or none. None: alex
         if it can be had.
       fid: inception, fetched once, a converted folder, or none. None: inception, likewise.
+      dino: dinov2_vits14 and the like, fetched once, a converted folder, a file, or none. None:
+        dinov2_vits14, likewise.
 
     Raises:
       UserError: weights that were asked for cannot be had.
@@ -50,12 +56,13 @@ def load_scores(lpips: str | None, fid: str | None) -> Scores:
     notes = []
     module, variables = _optional("--lpips", lpips, LPIPS, _read_lpips, "LPIPS", notes)
     inception, weights = _optional("--fid", fid, INCEPTION, _read_inception, "FID", notes)
+    vit, tokens = _optional("--dino", dino, DINO, read_dino, "distances on DINO", notes)
     measure = functools.partial(jax.jit(functools.partial(_measure, module)), variables)
     extract = None
     if inception is not None:
         features = jax.jit(lambda weights, images: inception.apply(weights, images / 255.0))
         extract = functools.partial(features, weights)
-    return Scores(measure, extract, weights, notes)
+    return Scores(measure, extract, weights, vit and (vit, tokens), notes)
 
 
 def _measure(lpips, variables, filled, original, hole):

@@ -101,7 +101,7 @@ def test_a_dino_is_converted_from_a_file_without_pytorch(dino, tmp_path):
     save_file(dino, tmp_path / "dino.safetensors")
     said = command.convert_dino(tmp_path / "dino.safetensors", tmp_path / "out")
     assert f"--config.dino.weights={tmp_path / 'out'}" in said
-    assert_same(semantic._read_weights(str(tmp_path / "out"))[1], convert.dino(dino)[1])
+    assert_same(folder.read_dino(tmp_path / "out", "dino.weights")[1], convert.dino(dino)[1])
 
 
 def test_a_dino_that_was_cut_says_all_about_itself(dino, tmp_path):

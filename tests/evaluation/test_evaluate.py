@@ -15,14 +15,18 @@ from safetensors.numpy import save_file
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from gsjax.convert import folder, lpips
+from gsjax.errors import UserError
 from gsjax.evaluation import methods, run
 from gsjax.evaluation.run import Settings, evaluate
 from gsjax.inpainting.painter import Inpainter
+from gsjax.models.dino import DinoViT
 from tests.models.test_lpips import published, weights
+from tests.weights import random_variables
 
 ROOT = Path(__file__).parents[2]
 SIZE = 32
-WAYS = ["gsjax", "telea", "navier_stokes", "biharmonic", "mean"]
+OURS = ["gsjax", "gsjax+exemplar"]
+WAYS = [*OURS, "telea", "navier_stokes", "biharmonic", "patchmatch", "mean"]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +49,16 @@ def lpips_weights(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def settings(pictures, lpips_weights, checkpoint, tmp_path_factory):
+def dino_weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("dino") / "tiny"
+    module = DinoViT(width=32, depth=1, heads=2, mlp_width=32, grid=(2, 2))
+    variables = random_variables(module.init, np.zeros((1, 28, 28, 3), np.float32))
+    folder.write(path, {"dino": variables}, dino=module)
+    return path
+
+
+@pytest.fixture(scope="module")
+def settings(pictures, lpips_weights, dino_weights, checkpoint, tmp_path_factory):
     return Settings(
         data=f"folder:{pictures}",
         checkpoint=str(checkpoint),
@@ -54,6 +67,7 @@ def settings(pictures, lpips_weights, checkpoint, tmp_path_factory):
         size=SIZE,
         lpips=str(lpips_weights),
         fid="none",
+        dino=str(dino_weights),
     )
 
 
@@ -91,7 +105,7 @@ def test_values_are_those_of_scikit_image_and_of_the_published_lpips(settings, r
             for way in WAYS:
                 own = [r for r in rows if r["image"] == plan.source.short_name(index)]
                 row = next(r for r in own if (r["band"], r["method"]) == (band.name, way))
-                if way == "gsjax":
+                if way in OURS:  # no hole of so small an image is deep
                     filled = painter(image, hole).image
                 else:
                     filled = methods.BASELINES[way](masked, hole)
@@ -120,12 +134,13 @@ def test_the_summary_has_the_means_of_the_rows(rows, summary):
     for band in ("20-40", "center"):
         for way in WAYS:
             own = [row for row in rows if (row["band"], row["method"]) == (band, way)]
-            values = summary["results"][band][way]
+            values = dict(summary["results"][band][way])
             assert values.pop("images") == 4
             assert values.pop("seconds") == np.median([float(row["seconds"]) for row in own])
+            assert values.pop("fd_dino") >= 0
             assert values.keys() == rows[0].keys() - {"image", "band", "method", "seconds"}
             for name, value in values.items():
-                assert value == pytest.approx(np.mean([float(row[name]) for row in own]))
+                assert value == pytest.approx(np.nanmean([float(row[name]) for row in own]))
 
 
 def test_the_table_shows_the_summary(settings, summary):
@@ -139,7 +154,11 @@ def test_the_table_shows_the_summary(settings, summary):
     assert row[3] == f"{center['ssim']:.3f}"
     assert row[4] == f"{100 * center['l1']:.2f}"
     assert row[5] == f"{center['lpips_alex']:.3f}"
-    assert row[8] == f"{100 * center['l1_hole']:.2f}"
+    assert row[6] == f"{center['dino_class']:.3f}"
+    assert row[7] == f"{center['dino_patches']:.3f}"
+    assert row[8] == f"{center['fd_dino']:.2f}"
+    assert row[11] == f"{100 * center['l1_hole']:.2f}"
+    assert "Fréchet distance on DINO over 4 images, fewer than its 32 features" in table
     assert "1 of 5 images cannot be read" in table
     assert f"center squares at {SIZE}×{SIZE}; holes: seed 0" in table
 
@@ -157,7 +176,7 @@ def test_the_picture_shows_the_worst_two_of_each_band(settings, rows, outcome):
 def test_holes_are_the_same_whichever_methods_run(settings, rows, tmp_path):
     alone = Settings(
         data=settings.data, size=SIZE, bands=["center", "20-40"], baselines=["telea"],
-        images=1, lpips="none", fid="none",
+        images=1, lpips="none", fid="none", dino="none",
     )  # fmt: skip
     for row in evaluate(alone).rows:
         same = next(r for r in rows if all(r[k] == row[k] for k in ("image", "band", "method")))
@@ -177,6 +196,17 @@ def test_a_method_never_sees_what_it_has_to_fill():
     filled = methods.Method("peek", peek)(image, hole)
     assert (filled[hole] == 9).all()
     np.testing.assert_array_equal(filled[~hole], image[~hole])
+
+
+def test_without_pypatchmatch_what_needs_it_is_left_out_or_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "patchmatch", None)  # as if it were not installed
+    notes = []
+    every = list(methods.BASELINES)
+    assert "patchmatch" not in methods.choose(None, every, "--baselines", notes)
+    assert methods.choose(None, list(methods.OURS), "--deep", notes) == ["network"]
+    assert [note.split(":")[0] for note in notes] == ["no patchmatch", "no exemplar"]
+    with pytest.raises(UserError, match="--baselines: patchmatch: pypatchmatch is not installed"):
+        methods.choose(["patchmatch"], every, "--baselines", notes)
 
 
 def commands(listed, tmp_path, **environment):
@@ -199,7 +229,7 @@ def test_mistakes_end_with_code_2_and_one_message_before_any_work(pictures, tmp_
         "--data is missing": [],
         "'photoss' is no source of images; did you mean photos?": ["--data=photoss"],
         "--data: the folder '/nowhere' does not exist": ["--data=folder:/nowhere"],
-        "'tela' is none of telea, navier_stokes, biharmonic, mean; did you mean telea?": [
+        "'tela' is none of telea, navier_stokes, biharmonic, patchmatch, mean; did you mean": [
             data, "--baselines=tela,mean",
         ],
         "--baselines: mean comes twice": [data, "--baselines=mean,mean"],
@@ -213,6 +243,13 @@ def test_mistakes_end_with_code_2_and_one_message_before_any_work(pictures, tmp_
         "--lpips: 'resnet' is none of alex, vgg, squeeze": [data, "--lpips=resnet"],
         "--lpips: alexnet is not in the cache": [data, "--lpips=alex"],
         "--fid: 'torchvision' is neither inception": [data, "--fid=torchvision", "--lpips=none"],
+        "--dino: '/nowhere' is none of dinov2_vits14": [
+            data, "--dino=/nowhere", "--lpips=none", "--fid=none",
+        ],
+        "--deep: 'exemplars' is none of network, exemplar; did you mean exemplar?": [
+            data, "--deep=exemplars",
+        ],
+        "--deep: it is for the model of a --checkpoint": [data, "--deep=network"],
         "did you mean --baselines?": [data, "--baseline=mean"],
         "--size": [data, "--size=8"],
     }  # fmt: skip
@@ -240,6 +277,7 @@ def test_a_command_measures_everything_with_converted_weights(pictures, checkpoi
     assert f"--fid={tmp_path / 'inception'}" in said
     arguments = [
         f"--data=folder:{pictures}", f"--checkpoint={checkpoint}", "--baselines=telea,mean",
+        "--deep=network",
         "--bands=center", f"--size={SIZE}", f"--fid={tmp_path / 'inception'}",
         f"--output={tmp_path / 'out'}",
     ]  # fmt: skip
@@ -247,6 +285,8 @@ def test_a_command_measures_everything_with_converted_weights(pictures, checkpoi
     first, again = commands([arguments, arguments], tmp_path, **offline)
     assert first[0] == again[0] == 0, first[2]
     assert "no LPIPS: alexnet is not in the cache" in first[1]
+    assert "no distances on DINO: dinov2_vits14 is not in the cache" in first[1]
+    assert "gsjax+exemplar" not in first[1]
     assert "FID over 4 images, fewer than its 2048 features" in first[1]
     assert len(list((tmp_path / "cache" / "features").iterdir())) == 1
 
@@ -255,7 +295,7 @@ def test_a_command_measures_everything_with_converted_weights(pictures, checkpoi
     compute.weights = inception
     settings = Settings(data=f"folder:{pictures}", size=SIZE, bands=["center"])
     plan = run._make_protocol(settings)
-    hole, way = plan.hole(0, plan.bands[0]), methods.baselines(["mean"])[0]
+    hole, way = plan.hole(0, plan.bands[0]), methods.Method("mean", methods.mean)
     images = np.stack([image for _, image in plan.crops()])
     filled = np.stack([way(image, hole) for image in images])
     one, other = (np.float64(compute(np.float32(p) / 255, 299)) for p in (filled, images))

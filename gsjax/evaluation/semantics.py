@@ -1,0 +1,139 @@
+"""Whether a filled hole means the same as what was there: distances of DINO's tokens.
+
+Stein et al. (2023) show that Fréchet distances on DINOv2's features agree with people where
+those on Inception's do not.
+"""
+
+import functools
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PyTree, UInt8
+
+from gsjax.errors import UserError
+from gsjax.evaluation.fid import extract_all
+from gsjax.fetch import REMOTE
+from gsjax.models.dino import DinoOutput, DinoViT, preprocess, size_of
+from gsjax.semantic import read_weights
+
+_SIDE = 224  # pixels that images are resized to, as in training
+_LEAST_HOLE = 0.5  # of a patch, for its token to count
+
+
+class Semantics(NamedTuple):
+    """A DINO and the means of its tokens over whole photographs.
+
+    Tokens share a large common part, which would make all of them alike: the mean is taken off.
+
+    Attributes:
+      module: the DINO.
+      variables: its parameters.
+      originals: the class tokens of the photographs.
+      mean_class: of their class tokens.
+      mean_patch: of all their patch tokens.
+    """
+
+    module: DinoViT
+    variables: PyTree
+    originals: Float[np.ndarray, "n d"]
+    mean_class: Float[np.ndarray, "d"]
+    mean_patch: Float[np.ndarray, "d"]
+
+
+class Distances(NamedTuple):
+    """What is found of the fills of an image.
+
+    Attributes:
+      class_token: 1 − cosine to the original's class token.
+      patch_tokens: 1 − cosine to the original's patch tokens, the mean over those of patches
+        that are more than half hole; NaN without such patches.
+      features: the fills' class tokens, for a Fréchet distance.
+    """
+
+    class_token: Float[Array, "b"]
+    patch_tokens: Float[Array, "b"]
+    features: Float[Array, "b d"]
+
+
+def read_dino(weights: str, flag: str) -> tuple[DinoViT, PyTree]:
+    """Returns the DINO that a flag names, a published one by its name, a folder or a file.
+
+    Raises:
+      UserError: it cannot be had.
+    """
+    published = [name for name in REMOTE if name.startswith("dino")]
+    if weights not in published and not Path(weights).exists():
+        raise UserError(
+            f"{flag}: {weights!r} is none of {', '.join(published)}, which are fetched, nor a "
+            "folder that `python -m gsjax.convert dino` has written, nor a file of weights, nor "
+            "none"
+        )
+    return read_weights(weights, flag)
+
+
+def describe(module: DinoViT) -> str:
+    """Returns what a DINO is in a word or two, to be printed with its distances."""
+    kind = "DINOv2" if module.layer_scale else "DINO"
+    size = size_of(module) or f"{module.width} channels"
+    return f"{kind} {size}/{module.patch_size}, {module.depth} blocks"
+
+
+def look_at_originals(
+    module: DinoViT, variables: PyTree, images: Iterable[UInt8[np.ndarray, "s s 3"]]
+) -> Semantics:
+    """Returns what fills are compared by, from all original photographs."""
+
+    @jax.jit
+    def tokens(variables, images):
+        out = _apply(module, variables, images)
+        return jnp.concatenate([out.cls_token, out.patch_tokens.mean(1)], -1)
+
+    found = extract_all(functools.partial(tokens, variables), images)
+    originals, patches = np.split(found, 2, axis=-1)
+    return Semantics(module, variables, originals, originals.mean(0), patches.mean(0))
+
+
+def compare(
+    semantics: Semantics,
+    filled: UInt8[np.ndarray, "b s s 3"],
+    original: UInt8[np.ndarray, "s s 3"],
+    holes: Bool[np.ndarray, "b s s"],
+) -> Distances:
+    """Returns how far the fills of an image are from it."""
+    side = _SIDE // semantics.module.patch_size
+    shares = [
+        cv2.resize(hole.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+        for hole in holes
+    ]
+    counts = np.stack(shares).reshape(len(holes), -1) > _LEAST_HOLE
+    means = semantics.mean_class, semantics.mean_patch
+    together = np.concatenate([original[None], filled])
+    return jax.device_get(_compare(semantics.module)(semantics.variables, means, together, counts))
+
+
+@functools.cache
+def _compare(module: DinoViT) -> Callable:
+    @jax.jit
+    def compare(variables, means, images, counts) -> Distances:
+        out = _apply(module, variables, images)
+        one = _distance(out.cls_token[1:], out.cls_token[:1], means[0])
+        each = _distance(out.patch_tokens[1:], out.patch_tokens[:1], means[1])
+        patches = jnp.sum(each * counts, 1) / jnp.sum(counts, 1)  # 0 / 0 is NaN
+        return Distances(one, patches, out.cls_token[1:])
+
+    return compare
+
+
+def _distance(tokens, others, mean):
+    tokens, others = tokens - mean, others - mean
+    lengths = jnp.linalg.norm(tokens, axis=-1) * jnp.linalg.norm(others, axis=-1)
+    return 1 - jnp.sum(tokens * others, -1) / lengths
+
+
+def _apply(module: DinoViT, variables: PyTree, images: UInt8[Array, "b s s 3"]) -> DinoOutput:
+    return module.apply(variables, preprocess(images / 255.0, _SIDE))
