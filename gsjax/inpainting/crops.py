@@ -51,6 +51,14 @@ def fill(
                     keep((crop, gaussians))
 
 
+def cut_known(image: Integer[np.ndarray, "h w 3"], crop: Crop, size: tuple[int, int]) -> Asked:
+    """Returns a crop of factor 1 as the network sees it where all is known."""
+    pixels = image[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
+    pad = ((0, size[0] - crop.height), (0, size[1] - crop.width), (0, 0))
+    pixels = np.pad(np.float32(pixels) / np.iinfo(image.dtype).max, pad, "symmetric")
+    return pixels, np.ones((*size, 1), np.float32)
+
+
 def _cut(image, hole, plan: Plan, crop: Crop) -> Asked:
     """Returns a crop as the network sees it: shrunk by its factor, and reflected up to size."""
     factor, (height, width) = crop.factor, plan.geometry.size

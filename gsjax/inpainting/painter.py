@@ -1,6 +1,7 @@
 """The inpainter: a trained network that fills the holes of pictures of any size."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -11,12 +12,12 @@ from absl import logging
 from jaxtyping import Bool, Float, Integer, UInt8
 
 from gsjax.errors import UserError
-from gsjax.inpainting.crops import Asked, Work, fill
+from gsjax.inpainting.crops import Asked, Work, cut_known, fill
 from gsjax.inpainting.exemplar import Deep, check_deep, copy_deep
 from gsjax.inpainting.field import Field
 from gsjax.inpainting.load import load_network
 from gsjax.inpainting.network import Network
-from gsjax.inpainting.plan import Crop
+from gsjax.inpainting.plan import Crop, Geometry, cover
 from gsjax.inpainting.windows import Patches
 from gsjax.models.gaussian_head import Gaussians
 
@@ -30,11 +31,18 @@ class Result:
 
     Attributes:
       image: the image, its known pixels as they were.
-      field: the Gaussians that the holes were filled with.
     """
 
     image: UInt8[np.ndarray, "h w 3"]
-    field: Field
+    _make_field: Callable[[], Field] = dataclasses.field(repr=False)
+
+    @functools.cached_property
+    def field(self) -> Field:
+        """The Gaussians that the holes were filled with.
+
+        What was copied into a hole is encoded when they are first asked for.
+        """
+        return self._make_field()
 
 
 class Task(NamedTuple):
@@ -123,9 +131,26 @@ class Inpainter:
         ((_, filled),) = self.paint(
             [Task(None, seen.copy(), ring)], keep=kept.append, deep="network"
         )
-        crops, gaussians = ([pair[i] for pair in kept] for i in (0, 1))
-        layout = (self.size, self._patches, crops, gaussians, self._network.rim)
-        return Result(filled, Field(seen, hole, *layout, copied))
+
+        def make_field() -> Field:
+            # First, so that the crops of the ring are drawn over it.
+            inner = [] if copied is None else list(self._encode(filled, copied))
+            crops, gaussians = ([pair[i] for pair in inner + kept] for i in (0, 1))
+            layout = (self.size, self._patches, crops, gaussians, self._network.rim)
+            return Field(seen, hole, *layout, copied)
+
+        return Result(filled, make_field)
+
+    def _encode(
+        self, image: UInt8[np.ndarray, "h w 3"], copied: Bool[np.ndarray, "h w"]
+    ) -> Iterator[tuple[Crop, Gaussians]]:
+        """Yields crops, and their Gaussians, that draw what was copied into an image."""
+        batch_size = default_batch_size()
+        crops = cover(copied, Geometry(copied.shape, self.size, self._network.rim))
+        for some in (crops[i : i + batch_size] for i in range(0, len(crops), batch_size)):
+            asked = [cut_known(image, crop, self.size) for crop in some]
+            painted = self._network.paint(asked, batch_size)
+            yield from zip(some, (gaussians for _, gaussians in painted), strict=True)
 
     def paint(
         self,
@@ -146,8 +171,7 @@ class Inpainter:
         """
         deep = self.deep if deep is None else check_deep(deep)
         if batch_size is None:
-            # On a CPU a batch takes as long as its crops one by one, and seconds to compile.
-            batch_size = 1 if jax.default_backend() == "cpu" else 8
+            batch_size = default_batch_size()
         tasks = iter(tasks)
         active: list[_Active] = []
         more = True
@@ -177,6 +201,12 @@ class Inpainter:
                     one.asked = one.work.send(answer)
                 except StopIteration:
                     one.asked = []
+
+
+def default_batch_size() -> int:
+    """Returns how many crops are painted at a time."""
+    # On a CPU a batch takes as long as its crops one by one, and seconds to compile.
+    return 1 if jax.default_backend() == "cpu" else 8
 
 
 @dataclasses.dataclass

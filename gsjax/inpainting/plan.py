@@ -162,6 +162,14 @@ def make_plan(hole: Bool[np.ndarray, "h w"], size: tuple[int, int], rim: float =
     return Plan(geometry, depth, levels)
 
 
+def cover(mask: Bool[np.ndarray, "h w"], geometry: Geometry) -> list[Crop]:
+    """Returns crops at the image's own resolution whose cores cover a mask."""
+    boxes = []
+    for box, own in _groups(mask, max(1, min(geometry.size) // 16)):
+        boxes += _cover(own, (box[0].start, box[1].start), geometry, 1)
+    return [_around(box, geometry, 1) for box in _merge(boxes, geometry.core)]
+
+
 def _groups(
     hole: Bool[np.ndarray, "h w"], cell: int
 ) -> Iterator[tuple[tuple[slice, slice], Bool[np.ndarray, "bh bw"]]]:

@@ -9,6 +9,7 @@ from gsjax.inpainting.exemplar import copy_deep
 from gsjax.inpainting.field import Field
 from gsjax.inpainting.network import Painted, make_correction
 from gsjax.inpainting.painter import odd_hole
+from gsjax.inpainting.plan import Geometry
 from gsjax.models import patches
 from gsjax.models.gaussian_head import Gaussians, anchors
 from gsjax.models.inpainter import GaussianInpainter, draw
@@ -52,17 +53,37 @@ def test_an_image_of_any_size_keeps_its_size_and_known_pixels(painter, size):
     assert result.field.render().shape == image.shape
 
 
-def test_the_network_fills_the_ring_around_what_is_copied(painter):
+@pytest.fixture(scope="module")
+def ringed(painter):
+    """A picture with a hole at its border that is copied into, what is copied, and the result."""
     image, hole = picture(70, 80), np.zeros((70, 80), bool)
-    hole[:35, 10:60] = True  # up to the border
+    hole[:35, 10:60] = True
     copy = image.copy()
-    copied = copy_deep(copy, hole)
+    return image, hole, copy, copy_deep(copy, hole), painter(image, hole)
+
+
+def test_the_network_fills_the_ring_around_what_is_copied(painter, ringed):
+    image, hole, copy, copied, result = ringed
     assert copied.any()
-    result = painter(image, hole)
     np.testing.assert_array_equal(result.image[~hole], image[~hole])
     np.testing.assert_array_equal(result.image[copied], copy[copied])
-    copy[hole & ~copied] = 0
-    np.testing.assert_array_equal(painter(copy, hole & ~copied).image, result.image)
+    seen = copy.copy()
+    seen[hole & ~copied] = 0
+    np.testing.assert_array_equal(painter(seen, hole & ~copied).image, result.image)
+
+
+def test_the_field_draws_what_was_copied_too(ringed, tmp_path):
+    _, hole, _, copied, result = ringed
+    field = result.field
+    np.testing.assert_array_equal(field.copied, copied)
+    y, x = (np.arange(length) + 0.5 for length in hole.shape)
+    geometry = Geometry(hole.shape, field.size)
+    weights = [geometry.tent(crop, y, x) for crop in field.crops]
+    assert np.max(weights, 0)[hole].min() == 1  # each pixel is in the core of a crop
+    drawn = field.render()
+    assert np.abs(drawn.astype(int) - result.image)[hole & ~copied].max() <= 2
+    field.save(tmp_path / "field.npz")
+    np.testing.assert_array_equal(Field.load(tmp_path / "field.npz").render(), drawn)
 
 
 def test_an_unknown_choice_and_another_size_are_refused(painter):
