@@ -53,14 +53,12 @@ def copy_deep(
       there is too little to copy from.
     """
     copied = np.zeros_like(hole)
-    depth = cv2.distanceTransform(hole.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    deep = depth > DEEP
-    if hole.all() or not deep.any():
+    parts = _deep_parts(hole)
+    if not parts:
         return copied
     if reason := missing():
         logging.warning("deep holes are filled by the network alone: %s", reason)
         return copied
-    parts = [_Part(box, own) for box, own in _groups(deep)]
 
     def fill(part: _Part) -> np.ndarray | None:
         return _fill(image, hole, avoid, part)
@@ -79,8 +77,11 @@ class _Part(NamedTuple):
     own: Bool[np.ndarray, "bh bw"]
 
 
-def _groups(deep: Bool[np.ndarray, "h w"]) -> list[_Part]:
-    """Returns what is deep, hole by hole; nearer to each other than twice their rings is one."""
+def _deep_parts(hole: Bool[np.ndarray, "h w"]) -> list[_Part]:
+    """Returns what is deep, hole by hole; what is near each other is one."""
+    if hole.all():  # of which the distance to the nearest known pixel is not defined
+        return []
+    deep = cv2.distanceTransform(hole.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) > DEEP
     cell = 2 * DEEP
     height, width = deep.shape
     rows, columns = -(-height // cell), -(-width // cell)
