@@ -167,7 +167,7 @@ def cover(mask: Bool[np.ndarray, "h w"], geometry: Geometry) -> list[Crop]:
     boxes = []
     for box, own in _groups(mask, max(1, min(geometry.size) // 16)):
         boxes += _cover(own, (box[0].start, box[1].start), geometry, 1)
-    return [_around(box, geometry, 1) for box in _merge(boxes, geometry.core)]
+    return [_around(box, geometry, 1) for box in _merge(boxes, geometry.room(1))]
 
 
 def _groups(

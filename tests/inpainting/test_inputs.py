@@ -34,6 +34,12 @@ CASES = {
     "threshold half": ([IMAGE, MASK, OUT, "--threshold=half"], MISTAKE, ["--threshold=half"]),
     "quality 0": ([IMAGE, MASK, OUT, "--quality=0"], MISTAKE, ["from 1 to 100"]),
     "batch size 0": ([IMAGE, MASK, OUT, "--batch_size=0"], MISTAKE, ["from 1 to 4096"]),
+    "deep both": ([IMAGE, MASK, OUT, "--deep=both"], MISTAKE, ["exemplar|network"]),
+    "an empty avoid": ([IMAGE, MASK, OUT, "--avoid="], MISTAKE, ["--avoid: it is empty"]),
+    "no avoid there": ([IMAGE, MASK, OUT, "--avoid={d}/no.png"], MISTAKE, ["does not exist"]),
+    "an avoid of another size": (
+        [IMAGE, MASK, OUT, "--avoid={d}/1x90.png"], MISTAKE, ["1x90.png: the mask is 90×1 pixels"]
+    ),
     "format gif": ([IMAGE, MASK, OUT, "--format=gif"], MISTAKE, ["none of png, jpg, webp, tif"]),
     "format against output": ([IMAGE, MASK, OUT, "--format=jpg"], MISTAKE, ["does not fit"]),
     "shard 2/2": (
