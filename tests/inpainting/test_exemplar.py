@@ -93,9 +93,9 @@ def test_a_fill_at_a_reduced_scale_has_the_detail_of_the_picture(
 
 
 def test_the_same_arguments_give_the_same_bits_whatever_is_filled_beside(texture):
-    wide = np.concatenate([texture, texture[:, ::-1], texture[::-1]], 1)
+    wide = np.concatenate([texture, texture[:, ::-1], texture[::-1]], 1)[:100]
     first, second = np.zeros(wide.shape[:2], bool), np.zeros(wide.shape[:2], bool)
-    first[30:90, 10:70] = second[40:100, 370:430] = True
+    first[30:78, 10:58] = second[40:88, 380:428] = True
     both, copied = copy(wide, first | second)
     again, _ = copy(wide, first | second)
     np.testing.assert_array_equal(both, again)

@@ -56,8 +56,8 @@ def test_an_image_of_any_size_keeps_its_size_and_known_pixels(painter, size):
 @pytest.fixture(scope="module")
 def ringed(painter):
     """A picture with a hole at its border that is copied into, what is copied, and the result."""
-    image, hole = picture(70, 80), np.zeros((70, 80), bool)
-    hole[:35, 10:60] = True
+    image, hole = picture(40, 64), np.zeros((40, 64), bool)
+    hole[:23, 10:54] = True
     copy = image.copy()
     return image, hole, copy, copy_deep(copy, hole), painter(image, hole)
 
