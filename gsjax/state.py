@@ -59,7 +59,9 @@ def build_networks(
         GaussianInpainter(**config.model, recompute=remat, dtype=dtype),
         Discriminator(
             config.discriminator.width,
-            jnp.dtype(config.discriminator.precision or config.train.precision),
+            jnp.dtype(
+                config.discriminator.get("precision") or config.train.precision
+            ),  # packed: none
             config.discriminator.layers,
         ),
         dino and dino.clone(dtype=dtype),
