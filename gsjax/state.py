@@ -57,16 +57,16 @@ def build_networks(
     remat = config.train.recompute
     return Networks(
         GaussianInpainter(**config.model, recompute=remat, dtype=dtype),
-        Discriminator(
-            config.discriminator.width,
-            jnp.dtype(
-                config.discriminator.get("precision") or config.train.precision
-            ),  # packed: none
-            config.discriminator.layers,
-        ),
+        _build_discriminator(config),
         dino and dino.clone(dtype=dtype),
         lpips and lpips.clone(dtype=dtype),
     )
+
+
+def _build_discriminator(config: ConfigDict) -> Discriminator:
+    fields = config.discriminator  # earlier runs, and the packed ones, have a width only
+    precision = fields.get("precision") or config.train.precision
+    return Discriminator(fields.width, jnp.dtype(precision), fields.get("layers", 3))
 
 
 def pictured(state: TrainState) -> PyTree:
