@@ -1,10 +1,12 @@
 """Image files to arrays, and the contract that all sources of images keep."""
 
 import abc
-import io
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from jaxtyping import UInt8
+
+from gsjax.data.containers import Refused
+from gsjax.data.reader import read, to_rgb8
 
 MIN_SIDE = 8  # pixels; smaller files are tracking pixels and icons, not pictures
 
@@ -62,8 +64,8 @@ class ImageSource(abc.ABC):
         return f"{type(self).__name__}({len(self)} images)"
 
 
-def decode_image(data: bytes, name, side: int = 0) -> np.ndarray:
-    """Turns the content of an image file into uint8 [h, w, 3] RGB, upright by its EXIF orientation.
+def decode_image(data: bytes, name, side: int = 0) -> UInt8[np.ndarray, "h w 3"]:
+    """Turns the content of an image file into 8 bits a channel, upright; see `reader.read`.
 
     Transparent pixels are composited over white, 16-bit values are scaled to
     8 bits, the first frame of an animation counts.
@@ -77,35 +79,12 @@ def decode_image(data: bytes, name, side: int = 0) -> np.ndarray:
     Raises:
       UnreadableImage: no image, truncated, or smaller than MIN_SIDE.
     """
-    # Decoders meet a broken file with any kind of exception (SyntaxError,
-    # struct.error, zlib.error, IndexError, …); none of them may end a training run.
     try:
-        with Image.open(io.BytesIO(data)) as opened:
-            if side:
-                opened.draft(None, (side, side))
-            ImageOps.exif_transpose(opened, in_place=True)
-            image = np.array(_to_rgb(opened))
-        height, width = image.shape[:2]
-        if min(height, width) >= MIN_SIDE:
-            return image
-        cause, reason = None, f"{width}x{height} pixels, fewer than {MIN_SIDE} a side"
-    except UnidentifiedImageError as e:
-        cause, reason = e, "not an image file" if data else "the file is empty"
-    except Exception as e:
-        cause, reason = e, f"{e or type(e).__name__}"
-    raise UnreadableImage(name() if callable(name) else name, reason) from cause
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F" or image.mode.startswith("I"):
-        # Pillow's own conversion clips these at 255 instead of scaling them.
-        values = np.asarray(image, np.float32)
-        top = float(values.max(initial=0.0))
-        full = 1.0 if image.mode == "F" and top <= 1.0 else 255.0 if top <= 255.0 else 65535.0
-        values = np.clip(values * (255.0 / full), 0.0, 255.0)
-        image = Image.fromarray(np.rint(values).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+        image = to_rgb8(read(data, side=side))
+    except Refused as error:
+        raise UnreadableImage(name() if callable(name) else name, str(error)) from error
+    height, width = image.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        reason = f"{width}x{height} pixels, fewer than {MIN_SIDE} a side"
+        raise UnreadableImage(name() if callable(name) else name, reason)
+    return image

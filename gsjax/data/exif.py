@@ -1,0 +1,148 @@
+"""The tags of EXIF, which have the layout of TIFF: read and written as they are, byte by byte.
+
+Values are never decoded, so texts in any code and makers' own tags stay what they are.
+"""
+
+import struct
+from typing import NamedTuple
+
+_SIZES = {
+    1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8,
+    17: 8, 18: 8,
+}  # fmt: skip
+ORIENTATION, EXIF, GPS, INTEROPERABILITY = 0x0112, 0x8769, 0x8825, 0xA005
+_SUB = (EXIF, GPS, INTEROPERABILITY)
+_MOST = 4096  # tags of a directory; more is damage
+
+
+class Tag(NamedTuple):
+    """A tag's type and count, as in TIFF, and its value in the byte order of its directories."""
+
+    kind: int
+    count: int
+    value: bytes
+
+
+class Exif(NamedTuple):
+    """Directories of tags.
+
+    Attributes:
+      order: `<` or `>`, the byte order of all values.
+      tags: those of the first directory.
+      below: those of the directories of EXIF, GPS and INTEROPERABILITY, by these.
+    """
+
+    order: str
+    tags: dict[int, Tag]
+    below: dict[int, dict[int, Tag]]
+
+    def number(self, tag: int) -> int | None:
+        """Returns the value of a tag of the first directory that is a whole number."""
+        found = self.tags.get(tag)
+        if found is None or found.kind not in (3, 4) or not found.value:
+            return None
+        code = {3: "H", 4: "I"}[found.kind]
+        return struct.unpack_from(self.order + code, found.value)[0]
+
+    def rational(self, tag: int) -> float | None:
+        """Returns the value of a tag of the first directory that is a fraction."""
+        found = self.tags.get(tag)
+        if found is None or found.kind != 5 or len(found.value) < 8:
+            return None
+        above, below = struct.unpack_from(self.order + "II", found.value)
+        return above / below if below else None
+
+
+def parse(data: bytes) -> Exif | None:
+    """Reads the first directory of a TIFF structure and those it points to; None if it is none.
+
+    The second directory, which has the thumbnail of EXIF, is not read; neither are tags whose
+    values lie outside the data.
+    """
+    order = {b"II": "<", b"MM": ">"}.get(bytes(data[:2]))
+    if order is None or len(data) < 8:
+        return None
+    (version,) = struct.unpack_from(order + "H", data, 2)
+    big = version == 43
+    if big and len(data) < 16:
+        return None
+    (start,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
+    tags, below = _directory(data, order, start, big), {}
+    for name in _SUB:
+        holder = below.get(EXIF, {}) if name == INTEROPERABILITY else tags
+        pointer = holder.pop(name, None)
+        if pointer is not None and len(pointer.value) in (4, 8):
+            code = order + ("I" if len(pointer.value) == 4 else "Q")
+            below[name] = _directory(data, order, *struct.unpack(code, pointer.value), big)
+    return Exif(order, tags, below)
+
+
+def serialize(exif: Exif) -> bytes:
+    """Returns the TIFF structure that `parse` reads."""
+    head = (b"II*\0" if exif.order == "<" else b"MM\0*") + struct.pack(exif.order + "I", 8)
+    return head + directories(exif, 8)
+
+
+def directories(exif: Exif, start: int) -> bytes:
+    """Returns the first directory as it lies at `start`, an even place, and all that it points to."""
+    tags, content = dict(exif.tags), b""
+    place = start + _length(tags | {name: None for name in (EXIF, GPS) if exif.below.get(name)})
+    for name in (EXIF, GPS):
+        if exif.below.get(name):
+            tags[name] = Tag(4, 1, struct.pack(exif.order + "I", place + len(content)))
+            content += below(exif, name, place + len(content))
+    return _written(tags, exif.order, start, place + len(content), content)
+
+
+def below(exif: Exif, name: int, start: int) -> bytes:
+    """Returns the directory of EXIF or GPS as it lies at `start`, and all that it points to."""
+    tags, content = dict(exif.below[name]), b""
+    place = start + _length(tags)
+    if name == EXIF and exif.below.get(INTEROPERABILITY):
+        place += 12
+        tags[INTEROPERABILITY] = Tag(4, 1, struct.pack(exif.order + "I", place))
+        content = _written(exif.below[INTEROPERABILITY], exif.order, place)
+    return _written(tags, exif.order, start, place + len(content), content)
+
+
+def _directory(data: bytes, order: str, start: int, big: bool) -> dict[int, Tag]:
+    tags: dict[int, Tag] = {}
+    try:
+        (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, start)
+        start += 8 if big else 2
+        if count > _MOST:
+            return {}
+        for entry in range(start, start + count * (20 if big else 12), 20 if big else 12):
+            name, kind = struct.unpack_from(order + "HH", data, entry)
+            (items,) = struct.unpack_from(order + ("Q" if big else "I"), data, entry + 4)
+            size = items * _SIZES.get(kind, 0)
+            place = entry + (12 if big else 8)
+            if size > (8 if big else 4):
+                (place,) = struct.unpack_from(order + ("Q" if big else "I"), data, place)
+            value = bytes(data[place : place + size])
+            if size and len(value) == size:
+                tags.setdefault(name, Tag(kind, items, value))
+    except struct.error:  # cut off: what was read is right
+        pass
+    return tags
+
+
+def _length(tags: dict) -> int:
+    return 2 + 12 * len(tags) + 4
+
+
+def _written(
+    tags: dict[int, Tag], order: str, start: int, free: int | None = None, after: bytes = b""
+) -> bytes:
+    """Returns a directory at `start`, then `after`, then the values that start at `free`."""
+    free = start + _length(tags) if free is None else free
+    entries, values = struct.pack(order + "H", len(tags)), b""
+    for name in sorted(tags):
+        kind, count, value = tags[name]
+        if len(value) <= 4:
+            field = value.ljust(4, b"\0")
+        else:
+            field = struct.pack(order + "I", free + len(values))
+            values += value + b"\0" * (len(value) % 2)
+        entries += struct.pack(order + "HHI", name, kind, count) + field
+    return entries + b"\0\0\0\0" + after + values
