@@ -30,7 +30,7 @@ class Blocks:
       photoshop: resource blocks, as in the APP13 segment of a JPEG.
       iptc: IIM records, where a file has them without resource blocks.
       comment: a text without a name.
-      texts: the text chunks of a PNG by keyword: name and content.
+      texts: the text chunks of a PNG by keyword: name, content, and the text in it.
       color: the chunks of a PNG that tell of its colors or date, and that no other file has.
       resolution: pixels per inch, or without a unit, across and down; then 2, or 1 without.
       pictures: what is in the file beside the picture, such as "a second picture".
@@ -43,7 +43,7 @@ class Blocks:
     photoshop: bytes | None = None
     iptc: bytes | None = None
     comment: str | None = None
-    texts: dict[str, tuple[bytes, bytes]] = dataclasses.field(default_factory=dict)
+    texts: dict[str, tuple[bytes, bytes, bytes]] = dataclasses.field(default_factory=dict)
     color: list[tuple[bytes, bytes]] = dataclasses.field(default_factory=list)
     resolution: tuple[float, float, int] | None = None
     pictures: list[str] = dataclasses.field(default_factory=list)
@@ -170,7 +170,7 @@ def _add_text(blocks: Blocks, name: bytes, content: bytes) -> None:
     elif keyword == b"Comment" and blocks.comment is None:
         blocks.comment = text.decode("utf-8" if name == b"iTXt" else "latin-1", "replace")
     else:
-        blocks.texts.setdefault(keyword.decode("latin-1"), (name, content))
+        blocks.texts.setdefault(keyword.decode("latin-1"), (name, content, text))
 
 
 def _add_raw_profile(blocks: Blocks, kind: bytes, text: bytes) -> None:

@@ -84,7 +84,7 @@ def serialize(exif: Exif) -> bytes:
 
 
 def directories(exif: Exif, start: int) -> bytes:
-    """Returns the first directory as it lies at `start`, an even place, and all that it points to."""
+    """Returns the first directory as it lies at `start`, an even place, and all below it."""
     tags, content = dict(exif.tags), b""
     place = start + _length(tags | {name: None for name in (EXIF, GPS) if exif.below.get(name)})
     for name in (EXIF, GPS):
@@ -95,7 +95,7 @@ def directories(exif: Exif, start: int) -> bytes:
 
 
 def below(exif: Exif, name: int, start: int) -> bytes:
-    """Returns the directory of EXIF or GPS as it lies at `start`, and all that it points to."""
+    """Returns the directory of EXIF or GPS as it lies at `start`, and all below it."""
     tags, content = dict(exif.below[name]), b""
     place = start + _length(tags)
     if name == EXIF and exif.below.get(INTEROPERABILITY):

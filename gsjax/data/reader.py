@@ -24,8 +24,8 @@ from PIL import (
 
 from gsjax.data import blocks as blocks_lib
 from gsjax.data.blocks import Blocks
+from gsjax.data.colors import cmyk_to_rgb, eight_bits, upright
 from gsjax.data.containers import PNG, Refused, join_png, png_chunks, riff_chunks
-from gsjax.data.tiff import cmyk_to_rgb, read_tiff
 from gsjax.errors import first_line
 
 MAX_PIXELS = 2**28  # of a picture, unless more are allowed: 268 megapixels
@@ -91,9 +91,9 @@ def read(data: bytes, max_pixels: int = MAX_PIXELS, side: int = 0) -> Raster:
         raise Refused(first_line(error)) from error
     orientation = 1 if kind == "HEIF" else raster.blocks.orientation()
     if orientation != 1:
-        raster.pixels = np.ascontiguousarray(_upright(raster.pixels, orientation))
+        raster.pixels = np.ascontiguousarray(upright(raster.pixels, orientation))
         if raster.alpha is not None:
-            raster.alpha = np.ascontiguousarray(_upright(raster.alpha, orientation))
+            raster.alpha = np.ascontiguousarray(upright(raster.alpha, orientation))
         raster.turned = True
     return raster
 
@@ -283,6 +283,8 @@ def _read_jpeg(data: bytes, check_size, side: int) -> Raster:
 
 
 def _read_tiff(data: bytes, check_size) -> Raster:
+    from gsjax.data.tiff import read_tiff  # tifffile takes half a second to import
+
     stored, blocks = read_tiff(data, check_size)
     if stored.image is not None:
         raster = _from_pillow(stored.image, "TIFF")
@@ -318,30 +320,11 @@ def _from_pillow(image: Image.Image, kind: str) -> Raster:
     return Raster(np.array(image.convert("L" if gray else "RGB")), None, kind)
 
 
-def _upright(values: np.ndarray, orientation: int) -> np.ndarray:
-    """Turns pixels as an EXIF orientation, 1 to 8, says."""
-    if orientation in (5, 6, 7, 8):
-        values = values.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        values = values[::-1]
-    return values[:, ::-1] if orientation in (2, 3, 6, 7) else values
-
-
 def to_rgb8(raster: Raster, background: int = 255) -> UInt8[np.ndarray, "h w 3"]:
     """Returns 8 bits a channel, transparent pixels composited over a gray value."""
-    pixels = _eight_bits(raster.pixels)
+    pixels = eight_bits(raster.pixels)
     pixels = np.repeat(pixels[..., None], 3, -1) if pixels.ndim == 2 else pixels
     if raster.alpha is None:
         return pixels
-    alpha = _eight_bits(raster.alpha)[..., None].astype(np.uint32)
+    alpha = eight_bits(raster.alpha)[..., None].astype(np.uint32)
     return ((pixels * alpha + background * (255 - alpha) + 127) // 255).astype(np.uint8)
-
-
-def _eight_bits(values: np.ndarray) -> np.ndarray:
-    if values.dtype == np.uint8:
-        return values
-    if values.dtype == np.uint16:
-        return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    top = float(np.nanmax(values, initial=0.0))
-    full = 1.0 if top <= 1.0 else 255.0 if top <= 255.0 else 65535.0
-    return np.rint(np.clip(np.nan_to_num(values) * (255.0 / full), 0.0, 255.0)).astype(np.uint8)

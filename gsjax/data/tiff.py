@@ -15,6 +15,7 @@ import tifffile
 from PIL import Image, TiffImagePlugin
 
 from gsjax.data.blocks import Blocks, resolution
+from gsjax.data.colors import cmyk_to_rgb, straight
 from gsjax.data.containers import Refused
 from gsjax.data.exif import parse
 
@@ -173,7 +174,7 @@ def _segment(page, offset: int, length: int, shape: tuple[int, int, int]) -> np.
     wanted = rows * -(-columns * channels * bits // 8)
     file = page.parent.filehandle
     file.seek(offset)
-    packed = file.read(length) if 0 < offset and 0 < length <= file.size else b""
+    packed = file.read(length) if offset > 0 and 0 < length <= file.size else b""
     if not packed or len(packed) < length or len(packed) * _MOST_PACKED < wanted:
         raise Refused("the file is cut off: not all of its pixels are there")
     if page.fillorder == 2:
@@ -245,27 +246,11 @@ def _interpret(stored: Stored, values: np.ndarray, page: tifffile.TiffPage) -> N
     if place is not None:
         stored.alpha = np.ascontiguousarray(extra[..., place])
         if kinds[place] == _PREMULTIPLIED:
-            colors = _straight(colors, stored.alpha, top)
+            colors = straight(colors, stored.alpha, top)
             stored.notes.append("its premultiplied alpha becomes straight alpha")
     if len(kinds) > (place is not None):
         stored.notes.append("its channels beside color and alpha are not kept")
     stored.pixels = np.ascontiguousarray(colors[..., 0] if colors.shape[-1] == 1 else colors)
-
-
-def cmyk_to_rgb(inks: np.ndarray) -> np.ndarray:
-    """Returns RGB of CMYK, uint8 or uint16 [h, w, 4], without a color profile, as Pillow does."""
-    top = np.uint32(np.iinfo(inks.dtype).max)
-    light = top - inks[..., 3:].astype(np.uint32)
-    return (light - (inks[..., :3] * light + top // 2) // top).astype(inks.dtype)
-
-
-def _straight(colors: np.ndarray, alpha: np.ndarray, top: float) -> np.ndarray:
-    """Returns colors that were premultiplied; what is transparent stays as it is stored."""
-    if colors.dtype.kind == "f":
-        raise Refused("floating-point pixels with premultiplied alpha; convert it to 8 or 16 bits")
-    over = np.maximum(alpha, 1)[..., None].astype(np.uint32)
-    straight = np.minimum(colors * np.uint32(top) // over, top).astype(colors.dtype)
-    return np.where(alpha[..., None] == 0, colors, straight)
 
 
 def _extra_kinds(page: tifffile.TiffPage, count: int) -> list[int]:

@@ -3,7 +3,6 @@
 import io
 import struct
 import zlib
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -12,14 +11,14 @@ import tifffile
 from jaxtyping import Integer
 from PIL import Image
 
+from gsjax.data.blocks import XMP_KEYWORD
+from gsjax.data.containers import join_png, png_chunks
+from gsjax.data.exif import EXIF, GPS, Exif, below
 from gsjax.errors import UserError
+from gsjax.inpainting.metadata import IPTC, Metadata
 from gsjax.inpainting.pictures import FORMATS, Picture
 
-# Chunks of a PNG that hold for the picture as a whole, whatever its pixels are.
-_PNG_CHUNKS = (
-    *(b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"mDCV", b"cLLI"),
-    *(b"pHYs", b"tIME", b"tEXt", b"zTXt", b"iTXt", b"eXIf"),
-)
+_SEGMENT = 65_500  # bytes that fit into a segment of a JPEG, less than its header
 
 
 def lossy_warning(picture: Picture, suffix: str) -> str | None:
@@ -30,6 +29,12 @@ def lossy_warning(picture: Picture, suffix: str) -> str | None:
     if picture.pixels.dtype == np.uint16 and kind in ("WEBP", "BMP"):
         return f"{kind} has 8 bits a channel; a .png or .tif keeps the 16"
     return None
+
+
+def metadata_warning(picture: Picture, suffix: str) -> str | None:
+    """Says what a file of this kind cannot keep of a picture's metadata; None if it keeps all."""
+    lost = picture.metadata.lost(FORMATS[suffix])
+    return f"{FORMATS[suffix]} cannot hold {', '.join(lost)} of the picture" if lost else None
 
 
 def check_alpha(picture: Picture, suffix: str) -> None:
@@ -70,37 +75,68 @@ def encode(
     if alpha is not None:
         channels.append(alpha)
     array = channels[0] if len(channels) == 1 else np.dstack(channels)
-    info = picture.info
+    metadata = picture.metadata
     try:
         if kind == "PNG":
-            return _with_chunks(_encode_png(array), _png_chunks(picture))
-        if kind == "TIFF" and array.dtype == np.uint16:
-            return _encode_deep_tiff(array, info)
-        options: dict[str, Any] = {
-            name: info[name] for name in ("icc_profile", "exif", "dpi") if info.get(name)
-        }
-        if info.get("xmp") and kind in ("JPEG", "WEBP"):
-            options["xmp"] = info["xmp"]
+            return _with_chunks(_encode_png(array), metadata)
+        if kind == "TIFF":
+            return _encode_tiff(array, metadata, picture.uncompressed)
+        options: dict[str, Any] = {}
         if kind == "JPEG":
-            options |= _jpeg_options(info, quality)
+            options = _jpeg_options(picture.jpeg, quality)
         elif kind == "WEBP":
-            options |= {"lossless": True, "exact": True, "method": 4}
-        elif kind == "TIFF":
-            options |= {"tiffinfo": info["tiff"], "compression": info["compression"]}
+            options = {"lossless": True, "exact": True, "method": 4}
+            blocks = {
+                "icc_profile": metadata.icc, "exif": metadata.exif_block(resolution=True),
+                "xmp": metadata.xmp,
+            }  # fmt: skip
+            options |= {name: block for name, block in blocks.items() if block}
+        elif metadata.resolution and metadata.resolution[2] == 2:  # BMP
+            options = {"dpi": metadata.resolution[:2]}
         content = io.BytesIO()
         Image.fromarray(array).save(content, format=kind, **options)
-        return content.getvalue()
-    except (OSError, ValueError) as error:  # too large for the format, for one
+        return _with_segments(content.getvalue(), metadata) if kind == "JPEG" else (
+            content.getvalue()
+        )
+    except (OSError, ValueError, struct.error) as error:  # too large for the format, for one
         raise UserError(f"{picture.path}: cannot be written as {kind}: {error}") from error
 
 
-def _jpeg_options(info: dict[str, Any], quality: int | None) -> dict[str, Any]:
+def _jpeg_options(jpeg: dict[str, Any], quality: int | None) -> dict[str, Any]:
     """Returns a JPEG's own tables if there are any and no other quality is asked for."""
-    options = {"comment": info["comment"]} if info.get("comment") else {}
-    if quality is None and "qtables" in info:
-        options |= {"qtables": info["qtables"], "progressive": info["progressive"]}
-        return options | ({"subsampling": info["subsampling"]} if info["subsampling"] >= 0 else {})
-    return options | {"quality": quality or 95, "subsampling": 0}
+    if quality is None and jpeg:
+        options = {"qtables": jpeg["qtables"], "progressive": jpeg["progressive"]}
+        return options | ({"subsampling": jpeg["subsampling"]} if jpeg["subsampling"] >= 0 else {})
+    return {"quality": quality or 95, "subsampling": 0}
+
+
+def _with_segments(jpeg: bytes, metadata: Metadata) -> bytes:
+    """Returns a JPEG of Pillow with metadata; what does not fit into a segment is left out."""
+    density = struct.pack(">BHH", 0, 1, 1)
+    if metadata.resolution:
+        across, down = (min(round(value), 65_535) for value in metadata.resolution[:2])
+        density = struct.pack(">BHH", metadata.resolution[2] - 1, across, down)
+    parts = [(0xE0, b"JFIF\0\1\1" + density + b"\0\0")]
+    exif, photoshop = metadata.exif_block(), metadata.photoshop_block()
+    if exif and len(exif) <= _SEGMENT:
+        parts.append((0xE1, b"Exif\0\0" + exif))
+    if metadata.xmp and len(metadata.xmp) <= _SEGMENT:
+        parts.append((0xE1, b"http://ns.adobe.com/xap/1.0/\0" + metadata.xmp))
+    profile = metadata.icc or b""
+    pieces = [profile[i : i + 65_000] for i in range(0, len(profile), 65_000)]
+    for number, piece in enumerate(pieces, 1):
+        parts.append((0xE2, b"ICC_PROFILE\0" + bytes([number, len(pieces)]) + piece))
+    if photoshop and len(photoshop) <= _SEGMENT:
+        parts.append((0xED, b"Photoshop 3.0\0" + photoshop))
+    if metadata.comment:
+        parts.append((0xFE, metadata.comment.encode()[:_SEGMENT]))
+    start = 2
+    if jpeg[2:4] == b"\xff\xe0":  # Pillow's own
+        start += 2 + struct.unpack(">H", jpeg[4:6])[0]
+    added = b"".join(
+        struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content for marker, content in parts
+    )
+    return jpeg[:2] + added + jpeg[start:]
 
 
 def _encode_png(array: np.ndarray) -> bytes:
@@ -118,67 +154,71 @@ def _encode_png(array: np.ndarray) -> bytes:
     return content.tobytes()
 
 
-def _png_chunks(picture: Picture) -> list[tuple[bytes, bytes]]:
-    """Returns the chunks that tell of a picture: those of the PNG it was, or such as it had."""
-    info = picture.info
-    chunks = []
-    if picture.kind == "PNG":
-        data = Path(picture.path).read_bytes()
-        position = 8
-        while position + 8 <= len(data):
-            length, name = struct.unpack(">I4s", data[position : position + 8])
-            if name in _PNG_CHUNKS:
-                chunks.append((name, data[position + 8 : position + 8 + length]))
-            position += length + 12
-        if not picture.turned:
-            return chunks
-        chunks = [chunk for chunk in chunks if chunk[0] != b"eXIf"]
-    else:
-        if info.get("icc_profile"):
-            profile = zlib.compress(info["icc_profile"])
-            chunks.append((b"iCCP", b"ICC Profile\0\0" + profile))
-        if info.get("dpi"):
-            across, down = (round(float(dots) / 0.0254) for dots in info["dpi"])
-            chunks.append((b"pHYs", struct.pack(">IIB", across, down, 1)))
-        if info.get("xmp"):
-            chunks.append((b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + info["xmp"]))
-    if info.get("exif"):
-        chunks.append((b"eXIf", info["exif"].removeprefix(b"Exif\0\0")))
-    return chunks
+def _with_chunks(png: bytes, metadata: Metadata) -> bytes:
+    """Returns a PNG with metadata before its pixels."""
+    chunks = [(name, content) for name, content in metadata.color if name != b"tIME"]
+    if metadata.icc:
+        chunks = [chunk for chunk in chunks if chunk[0] != b"sRGB"]  # not both
+        chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(metadata.icc)))
+    if metadata.resolution:
+        across, down, unit = metadata.resolution
+        scale = 0.0254 if unit == 2 else 1
+        density = struct.pack(">IIB", round(across / scale), round(down / scale), unit == 2)
+        chunks.append((b"pHYs", density))
+    chunks += [(name, content) for name, content, _ in metadata.texts.values()]
+    if metadata.comment:
+        chunks.append((b"iTXt", b"Comment\0\0\0\0\0" + metadata.comment.encode()))
+    if metadata.xmp:
+        chunks.append((b"iTXt", XMP_KEYWORD + b"\0\0\0\0\0" + metadata.xmp))
+    if metadata.photoshop:  # as ImageMagick and ExifTool write it
+        block = metadata.photoshop_block()
+        text = f"\niptc\n{len(block):8}\n{block.hex()}\n".encode()
+        chunks.append((b"zTXt", b"Raw profile type iptc\0\0" + zlib.compress(text)))
+    if exif := metadata.exif_block():
+        chunks.append((b"eXIf", exif))
+    chunks += [chunk for chunk in metadata.color if chunk[0] == b"tIME"]
+    head, *rest = [part for part in png_chunks(png) if part[0] in (b"IHDR", b"IDAT", b"IEND")]
+    return join_png([head, *chunks, *rest])
 
 
-def _with_chunks(png: bytes, chunks: list[tuple[bytes, bytes]]) -> bytes:
-    """Returns a PNG with chunks added, all of them before its pixels."""
-    head = 8 + 25  # the signature and IHDR
-    added = b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-        for name, data in chunks
-    )
-    return png[:head] + added + png[head:]
-
-
-def _encode_deep_tiff(array: np.ndarray, info: dict[str, Any]) -> bytes:
-    """Writes 16 bits a channel, which Pillow does not."""
+def _encode_tiff(array: np.ndarray, metadata: Metadata, uncompressed: bool) -> bytes:
+    exif = metadata.exif or Exif("<", {}, {})
     colors = array.ndim == 3 and array.shape[2] >= 3
-    tags = []
-    for tag, value in info["tiff"].items():
-        if tag == 305:
-            continue
-        kind, value = ("s", value) if isinstance(value, str) else ("B", bytes(value))
-        tags.append((tag, kind, len(value), value, True))
+    tags = [(name, *tag, True) for name, tag in exif.tags.items() if name != 305]
+    pointers = [name for name in (EXIF, GPS) if exif.below.get(name)]
+    tags += [(name, 4, 1, 0, True) for name in pointers]
+    blocks = {700: metadata.xmp, 34377: metadata.photoshop_block(iptc=False)}
+    if IPTC in metadata.photoshop:
+        blocks[33723] = metadata.photoshop[IPTC][1]
+    tags += [(name, 7, len(block), block, True) for name, block in blocks.items() if block]
+    options = {} if uncompressed else {"compression": "adobe_deflate", "predictor": True}
+    if metadata.resolution:
+        options["resolution"] = metadata.resolution[:2]
+        options["resolutionunit"] = metadata.resolution[2]
     content = io.BytesIO()
     tifffile.imwrite(
         content,
         array,
+        byteorder=exif.order,
         photometric="rgb" if colors else "minisblack",
         extrasamples=["unassalpha"] if array.ndim == 3 and array.shape[2] in (2, 4) else None,
         planarconfig="contig" if array.ndim == 3 else None,
-        compression="adobe_deflate",
-        iccprofile=info.get("icc_profile"),
-        resolution=tuple(map(float, info["dpi"])) if info.get("dpi") else None,
-        resolutionunit="inch" if info.get("dpi") else None,
-        software=info["tiff"].get(305, False),
+        iccprofile=metadata.icc,
+        software=exif.tags[305].value.rstrip(b"\0") if 305 in exif.tags else False,
         extratags=tags,
         metadata=None,
+        **options,
     )
-    return content.getvalue()
+    return _with_directories(content.getvalue(), exif, pointers)
+
+
+def _with_directories(tiff: bytes, exif: Exif, names: list[int]) -> bytes:
+    """Returns a TIFF with directories of EXIF at its end, whose tags are there already."""
+    content = bytearray(tiff)
+    with tifffile.TiffFile(io.BytesIO(tiff)) as file:
+        places = {name: file.pages.first.tags[name].valueoffset for name in names}
+    for name, place in places.items():
+        content += b"\0" * (len(content) % 2)
+        struct.pack_into(exif.order + "I", content, place, len(content))
+        content += below(exif, name, len(content))
+    return bytes(content)

@@ -1,0 +1,42 @@
+"""Pixels as they are stored to pixels as they show: inks, alpha, bit depth and orientation."""
+
+import numpy as np
+from jaxtyping import Num, Shaped, UInt8
+
+from gsjax.data.containers import Refused
+
+
+def cmyk_to_rgb(inks: np.ndarray) -> np.ndarray:
+    """Returns RGB of CMYK, uint8 or uint16 [h, w, 4], without a color profile, as Pillow does."""
+    top = np.uint32(np.iinfo(inks.dtype).max)
+    light = top - inks[..., 3:].astype(np.uint32)
+    return (light - (inks[..., :3] * light + top // 2) // top).astype(inks.dtype)
+
+
+def straight(colors: np.ndarray, alpha: np.ndarray, top: float) -> np.ndarray:
+    """Returns colors that were premultiplied; what is transparent stays as it is stored."""
+    if colors.dtype.kind == "f":
+        raise Refused("floating-point pixels with premultiplied alpha; convert it to 8 or 16 bits")
+    over = np.maximum(alpha, 1)[..., None].astype(np.uint32)
+    straight = np.minimum(colors * np.uint32(top) // over, top).astype(colors.dtype)
+    return np.where(alpha[..., None] == 0, colors, straight)
+
+
+def upright(values: Shaped[np.ndarray, "h w ..."], orientation: int) -> np.ndarray:
+    """Turns pixels as an EXIF orientation, 1 to 8, says."""
+    if orientation in (5, 6, 7, 8):
+        values = values.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        values = values[::-1]
+    return values[:, ::-1] if orientation in (2, 3, 6, 7) else values
+
+
+def eight_bits(values: Num[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
+    """Returns values scaled to 8 bits; floats are taken to reach 1, 255 or 65535."""
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype == np.uint16:
+        return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    top = float(np.nanmax(values, initial=0.0))
+    full = 1.0 if top <= 1.0 else 255.0 if top <= 255.0 else 65535.0
+    return np.rint(np.clip(np.nan_to_num(values) * (255.0 / full), 0.0, 255.0)).astype(np.uint8)

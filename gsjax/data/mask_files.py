@@ -1,0 +1,136 @@
+"""The one reader of mask files, and which mask goes with which picture.
+
+A mask is hole where it is brighter than a threshold as it shows over black. The threshold is
+0, and half where the file is compressed with loss, whose black is not exact.
+"""
+
+import difflib
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool
+
+from gsjax.data.containers import Refused
+from gsjax.data.reader import MAX_PIXELS, Raster, read
+
+LOSSY_THRESHOLD = 127  # of 255
+MOSTLY = 0.9  # a hole that covers more of the image, or of its border, looks inverted
+_MARK = re.compile(r"(.+)_mask\d*$", re.IGNORECASE)
+
+
+def read_hole(
+    path: str | os.PathLike,
+    threshold: int | None = None,
+    invert: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> Bool[np.ndarray, "h w"]:
+    """Reads a mask: True where it is brighter than the threshold, and not transparent.
+
+    Args:
+      path: any picture; it is turned upright, and its brightest channel counts.
+      threshold: of 255. By default 0, and `LOSSY_THRESHOLD` for what is compressed with loss.
+      invert: holes are what is not brighter, as in masks of MAT.
+      max_pixels: larger masks are refused.
+
+    Raises:
+      OSError: the file cannot be read.
+      Refused: its content cannot be; see `reader.read`.
+    """
+    with open(path, "rb") as file:
+        raster = read(file.read(), max_pixels)
+    if raster.pixels.dtype.kind == "f":
+        raise Refused("floating-point pixels; convert it to 8 bits")
+    if threshold is None:
+        threshold = LOSSY_THRESHOLD if raster.lossy else 0
+    return bright(raster, threshold) ^ invert
+
+
+def bright(raster: Raster, threshold: int) -> Bool[np.ndarray, "h w"]:
+    """Returns where a picture over black is brighter than a threshold, of 255."""
+    values = raster.pixels.max(-1) if raster.pixels.ndim == 3 else raster.pixels
+    top = np.iinfo(values.dtype).max
+    # 16 bits of which 8 are used: their white is 255.
+    step = 257 if top > 255 and values.max(initial=0) > 255 else 1
+    if raster.alpha is None:
+        return values > threshold * step
+    shown = (values.astype(np.uint32) * raster.alpha + top // 2) // top
+    return shown > threshold * step
+
+
+def odd_hole(hole: Bool[np.ndarray, "h w"]) -> str | None:
+    """Says what is odd about a hole that is filled all the same; None if nothing is."""
+    share = hole.mean()
+    if share == 0:
+        return "the mask is empty, nothing is to be filled: holes are what is not black"
+    if share == 1:
+        return "the mask covers the whole image: nothing is known to go on from"
+    if looks_inverted(hole):
+        return (
+            f"the mask covers {100 * share:.1f} % of the image: is it inverted? Holes are what is "
+            "not black; --invert takes black for hole"
+        )
+    return None
+
+
+def looks_inverted(hole: Bool[np.ndarray, "h w"]) -> bool:
+    """Returns whether a hole covers nearly all, or more than half and nearly all of the border."""
+    share = hole.mean()
+    border = np.concatenate([hole[0], hole[-1], hole[:, 0], hole[:, -1]])
+    return bool(share > MOSTLY or (share > 0.5 and border.mean() > MOSTLY))
+
+
+class Matcher:
+    """Finds masks by the names of their pictures.
+
+    The masks of `x.jpg` are `x.png`, `x_mask.png` and `x_mask001.png` (any number, any format)
+    at the same place. Capitals and the codes of accents do not matter, unless only they tell
+    two masks apart.
+
+    Args:
+      files: the masks, in `folder` or below it.
+      folder: where they lie.
+      marked: only those with `_mask` count, since they lie among the pictures.
+    """
+
+    def __init__(self, files: Iterable[str | Path], folder: Path, marked: bool = False):
+        self._folder, self._marked = folder, marked
+        self._by_place: dict[str, list[tuple[Path, Path]]] = {}
+        for file in map(Path, files):
+            place = file.relative_to(folder).with_suffix("")
+            mark = _MARK.match(place.name)
+            places = [] if marked else [place]
+            places += [place.with_name(mark[1])] if mark else []
+            for fitting in places:
+                self._by_place.setdefault(_plain(fitting), []).append((fitting, file))
+
+    def find(self, place: Path) -> list[Path]:
+        """Returns the masks that may be those of the picture at `place`, without its suffix."""
+        found = self._by_place.get(_plain(place), [])
+        exact = [file for fitting, file in found if fitting == place]
+        return sorted(set(exact or (file for _, file in found)))
+
+    def expected(self, place: Path) -> str:
+        """Says which names are looked for, and which mask was perhaps meant."""
+        stem = place.name
+        names = "" if self._marked else f"{stem}.png, "
+        text = f"there is no {names}{stem}_mask.png or {stem}_mask001.png in {self._folder}"
+        near = difflib.get_close_matches(_plain(place), self._by_place, 1, 0.8)
+        return f"{text}; did you mean {self._by_place[near[0]][0][1]}?" if near else text
+
+
+def is_marked(name: str) -> bool:
+    """Returns whether a file's name, without its suffix, is that of a mask."""
+    return _MARK.match(name) is not None
+
+
+def describe(masks: Sequence[Path]) -> str:
+    """Says that a picture has several masks."""
+    return f"it has {len(masks)} masks, {', '.join(map(str, masks))}; keep one"
+
+
+def _plain(place: Path) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", str(place)).casefold())

@@ -1,0 +1,215 @@
+"""Which metadata of a picture a filled one keeps: rules for each kind, whatever the formats.
+
+No orientation is left, since the pixels are upright. Nothing is kept that holds a picture, since
+it would still show what was filled. All else is kept where the format can hold it, and named
+where it cannot.
+"""
+
+import dataclasses
+import re
+import struct
+
+from gsjax.data.blocks import Blocks
+from gsjax.data.exif import EXIF, Exif, Tag, parse, serialize
+
+IPTC = 0x0404  # the number of the Photoshop resource
+# Resources that are thumbnails, or copies of resolution, profile, EXIF and XMP.
+_UNWANTED = (0x0409, 0x040C, 0x03ED, 0x040F, 0x0422, 0x0423, 0x0424)
+# Tags that tell how the pixels of a TIFF lie in the file, and what has a place of its own here:
+# resolution, orientation, profile, XMP, IPTC, Photoshop's resources and layers, thumbnails.
+_OF_PIXELS = {
+    *range(254, 259), *range(262, 267), 273, 274, *range(277, 285), *range(288, 294), 296, 297,
+    301, *range(317, 331), *range(332, 348), *range(512, 522), *range(529, 533), 559, 700, 33421,
+    33422, 33723, 34377, 34675, 37724, *range(50706, 51200),
+}  # fmt: skip
+_PADDING, _MAKER_NOTE = 0xEA1C, 0x927C
+_WIDTH, _HEIGHT = 0xA002, 0xA003
+_PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"WEBPVP8")  # how they begin
+_PICTURES_AS_TEXT = (b"/9j/", b"iVBORw0KGgo")  # the same in Base64
+# XMP that says how the picture is turned, or holds or points to others in the file: thumbnails,
+# depth and gain maps, films.
+_XMP_NAMES = (
+    rb"(?:\w+:Orientation|xmp:Thumbnails|xmpGImg:\w+|GImage:\w+|GDepth:\w+|GAudio:\w+|hdrgm:\w+"
+    rb"|HDRGainMap:\w+|Container:Directory|GContainer:\w+|GCamera:(?:MicroVideo|MotionPhoto)\w*"
+    rb"|xmpNote:HasExtendedXMP)"
+)
+_XMP_ATTRIBUTE = re.compile(rb"""\s+""" + _XMP_NAMES + rb"""\s*=\s*(?:"[^"]*"|'[^']*')""")
+_XMP_ELEMENT = re.compile(
+    rb"<(" + _XMP_NAMES + rb")(?:\s[^<>]*)?(?:/>|(?<!/)>.*?</\1\s*>)\s*", re.DOTALL
+)
+
+
+@dataclasses.dataclass
+class Metadata:
+    """What is kept of `Blocks`, which has the same fields; EXIF without what must not be kept.
+
+    `photoshop` has the IPTC records and resources by number, each with its name.
+    """
+
+    exif: Exif | None = None
+    xmp: bytes | None = None
+    icc: bytes | None = None
+    photoshop: dict[int, tuple[bytes, bytes]] = dataclasses.field(default_factory=dict)
+    comment: str | None = None
+    texts: dict[str, tuple[bytes, bytes, bytes]] = dataclasses.field(default_factory=dict)
+    color: list[tuple[bytes, bytes]] = dataclasses.field(default_factory=list)
+    resolution: tuple[float, float, int] | None = None
+
+    def exif_block(self, resolution: bool = False) -> bytes | None:
+        """Returns the EXIF as a TIFF structure, None if there is none; with the resolution or not."""
+        exif = self.exif or Exif(">", {}, {})
+        if resolution and self.resolution:
+            across, down, unit = self.resolution
+            fractions = [struct.pack(exif.order + "II", round(100 * x), 100) for x in (across, down)]
+            tags = {282: Tag(5, 1, fractions[0]), 283: Tag(5, 1, fractions[1])}
+            tags[296] = Tag(3, 1, struct.pack(exif.order + "H", unit))
+            exif = exif._replace(tags=exif.tags | tags)
+        return serialize(exif) if exif.tags or exif.below else None
+
+    def lost(self, kind: str) -> list[str]:
+        """Returns the names of what a file of a kind cannot hold."""
+        texts = "texts " + ", ".join(self.texts) if len(self.texts) < 4 else "texts"
+        gamma = {name for name, _ in self.color} & {b"gAMA", b"cHRM", b"cICP"}
+        srgb = self.icc or any(name == b"sRGB" for name, _ in self.color)
+        only_png = [(self.texts, texts), (gamma and not srgb, "gamma and primaries")]
+        bmp = [(self.exif, "EXIF"), (self.xmp, "XMP"), (self.icc, "color profile")]
+        iptc = (self.photoshop, "IPTC" if IPTC in self.photoshop else "Photoshop's resources")
+        unitless = self.resolution and self.resolution[2] == 1
+        large = [
+            (self.exif and len(self.exif_block() or b"") > 65_500, "EXIF over 64 KB"),
+            (self.xmp and len(self.xmp) > 65_500, "XMP over 64 KB"),
+            (len(self.photoshop_block()) > 65_500, "IPTC over 64 KB"),
+        ]
+        comment = (self.comment, "comment")
+        lacks = {
+            "PNG": [],
+            "JPEG": [*only_png, *large],
+            "WEBP": [*only_png, iptc, comment],
+            "TIFF": [*only_png, comment],
+            "BMP": [*bmp, *only_png, iptc, comment, (unitless, "the pixels' aspect")],
+        }
+        return [name for there, name in lacks[kind] if there]
+
+    def photoshop_block(self, iptc: bool = True) -> bytes:
+        """Returns the resources as a JPEG or TIFF holds them, with IPTC among them or not."""
+        content = b""
+        for number, (name, value) in sorted(self.photoshop.items()):
+            if number == IPTC and not iptc:
+                continue
+            content += b"8BIM" + struct.pack(">H", number) + name
+            content += struct.pack(">I", len(value)) + value + b"\0" * (len(value) % 2)
+        return content
+
+
+def clean(
+    blocks: Blocks, size: tuple[int, int], channels: int, converted: bool
+) -> tuple[Metadata, list[str]]:
+    """Returns what is kept of a file's metadata, and warnings of what shows and is not.
+
+    Args:
+      blocks: as stored.
+      size: (width, height) of the upright picture.
+      channels: 1 for gray, 3 for RGB.
+      converted: the colors are not those of the file's color profile any more.
+    """
+    kept = Metadata(comment=blocks.comment, color=blocks.color, resolution=blocks.resolution)
+    warnings = [f"{what} in the file is not kept" for what in blocks.pictures]
+    warnings += [f"its {what} cannot be kept" for what in blocks.other]
+    kept.texts = {
+        name: text
+        for name, text in blocks.texts.items()
+        if not name.lower().endswith("orientation") and not _holds_picture(text[2])
+    }
+    if blocks.exif and (exif := parse(blocks.exif)):
+        kept.exif, dropped = _clean_exif(exif, size)
+        warnings += [f"its {what}, which holds a picture, is not kept" for what in dropped]
+        if kept.resolution is None:
+            kept.resolution = _exif_resolution(exif)
+    if blocks.xmp:
+        kept.xmp = _clean_xmp(blocks.xmp)
+        if kept.xmp is None:
+            warnings.append("its XMP, which holds a picture or is damaged, is not kept")
+    if blocks.icc and not converted and _fits(blocks.icc, channels):
+        kept.icc = blocks.icc
+    kept.photoshop = _resources(blocks.photoshop or b"")
+    if blocks.iptc and not _holds_picture(blocks.iptc):
+        kept.photoshop.setdefault(IPTC, (b"\0\0", blocks.iptc))
+    elif IPTC not in kept.photoshop and (blocks.iptc or b"8BIM\4\4" in (blocks.photoshop or b"")):
+        warnings.append("its IPTC, which holds a picture or is damaged, is not kept")
+    return kept, warnings
+
+
+def _holds_picture(value: bytes) -> bool:
+    return any(mark in value for mark in (*_PICTURES, *_PICTURES_AS_TEXT))
+
+
+def _clean_exif(exif: Exif, size: tuple[int, int]) -> tuple[Exif | None, list[str]]:
+    """Returns EXIF without orientation, resolution, layout and pictures, and what held those."""
+    dropped = []
+
+    def clean(tags: dict[int, Tag], unwanted: set[int]) -> dict[int, Tag]:
+        kept = {}
+        for name, tag in tags.items():
+            if name in unwanted or name == _PADDING:
+                continue
+            if _holds_picture(tag.value):
+                dropped.append("maker's note" if name == _MAKER_NOTE else f"tag {name}")
+                continue
+            kept[name] = tag
+        return kept
+
+    tags = clean(exif.tags, _OF_PIXELS)
+    below = {name: clean(held, set()) for name, held in exif.below.items()}
+    for name, length in zip((_WIDTH, _HEIGHT), size, strict=True):
+        if name in below.get(EXIF, {}):
+            below[EXIF][name] = Tag(4, 1, struct.pack(exif.order + "I", length))
+    below = {name: held for name, held in below.items() if held}
+    return (Exif(exif.order, tags, below) if tags or below else None), dropped
+
+
+def _exif_resolution(exif: Exif) -> tuple[float, float, int] | None:
+    across, down = exif.rational(282), exif.rational(283)
+    if not across or not down:
+        return None
+    unit = exif.number(296) or 2
+    if unit == 1:
+        return None if across == down else (across, down, 1)
+    scale = 2.54 if unit == 3 else 1.0
+    return round(across * scale, 2), round(down * scale, 2), 2
+
+
+def _clean_xmp(xmp: bytes) -> bytes | None:
+    """Returns XMP without orientation and pictures, None if it cannot be cleaned."""
+    xmp = xmp.strip(b"\0")
+    if b"\0" in xmp:  # in 16 or 32 bits
+        try:
+            xmp = xmp.decode("utf-16").encode()
+        except UnicodeDecodeError:
+            return None
+    xmp = _XMP_ATTRIBUTE.sub(b"", _XMP_ELEMENT.sub(b"", xmp))
+    return None if _holds_picture(xmp) or b":Orientation" in xmp else xmp
+
+
+def _fits(profile: bytes, channels: int) -> bool:
+    """Returns whether a color profile is for pictures of so many channels; gray may have RGB's."""
+    return profile[16:20] == b"RGB " or (profile[16:20] == b"GRAY" and channels == 1)
+
+
+def _resources(data: bytes) -> dict[int, tuple[bytes, bytes]]:
+    """Returns Photoshop's resources by number, without thumbnails: their names and values."""
+    found, position = {}, 0
+    while data[position : position + 4] == b"8BIM" and position + 12 <= len(data):
+        (number,) = struct.unpack_from(">H", data, position + 4)
+        start = position + 6
+        length = data[start] + 1
+        length += length % 2
+        name = data[start : start + length]
+        start += length
+        if start + 4 > len(data):
+            break
+        (size,) = struct.unpack_from(">I", data, start)
+        value = data[start + 4 : start + 4 + size]
+        if number not in _UNWANTED and not _holds_picture(value) and len(value) == size:
+            found.setdefault(number, (b"\0\0" if number == IPTC else name, value))
+        position = start + 4 + size + size % 2
+    return found
