@@ -11,6 +11,8 @@ from absl import logging
 from jax.sharding import AxisType, PartitionSpec
 from numpy.typing import DTypeLike
 
+from gsjax.errors import UserError, first_line
+
 BACKENDS = ("xla", "pallas", "triton")
 _KERNELS = {"tpu": "pallas", "gpu": "triton"}
 
@@ -32,6 +34,19 @@ def choose(backend: str, dtype: DTypeLike) -> str:
     if backend != "xla" and dtype != jnp.float32:
         raise ValueError(f"backend {backend!r} computes in float32; {dtype} needs xla")
     return backend
+
+
+def check_platform() -> None:
+    """Starts JAX's backend; raises UserError if it cannot be started."""
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # JAX has either, with or without a text
+        asked = jax.config.jax_platforms
+        named = f"JAX_PLATFORMS={asked}" if asked else "the accelerator"
+        extra = {"cuda": "cuda12", "gpu": "cuda12", "tpu": "tpu"}.get((asked or "").split(",")[0])
+        how = f'pip install "jax[{extra}]", or unset it' if extra else "unset it, or name cpu"
+        reason = f" ({first_line(error).partition(' (set ')[0]})" if str(error).strip() else ""
+        raise UserError(f"{named}: this JAX cannot start it{reason}; {how}") from error
 
 
 def over_devices(

@@ -27,6 +27,7 @@ MASKS = flags.DEFINE_string(
     None,
     "a folder of masks instead of drawn holes: x.png or x_mask.png for x.jpg, or any",
 )
+INVERT = flags.DEFINE_bool("invert", False, "masks are hole where they are black, as for MAT")
 OUTPUT = flags.DEFINE_string("output", None, "the folder to write; none: the table is only printed")
 DEEP = flags.DEFINE_list(
     "deep",
@@ -71,16 +72,18 @@ def main() -> None:
     if MASKS.value is not None and flags.FLAGS["bands"].present:
         raise UserError("--bands: holes are those of --masks; give one of them")
 
-    from gsjax.evaluation import report  # only now: --help and mistyped flags need no JAX
+    from gsjax.backends import check_platform  # only now: --help and mistyped flags need no JAX
+    from gsjax.evaluation import report
     from gsjax.evaluation.run import Settings, evaluate
     from gsjax.programs import keep_compiled
 
+    check_platform()
     keep_compiled()
     paths = {
         flag.name: flag.value and os.path.expanduser(flag.value)
         for flag in (CHECKPOINT, MASKS, OUTPUT, LPIPS, FID, DINO)
     }
-    listed = (DATA, DEEP, BASELINES, BANDS, IMAGES, SIZE, SEED)
+    listed = (DATA, INVERT, DEEP, BASELINES, BANDS, IMAGES, SIZE, SEED)
     others = {flag.name: flag.value for flag in listed}
     outcome = evaluate(Settings(**paths, **others))
     print(report.markdown(outcome), end="")

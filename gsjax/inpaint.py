@@ -38,7 +38,15 @@ FORMAT = flags.DEFINE_string(
 THRESHOLD = flags.DEFINE_integer(
     "threshold",
     None,
-    "0 to 254: masks are hole where brighter; 0 if not given, 127 for JPEG and lossy WebP",
+    "0 to 254: masks are hole where brighter; 0 if not given, 127 for what is lossy, such as JPEG",
+)
+INVERT = flags.DEFINE_bool("invert", False, "masks are hole where they are black, as for MAT")
+GROW = flags.DEFINE_float("grow", 0, "pixels by which holes are enlarged before they are filled")
+FEATHER = flags.DEFINE_float(
+    "feather", 0, "pixels around holes over which the fill fades in; known ones there change"
+)
+MAX_PIXELS = flags.DEFINE_integer(
+    "max_pixels", None, "larger pictures are refused; 268,435,456 if not given", lower_bound=1
 )
 QUALITY = flags.DEFINE_integer(
     "quality", None, "1 to 100, of JPEG outputs; that of the input if not given, else 95"
@@ -85,16 +93,19 @@ def main() -> None:
         raise UserError(f"--avoid: {avoid} {was}")
     checkpoint = os.path.expanduser(CHECKPOINT.value)
 
-    from gsjax.inpainting import run  # JAX from here on
+    from gsjax.backends import check_platform  # JAX from here on
+    from gsjax.inpainting import run
     from gsjax.inpainting.load import check_path
     from gsjax.inpainting.painter import Inpainter
     from gsjax.programs import keep_compiled
 
     check_path(checkpoint)
+    check_platform()
     keep_compiled()
     options = run.Options(
-        THRESHOLD.value, QUALITY.value, BATCH_SIZE.value, OVERWRITE.value, DEEP.value, avoid
-    )
+        THRESHOLD.value, QUALITY.value, BATCH_SIZE.value, OVERWRITE.value, DEEP.value, avoid,
+        INVERT.value, GROW.value, FEATHER.value, MAX_PIXELS.value or run.MAX_PIXELS,
+    )  # fmt: skip
 
     def load() -> Inpainter:
         return Inpainter.load(checkpoint)
@@ -107,8 +118,8 @@ def main() -> None:
         import jax
 
         shard = (jax.process_index(), jax.process_count())
-    if mask is not None and mask.is_dir() and shard[0] == 0:
-        _warn_of_unmatched(files.unmatched_masks(jobs, mask))
+    if shard[0] == 0:
+        _warn_of_the_rest(image, mask, jobs)
     summary = run.run_folder(load, jobs[shard[0] :: shard[1]], options)
     there = f", {summary.skipped} were there already" if summary.skipped else ""
     failed = f", {len(summary.failed)} failed" if summary.failed else ""
@@ -129,7 +140,10 @@ def _check_flags() -> tuple[str | None, tuple[int, int] | None]:
         suffix = "." + FORMAT.value.lower().removeprefix(".")
         if suffix not in (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"):
             raise UserError(f"--format: {FORMAT.value!r} is none of png, jpg, webp, tif")
-    ranges = ((THRESHOLD, 0, 254), (QUALITY, 1, 100), (BATCH_SIZE, 1, 4096))
+    ranges = (
+        (THRESHOLD, 0, 254), (QUALITY, 1, 100), (BATCH_SIZE, 1, 4096), (GROW, 0, 1000),
+        (FEATHER, 0, 1000),
+    )  # fmt: skip
     for flag, low, high in ranges:
         if flag.value is not None and not low <= flag.value <= high:
             raise UserError(f"--{flag.name}: {flag.value} is not from {low} to {high}")
@@ -151,10 +165,16 @@ def _check_writable(output: Path) -> None:
         raise UserError(f"--output: {output} cannot be written: {folder} is read-only")
 
 
-def _warn_of_unmatched(masks: list[str]) -> None:
+def _warn_of_the_rest(image: Path, mask: Path | None, jobs: list) -> None:
+    """Warns of files in the folders that are not used."""
     from absl import logging
 
-    if masks:
+    from gsjax.data.sources import left_out
+    from gsjax.inpainting import files
+
+    if unread := left_out(image):
+        logging.warning("--image: %s", unread)
+    if mask is not None and mask.is_dir() and (masks := files.unmatched_masks(jobs, mask)):
         logging.warning("--mask: %d masks are no image's, the first %s", len(masks), masks[0])
 
 

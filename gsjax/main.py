@@ -42,6 +42,7 @@ def main() -> None:
     import jax  # only now: --help and mistyped flags need no JAX
 
     from gsjax import distributed
+    from gsjax.backends import check_platform
     from gsjax.programs import keep_compiled
     from gsjax.train import train
 
@@ -50,6 +51,7 @@ def main() -> None:
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     workdir = Path(os.path.expanduser(WORKDIR.value or f"runs/{name}"))
     distributed.join(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+    check_platform()
     with distributed.shared_fate():
         outcome = train(CONFIG.value, workdir)
     if jax.process_index() != 0:

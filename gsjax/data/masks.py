@@ -16,9 +16,9 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from gsjax.data import strokes
+from gsjax.data.mask_files import looks_inverted, read_hole
 from gsjax.data.sources import list_images
 from gsjax.errors import UserError
 
@@ -108,21 +108,6 @@ def check_ratio(ratio: tuple[float, float], field: str) -> None:
         raise UserError(f"{field}: {ratio!r} is not (low, high), such as (0.2, 0.6)") from None
     if not 0 < low <= high < 1:
         raise UserError(f"{field}: ({low}, {high}) is not 0 < low ≤ high < 1")
-
-
-def read_hole(path: str | os.PathLike) -> np.ndarray:
-    """Reads a mask image as bool [h, w]: True where it is neither black nor transparent.
-
-    Raises:
-      OSError: the file is missing or no image; other errors of the decoder pass through.
-    """
-    with Image.open(path) as image:
-        if image.mode == "P" or image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
-            image = image.convert("RGB")
-        values = np.asarray(image)
-    return values.any(axis=-1) if values.ndim == 3 else values != 0
 
 
 # Rectangles: the last one is chosen so that the sum comes out right.
@@ -225,7 +210,14 @@ def _check_files(folder: str, field: str) -> None:
     if not os.path.isdir(os.path.expanduser(folder)):
         raise UserError(f"{field}: the folder '{folder}' of mask files does not exist")
     _mask_files.cache_clear()  # files may have been added since
-    if not any(_usable_hole(file) is not None for file in _mask_files(folder)):
+    holes = (_usable_hole(file) for file in _mask_files(folder))
+    hole = next((hole for hole in holes if hole is not None), None)
+    if hole is not None and looks_inverted(hole):
+        logging.warning(
+            "%s: a mask in '%s' covers %.0f %% of its image: is it inverted? Holes are what is "
+            "not black", field, folder, 100 * hole.mean(),
+        )  # fmt: skip
+    if hole is None:
         raise UserError(
             f"{field}: the folder '{folder}' holds no mask; a mask is an image that is "
             "black where pixels are known and not black where they are to be filled"

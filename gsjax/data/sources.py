@@ -10,6 +10,7 @@ DIR, FILE and GLOB may be on the disk or have a scheme, such as gs://bucket/fold
 """
 
 import difflib
+import functools
 import hashlib
 import importlib.util
 import os
@@ -17,13 +18,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from absl import logging
 
 from gsjax.data import records, remote, tfds
 from gsjax.data.images import ImageSource, Missing, UnreadableImage, decode_image
+from gsjax.data.reader import missing_decoder
 from gsjax.errors import UserError
 
 SPECS = "photos, folder:DIR, list:FILE, array_record:GLOB, tfds:NAME[:SPLIT]"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif",
+    ".hif",
+)  # fmt: skip
+_DECODERS = {".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF", ".hif": "HEIF"}
 
 # The pictures that scikit-image's wheel carries. Those held out are photographs of
 # things that no training picture shows: a cat, a cup, a man in a park.
@@ -152,6 +159,29 @@ def list_images(folder: str | os.PathLike) -> list[str]:
 
     Linked folders are followed; each real folder is visited once, so loops end.
     """
+    return [file for file in _all_files(folder) if file.lower().endswith(_readable_suffixes())]
+
+
+def left_out(folder: str | os.PathLike) -> str | None:
+    """Says which files under a folder `list_images` does not list; None if it lists all."""
+    suffixes = _readable_suffixes()
+    files = [file for file in _all_files(folder) if not file.lower().endswith(suffixes)]
+    if not files:
+        return None
+    kinds = ", ".join(sorted({suffix[1:] for suffix in suffixes}))
+    are = "1 file is" if len(files) == 1 else f"{len(files)} files are"
+    first = next((file for file in files if file.lower().endswith(SUFFIXES)), files[0])
+    missing = missing_decoder(_DECODERS.get(os.path.splitext(first)[1].lower(), ""))
+    text = f"{are} none of {kinds} and left out, the first {_readable(first)}"
+    return f"{text}: {missing}" if missing else text
+
+
+@functools.cache
+def _readable_suffixes() -> tuple[str, ...]:
+    return tuple(s for s in SUFFIXES if not missing_decoder(_DECODERS.get(s, "")))
+
+
+def _all_files(folder: str | os.PathLike) -> list[str]:
     found, visited = [], set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
@@ -160,11 +190,7 @@ def list_images(folder: str | os.PathLike) -> list[str]:
             continue
         visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            os.path.join(parent, name)
-            for name in files
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-        ]
+        found += [os.path.join(parent, name) for name in files if not name.startswith(".")]
     return sorted(found)
 
 
@@ -205,6 +231,8 @@ def _in_folder(folder: str) -> list[str]:
     if not paths:
         suffixes = ", ".join(suffix[1:] for suffix in SUFFIXES)
         raise Missing(f"the folder '{folder}' holds no images ({suffixes})")
+    if not remote.is_remote(folder) and (unread := left_out(folder)):
+        logging.warning("%s: %s", folder, unread)
     return paths
 
 

@@ -12,18 +12,18 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from gsjax.cli import suggestion
+from gsjax.data.containers import Refused
 from gsjax.data.examples import Band
 from gsjax.data.images import ImageSource, UnreadableImage
+from gsjax.data.mask_files import Matcher, looks_inverted, read_hole
 from gsjax.data.masks import RATIO_TOLERANCE, draw_hole
 from gsjax.data.sources import list_images
 from gsjax.errors import UserError
-from gsjax.inpainting.pictures import read_mask
 
 KINDS = ("irregular", "free_form")  # of drawn holes, in turn
 CENTER = "center"
 FILES = "masks"  # the one band of holes from files
 _STREAM = 3  # of random numbers; training and validation have others
-_MARK = re.compile(r"_mask\d*$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Protocol:
       seed: of the drawn holes.
       bands: of the drawn holes; with masks, the one of the files.
       masks: a mask file for each image by its index; without, holes are drawn.
+      invert: black is hole in the masks.
     """
 
     source: ImageSource
@@ -45,6 +46,7 @@ class Protocol:
     seed: int
     bands: Sequence[Band]
     masks: Sequence[str] = ()
+    invert: bool = False
 
     def crops(self) -> Iterator[tuple[int, UInt8[np.ndarray, "s s 3"]]]:
         """Yields each image that can be read, its center square at `size`, and its index."""
@@ -75,7 +77,11 @@ class Protocol:
                 return hole
 
     def _from_file(self, path: str) -> Bool[np.ndarray, "s s"]:
-        hole = _square(read_mask(path)).astype(np.uint8)
+        try:
+            hole = read_hole(path, invert=self.invert)
+        except (OSError, Refused) as error:
+            raise UserError(f"--masks: {path}: {error}") from error
+        hole = _square(hole).astype(np.uint8)
         hole = cv2.resize(hole, (self.size,) * 2, interpolation=cv2.INTER_NEAREST_EXACT)
         return hole.astype(bool)
 
@@ -113,10 +119,12 @@ def parse_bands(names: Sequence[str]) -> list[Band]:
     return bands
 
 
-def match_masks(source: ImageSource, indices: Sequence[int], folder: str, size: int) -> list[str]:
+def match_masks(
+    source: ImageSource, indices: Sequence[int], folder: str, size: int, invert: bool = False
+) -> list[str]:
     """Returns a mask file for each image: by name if their names fit, else in turn.
 
-    `x.png`, `x_mask.png` and `x_mask001.png` fit the image `x.jpg`. All used masks are read.
+    Names fit as `Matcher` says. All used masks are read.
 
     Raises:
       UserError: no such folder, no masks in it, masks for some of the images only, two for
@@ -129,36 +137,46 @@ def match_masks(source: ImageSource, indices: Sequence[int], folder: str, size: 
     files = list_images(path)
     if not files:
         raise UserError(f"--masks: the folder {folder} holds no images")
-    named: dict[Path, set[str]] = {}
-    for file in files:
-        place = Path(file).relative_to(path).with_suffix("")
-        for fitting in {place, place.with_name(_MARK.sub("", place.name) or place.name)}:
-            named.setdefault(fitting, set()).add(file)
+    matcher = Matcher(files, path)
     names = [Path(source.short_name(index)) for index in indices]
     places = [Path(name.stem) if name.is_absolute() else name.with_suffix("") for name in names]
-    for index, place in zip(indices, places, strict=True):
-        if len(fitting := sorted(named.get(place, ()))) > 1:
+    fitting = [matcher.find(place) for place in places]
+    for index, masks in zip(indices, fitting, strict=True):
+        if len(masks) > 1:
             raise UserError(
-                f"--masks: {source.short_name(index)} has {len(fitting)} masks, {fitting[0]} and "
-                f"{fitting[1]}; leave one"
+                f"--masks: {source.short_name(index)} has {len(masks)} masks, {masks[0]} and "
+                f"{masks[1]}; leave one"
             )
-    found = [next(iter(named.get(place, ())), None) for place in places]
+    found = [str(masks[0]) if masks else None for masks in fitting]
     if not any(found):
         found = [files[index % len(files)] for index in indices]
     elif not all(found):
+        missing = found.index(None)
         raise UserError(
             f"--masks: {folder} has masks for {len(found) - found.count(None)} of {len(found)} "
-            f"images, but none for {source.short_name(indices[found.index(None)])}; name one for "
-            "each, or none of them like an image to have them used in turn"
+            f"images, but none for {source.short_name(indices[missing])}: "
+            f"{matcher.expected(places[missing])}. Name one for each, or none of them like an "
+            "image to have them used in turn"
         )
-    protocol = Protocol(source, indices, size, 0, ())
-    for file in sorted(set(found)):
-        covered = protocol._from_file(file).mean()
-        if covered in (0, 1):
-            what = "empty" if covered == 0 else "all hole"
-            raise UserError(f"--masks: {file} is {what} in its center square; holes are not black")
+    _check_masks(Protocol(source, indices, size, 0, (), invert=invert), sorted(set(found)))
     by_index = dict(zip(indices, found, strict=True))
     return [by_index.get(index, "") for index in range(len(source))]
+
+
+def _check_masks(protocol: Protocol, files: list[str]) -> None:
+    inverted = []
+    for file in files:
+        hole = protocol._from_file(file)
+        if not hole.any() or hole.all():
+            what = "all hole" if hole.any() else "empty"
+            raise UserError(f"--masks: {file} is {what} in its center square; holes are not black")
+        inverted += [file] * looks_inverted(hole)
+    if len(inverted) * 2 > len(files):
+        logging.warning(
+            "--masks: %d of %d masks cover nearly all of their images, the first %s: are they "
+            "inverted? Holes are what is not black; --invert takes black for hole",
+            len(inverted), len(files), inverted[0],
+        )  # fmt: skip
 
 
 def center_square(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "s s 3"]:

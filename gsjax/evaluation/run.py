@@ -33,6 +33,7 @@ class Settings:
     data: str
     checkpoint: str | None = None
     masks: str | None = None
+    invert: bool = False
     output: str | None = None
     deep: Sequence[str] | None = None
     baselines: Sequence[str] | None = None
@@ -102,8 +103,10 @@ def _make_protocol(settings: Settings) -> Protocol:
     indices, masks = range(count), []
     if settings.masks is not None:
         bands = [Band(protocol.FILES, (protocol.FILES,), 0.0, 1.0)]
-        masks = protocol.match_masks(source, indices, settings.masks, settings.size)
-    return Protocol(source, indices, settings.size, settings.seed, bands, masks)
+        masks = protocol.match_masks(
+            source, indices, settings.masks, settings.size, settings.invert
+        )
+    return Protocol(source, indices, settings.size, settings.seed, bands, masks, settings.invert)
 
 
 def _measure(plan: Protocol, ways: Sequence[Method], measures: Scores) -> _Found:

@@ -7,13 +7,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-import tifffile
 from jaxtyping import Integer
 from PIL import Image
 
 from gsjax.data.blocks import XMP_KEYWORD
 from gsjax.data.containers import join_png, png_chunks
-from gsjax.data.exif import EXIF, GPS, Exif, below
+from gsjax.data.exif import Exif, Tag, directories
 from gsjax.errors import UserError
 from gsjax.inpainting.metadata import IPTC, Metadata
 from gsjax.inpainting.pictures import FORMATS, Picture
@@ -95,8 +94,8 @@ def encode(
             options = {"dpi": metadata.resolution[:2]}
         content = io.BytesIO()
         Image.fromarray(array).save(content, format=kind, **options)
-        return _with_segments(content.getvalue(), metadata) if kind == "JPEG" else (
-            content.getvalue()
+        return (
+            _with_segments(content.getvalue(), metadata) if kind == "JPEG" else (content.getvalue())
         )
     except (OSError, ValueError, struct.error) as error:  # too large for the format, for one
         raise UserError(f"{picture.path}: cannot be written as {kind}: {error}") from error
@@ -182,43 +181,51 @@ def _with_chunks(png: bytes, metadata: Metadata) -> bytes:
 
 
 def _encode_tiff(array: np.ndarray, metadata: Metadata, uncompressed: bool) -> bytes:
+    """Returns a TIFF of strips, deflated or not, whose first directory comes last."""
     exif = metadata.exif or Exif("<", {}, {})
-    colors = array.ndim == 3 and array.shape[2] >= 3
-    tags = [(name, *tag, True) for name, tag in exif.tags.items() if name != 305]
-    pointers = [name for name in (EXIF, GPS) if exif.below.get(name)]
-    tags += [(name, 4, 1, 0, True) for name in pointers]
-    blocks = {700: metadata.xmp, 34377: metadata.photoshop_block(iptc=False)}
-    if IPTC in metadata.photoshop:
-        blocks[33723] = metadata.photoshop[IPTC][1]
-    tags += [(name, 7, len(block), block, True) for name, block in blocks.items() if block]
-    options = {} if uncompressed else {"compression": "adobe_deflate", "predictor": True}
+    height, width = array.shape[:2]
+    channels = array.shape[2] if array.ndim == 3 else 1
+    head = b"II*\0" if exif.order == "<" else b"MM\0*"
+    strips, rows = _strips(array, exif.order, uncompressed)
+    lengths = np.array([len(strip) for strip in strips], np.int64)
+    offsets = 8 + np.cumsum(lengths) - lengths
+    start = int(8 + lengths.sum())
+    if start > 2**32 - 2**24:
+        raise ValueError("it is over 4 GB")
+
+    def tag(kind: int, *values: int) -> Tag:
+        code = {3: "H", 4: "I"}[kind]
+        return Tag(kind, len(values), struct.pack(f"{exif.order}{len(values)}{code}", *values))
+
+    tags = exif.tags | {
+        256: tag(4, width), 257: tag(4, height), 258: tag(3, *[8 * array.itemsize] * channels),
+        259: tag(3, 1 if uncompressed else 8), 262: tag(3, 2 if channels > 2 else 1),
+        273: tag(4, *offsets.tolist()), 277: tag(3, channels), 278: tag(4, rows),
+        279: tag(4, *lengths.tolist()), 284: tag(3, 1),
+    }  # fmt: skip
+    if not uncompressed:
+        tags[317] = tag(3, 2)
+    if channels in (2, 4):
+        tags[338] = tag(3, 2)
     if metadata.resolution:
-        options["resolution"] = metadata.resolution[:2]
-        options["resolutionunit"] = metadata.resolution[2]
-    content = io.BytesIO()
-    tifffile.imwrite(
-        content,
-        array,
-        byteorder=exif.order,
-        photometric="rgb" if colors else "minisblack",
-        extrasamples=["unassalpha"] if array.ndim == 3 and array.shape[2] in (2, 4) else None,
-        planarconfig="contig" if array.ndim == 3 else None,
-        iccprofile=metadata.icc,
-        software=exif.tags[305].value.rstrip(b"\0") if 305 in exif.tags else False,
-        extratags=tags,
-        metadata=None,
-        **options,
-    )
-    return _with_directories(content.getvalue(), exif, pointers)
+        tags |= metadata.resolution_tags(exif.order)
+    blocks = {34675: metadata.icc, 700: metadata.xmp, 34377: metadata.photoshop_block(iptc=False)}
+    blocks[33723] = metadata.photoshop[IPTC][1] if IPTC in metadata.photoshop else None
+    tags |= {name: Tag(7, len(block), block) for name, block in blocks.items() if block}
+    content = [*strips, b"\0" * (start % 2)]
+    start += start % 2
+    content.append(directories(exif._replace(tags=tags), start))
+    return b"".join([head, struct.pack(exif.order + "I", start), *content])
 
 
-def _with_directories(tiff: bytes, exif: Exif, names: list[int]) -> bytes:
-    """Returns a TIFF with directories of EXIF at its end, whose tags are there already."""
-    content = bytearray(tiff)
-    with tifffile.TiffFile(io.BytesIO(tiff)) as file:
-        places = {name: file.pages.first.tags[name].valueoffset for name in names}
-    for name, place in places.items():
-        content += b"\0" * (len(content) % 2)
-        struct.pack_into(exif.order + "I", content, place, len(content))
-        content += below(exif, name, len(content))
-    return bytes(content)
+def _strips(array: np.ndarray, order: str, uncompressed: bool) -> tuple[list[bytes], int]:
+    """Returns an image's strips, of about a megabyte before they are deflated, and their rows."""
+    rows = max(1, 2**20 // max(array[0].nbytes, 1))
+    strips = []
+    for top in range(0, len(array), rows):
+        strip = array[top : top + rows]
+        if not uncompressed:  # differences between neighbors
+            strip = np.concatenate([strip[:, :1], np.diff(strip, axis=1)], axis=1)
+        values = strip.astype(strip.dtype.newbyteorder(order)).tobytes()
+        strips.append(values if uncompressed else zlib.compress(values))
+    return strips, rows

@@ -5,11 +5,10 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from gsjax.data.sources import list_images
+from gsjax.data.mask_files import Matcher, describe, is_marked
+from gsjax.data.sources import left_out, list_images
 from gsjax.errors import UserError
 from gsjax.inpainting.pictures import FORMATS, NAMES
-
-_MASK = re.compile(r"(.+)_mask\d*$")
 
 
 class Job(NamedTuple):
@@ -37,8 +36,7 @@ def single_job(image: Path, mask: Path | None, output: Path, suffix: str | None)
     if mask is not None:
         _check_file(mask, "--mask")
     if output.is_dir():
-        output = output / image.name
-        output = output.with_suffix(suffix or output.suffix)
+        output = output / _output_name(image, suffix).name
     elif suffix and FORMATS[suffix] != FORMATS.get(output.suffix.lower()):
         raise UserError(f"--format: {suffix[1:]} does not fit --output={output}; give one of them")
     if output.suffix.lower() not in FORMATS:
@@ -52,9 +50,8 @@ def single_job(image: Path, mask: Path | None, output: Path, suffix: str | None)
 def folder_jobs(images: Path, masks: Path | None, output: Path, suffix: str | None) -> list[Job]:
     """Returns the jobs for all pictures in a folder and those below it, in alphabetical order.
 
-    The mask of `x.jpg` is `x.png`, `x_mask.png` or `x_mask001.png` (any number, any format)
-    in the same place of the folder of masks; of masks beside their pictures, only the latter
-    two count. A mask that is a file is for all.
+    Masks have the names that `Matcher` says, at the same place of the folder of masks; among
+    the pictures, only those with `_mask` count. A mask that is a file is for all.
 
     Raises:
       UserError: the folders hold nothing that fits together, or the output is one of them.
@@ -72,18 +69,22 @@ def folder_jobs(images: Path, masks: Path | None, output: Path, suffix: str | No
     beside = masks is not None and masks.is_dir() and _is_same(images, masks)
     files = [Path(file) for file in list_images(images)]
     if beside:
-        files = [file for file in files if not _MASK.match(file.stem)]
+        files = [file for file in files if not is_marked(file.stem)]
     if not files:
-        raise UserError(f"--image: the folder {images} holds no {NAMES} files")
-    found = _masks_by_image(masks, beside) if masks is not None and masks.is_dir() else {}
+        unread = left_out(images)
+        raise UserError(
+            f"--image: the folder {images} holds no {NAMES} files" + (f"; {unread}" * bool(unread))
+        )
+    matcher = None
+    if masks is not None and masks.is_dir():
+        matcher = Matcher(list_images(masks), masks, marked=beside)
     jobs, taken = [], {}
     for file in files:
         place = file.relative_to(images)
-        target = output / place
-        target = target.with_suffix(suffix or target.suffix)
+        target = output / _output_name(place, suffix)
         mask, problem = masks, None
-        if masks is not None and masks.is_dir():
-            mask, problem = _mask_of(file, found.get(place.with_suffix(""), []), masks)
+        if matcher is not None:
+            mask, problem = _mask_of(matcher, place.with_suffix(""))
         if target in taken:
             problem = f"its output would be that of {taken[target]}, {target}"
         taken.setdefault(target, file)
@@ -115,27 +116,18 @@ def remove_leftovers(jobs: list[Job]) -> None:
                 os.unlink(entry.path)
 
 
-def _masks_by_image(masks: Path, beside: bool) -> dict[Path, list[Path]]:
-    """Returns, for the place of an image without suffix, the masks that may be its."""
-    found: dict[Path, list[Path]] = {}
-    for name in list_images(masks):
-        file = Path(name)
-        place = file.relative_to(masks).with_suffix("")
-        marked = _MASK.match(place.name)
-        if not beside:
-            found.setdefault(place, []).append(file)
-        if marked:
-            found.setdefault(place.with_name(marked[1]), []).append(file)
-    return found
+def _output_name(image: Path, suffix: str | None) -> Path:
+    """Returns an image's name with the suffix of its output: PNG if its own cannot be written."""
+    own = image.suffix if image.suffix.lower() in FORMATS else ".png"
+    return image.with_suffix(suffix or own)
 
 
-def _mask_of(image: Path, found: list[Path], masks: Path) -> tuple[Path | None, str | None]:
+def _mask_of(matcher: Matcher, place: Path) -> tuple[Path | None, str | None]:
+    """Returns an image's mask, or None and why it has none."""
+    found = matcher.find(place)
     if len(found) == 1:
         return found[0], None
-    if found:
-        return None, f"it has {len(found)} masks, {', '.join(map(str, found))}; keep one"
-    stem = image.stem
-    return None, f"there is no {stem}.png, {stem}_mask.png or {stem}_mask001.png in {masks}"
+    return None, describe(found) if found else matcher.expected(place)
 
 
 def _check_file(path: Path, flag: str) -> None:

@@ -56,15 +56,18 @@ class Metadata:
     resolution: tuple[float, float, int] | None = None
 
     def exif_block(self, resolution: bool = False) -> bytes | None:
-        """Returns the EXIF as a TIFF structure, None if there is none; with the resolution or not."""
+        """Returns the EXIF as a TIFF structure, None if there is none; with resolution or not."""
         exif = self.exif or Exif(">", {}, {})
         if resolution and self.resolution:
-            across, down, unit = self.resolution
-            fractions = [struct.pack(exif.order + "II", round(100 * x), 100) for x in (across, down)]
-            tags = {282: Tag(5, 1, fractions[0]), 283: Tag(5, 1, fractions[1])}
-            tags[296] = Tag(3, 1, struct.pack(exif.order + "H", unit))
-            exif = exif._replace(tags=exif.tags | tags)
+            exif = exif._replace(tags=exif.tags | self.resolution_tags(exif.order))
         return serialize(exif) if exif.tags or exif.below else None
+
+    def resolution_tags(self, order: str) -> dict[int, Tag]:
+        """Returns the resolution as tags of TIFF and EXIF."""
+        *values, unit = self.resolution
+        across, down = (struct.pack(order + "II", round(100 * x), 100) for x in values)
+        unit = Tag(3, 1, struct.pack(order + "H", unit))
+        return {282: Tag(5, 1, across), 283: Tag(5, 1, down), 296: unit}
 
     def lost(self, kind: str) -> list[str]:
         """Returns the names of what a file of a kind cannot hold."""
@@ -150,7 +153,7 @@ def _clean_exif(exif: Exif, size: tuple[int, int]) -> tuple[Exif | None, list[st
     def clean(tags: dict[int, Tag], unwanted: set[int]) -> dict[int, Tag]:
         kept = {}
         for name, tag in tags.items():
-            if name in unwanted or name == _PADDING:
+            if name in unwanted or name == _PADDING or tag.kind > 13:  # of BigTIFF
                 continue
             if _holds_picture(tag.value):
                 dropped.append("maker's note" if name == _MAKER_NOTE else f"tag {name}")

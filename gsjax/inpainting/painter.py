@@ -11,7 +11,9 @@ import numpy as np
 from absl import logging
 from jaxtyping import Bool, Float, Integer, UInt8
 
+from gsjax.data.mask_files import odd_hole
 from gsjax.errors import UserError
+from gsjax.inpainting.borders import check_margins, finish, prepare
 from gsjax.inpainting.crops import Asked, Work, cut_known, fill
 from gsjax.inpainting.exemplar import Deep, check_deep, copy_deep
 from gsjax.inpainting.field import Field
@@ -21,7 +23,6 @@ from gsjax.inpainting.plan import Crop, Geometry, cover
 from gsjax.inpainting.windows import Patches
 from gsjax.models.gaussian_head import Gaussians
 
-MOSTLY = 0.9  # a hole that covers more of the image, or of its border, looks inverted
 _AT_WORK = 2**26  # pixels of the images that are worked on at a time, in all
 
 
@@ -104,6 +105,9 @@ class Inpainter:
         hole: Bool[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"],
         deep: Deep | None = None,
         avoid: Bool[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"] | None = None,
+        known: Bool[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"] | None = None,
+        grow: float = 0,
+        feather: float = 0,
     ) -> Result:
         """Fills the holes of an image.
 
@@ -112,6 +116,11 @@ class Inpainter:
           hole: True, or not zero, where the image is to be filled.
           deep: "exemplar" or "network"; see `load`, whose choice holds if None.
           avoid: True, or not zero, where texture is not to be copied from.
+          known: False, or zero, where a pixel outside the hole must not be looked at, such as one
+            that is transparent; it stays as it is.
+          grow: pixels by which the hole is enlarged first.
+          feather: pixels around it over which the fill fades into the image; only these known
+            pixels ever change.
 
         Raises:
           UserError: they are no image and no hole of its size.
@@ -121,10 +130,16 @@ class Inpainter:
         if avoid is not None:
             avoid = check_hole(avoid, "avoid")
             check_sizes(image.shape[:2], avoid.shape, "avoid")
-        if warning := odd_hole(hole):
+        if known is not None:
+            known = check_hole(known, "known")
+            check_sizes(image.shape[:2], known.shape, "known")
+        check_margins(grow, feather)
+        prepared = prepare(image.copy(), hole, known, grow, feather)
+        if warning := odd_hole(prepared.hole):
             logging.warning("hole: %s", warning)
+        hole, avoid = prepared.painted, prepared.avoided(avoid)
         kept: list[tuple[Crop, Gaussians]] = []
-        seen, copied = image.copy(), None
+        seen, copied = prepared.image.copy(), None
         if (self.deep if deep is None else check_deep(deep)) == "exemplar":
             copied = copy_deep(seen, hole, avoid)
         ring = hole if copied is None else hole & ~copied
@@ -139,7 +154,7 @@ class Inpainter:
             layout = (self.size, self._patches, crops, gaussians, self._network.rim)
             return Field(seen, hole, *layout, copied)
 
-        return Result(filled, make_field)
+        return Result(finish(prepared, filled), make_field)
 
     def _encode(
         self, image: UInt8[np.ndarray, "h w 3"], copied: Bool[np.ndarray, "h w"]
@@ -272,19 +287,3 @@ def check_sizes(image: tuple[int, int], hole: tuple[int, int], name: str = "mask
             f"the {name} is {hole[1]}×{hole[0]} pixels and the image {image[1]}×{image[0]} "
             f"(width×height); they must be of the same size{hint}"
         )
-
-
-def odd_hole(hole: Bool[np.ndarray, "h w"]) -> str | None:
-    """Says what is odd about a hole that is filled all the same; None if nothing is."""
-    share = hole.mean()
-    if share == 0:
-        return "the mask is empty, nothing is to be filled: holes are what is not black"
-    if share == 1:
-        return "the mask covers the whole image: nothing is known to go on from"
-    border = np.concatenate([hole[0], hole[-1], hole[:, 0], hole[:, -1]])
-    if share > MOSTLY or (share > 0.5 and border.mean() > MOSTLY):
-        return (
-            f"the mask covers {100 * share:.1f} % of the image: is it inverted? Holes are what is "
-            "not black"
-        )
-    return None

@@ -9,13 +9,16 @@ import numpy as np
 from absl import logging
 from jaxtyping import Bool
 
+from gsjax.data.mask_files import odd_hole
+from gsjax.data.reader import MAX_PIXELS
 from gsjax.errors import UserError
 from gsjax.files import write_atomically
 from gsjax.inpainting import pictures
-from gsjax.inpainting.encode import check_alpha, encode, lossy_warning
+from gsjax.inpainting.borders import Prepared, finish, prepare
+from gsjax.inpainting.encode import check_alpha, encode, lossy_warning, metadata_warning
 from gsjax.inpainting.exemplar import Deep
 from gsjax.inpainting.files import Job, remove_leftovers
-from gsjax.inpainting.painter import Inpainter, Task, check_sizes, odd_hole
+from gsjax.inpainting.painter import Inpainter, Task, check_sizes
 from gsjax.record import progress_bar
 
 
@@ -28,6 +31,10 @@ class Options(NamedTuple):
     overwrite: bool = False
     deep: Deep = "exemplar"
     avoid: Path | None = None
+    invert: bool = False
+    grow: float = 0
+    feather: float = 0
+    max_pixels: int = MAX_PIXELS
 
 
 class Summary(NamedTuple):
@@ -47,7 +54,7 @@ class Summary(NamedTuple):
 class _Opened(NamedTuple):
     job: Job
     picture: pictures.Picture
-    hole: Bool[np.ndarray, "h w"]
+    prepared: Prepared
     alpha: np.ndarray | None
     avoid: Bool[np.ndarray, "h w"] | None
 
@@ -67,10 +74,10 @@ def run_one(load: Callable[[], Inpainter], job: Job, options: Options) -> None:
         raise UserError(f"--output: {job.output} exists; choose another, or give --overwrite")
     opened = _open(job, options)
     _check_output(opened, set())
-    image = opened.picture.pixels
-    if opened.hole.any():
+    image, painted = opened.prepared.image, opened.prepared.painted
+    if painted.any():
         remove_leftovers([job])
-        task = Task(None, image, opened.hole, opened.avoid)
+        task = Task(None, image, painted, opened.avoid)
         ((_, image),) = load().paint([task], options.batch_size, deep=options.deep)
     _write(opened, image, options)
 
@@ -117,10 +124,11 @@ def run_folder(load: Callable[[], Inpainter], jobs: list[Job], options: Options)
                 except UserError as error:
                     fail(job, error)
                     continue
-                if opened.hole.any():
-                    yield Task(opened, opened.picture.pixels, opened.hole, opened.avoid)
+                image, painted = opened.prepared.image, opened.prepared.painted
+                if painted.any():
+                    yield Task(opened, image, painted, opened.avoid)
                 else:
-                    unchanged.append(write(opened, opened.picture.pixels))
+                    unchanged.append(write(opened, image))
 
         unchanged: list[int] = []
         told: set[str] = set()
@@ -135,43 +143,44 @@ def run_folder(load: Callable[[], Inpainter], jobs: list[Job], options: Options)
 
 
 def _open(job: Job, options: Options) -> _Opened:
-    """Reads a picture and its mask, and tells what is odd about them."""
-    picture = pictures.read_picture(job.image)
+    """Reads a picture and its mask, and warns of what is odd about them."""
+    picture = pictures.read_picture(job.image, options.max_pixels)
     alpha = picture.alpha
+    visible = None if alpha is None else alpha > 0
     if job.mask is not None:
-        hole = pictures.read_mask(job.mask, options.threshold)
-        try:
-            check_sizes(picture.pixels.shape[:2], hole.shape)
-        except UserError as error:
-            raise UserError(f"{job.mask}: {error}") from None
+        hole = _read_mask(job.mask, options, picture, options.invert)
         what = str(job.mask)
     else:
         if alpha is None:
             raise UserError(f"{job.image}: it has no alpha channel to be its mask; give a --mask")
         top = np.iinfo(alpha.dtype).max
-        hole = (top - alpha) > (options.threshold or 0) * (top // 255)
+        hole = ((top - alpha) > (options.threshold or 0) * (top // 255)) ^ options.invert
         what = f"{job.image}, its alpha channel"
         alpha = np.where(hole, np.array(top, alpha.dtype), alpha)
         if (alpha == top).all():
             alpha = None
-    if warning := odd_hole(hole):
+    avoid = None
+    if options.avoid is not None:
+        avoid = _read_mask(options.avoid, options, picture)
+    prepared = prepare(picture.pixels, hole, visible, options.grow, options.feather)
+    if warning := odd_hole(prepared.hole):
         if job.mask is not None and hole.all():
             warning += ". If its black is not quite black, raise --threshold above it"
         logging.warning("%s: %s", what, warning)
     for warning in picture.warnings:
         logging.warning("%s: %s", job.image, warning)
-    return _Opened(job, picture, hole, alpha, _read_avoid(options, picture))
+    return _Opened(job, picture, prepared, alpha, prepared.avoided(avoid))
 
 
-def _read_avoid(options: Options, picture: pictures.Picture) -> Bool[np.ndarray, "h w"] | None:
-    if options.avoid is None:
-        return None
-    avoid = pictures.read_mask(options.avoid, options.threshold)
+def _read_mask(
+    path: Path, options: Options, picture: pictures.Picture, invert: bool = False
+) -> Bool[np.ndarray, "h w"]:
+    mask = pictures.read_mask(path, options.threshold, invert, options.max_pixels)
     try:
-        check_sizes(picture.pixels.shape[:2], avoid.shape)
+        check_sizes(picture.pixels.shape[:2], mask.shape)
     except UserError as error:
-        raise UserError(f"{options.avoid}: {error}") from None
-    return avoid
+        raise UserError(f"{path}: {error}") from None
+    return mask
 
 
 def _check_output(opened: _Opened, told: set[str]) -> None:
@@ -179,10 +188,13 @@ def _check_output(opened: _Opened, told: set[str]) -> None:
     suffix = opened.job.output.suffix.lower()
     if opened.alpha is not None:
         check_alpha(opened.picture, suffix)
-    warning = lossy_warning(opened.picture, suffix)
-    if warning and opened.hole.any() and warning not in told:
-        told.add(warning)
-        logging.warning("%s: %s", opened.job.output, warning)
+    warnings = [metadata_warning(opened.picture, suffix)]
+    if opened.prepared.painted.any():
+        warnings.append(lossy_warning(opened.picture, suffix))
+    for warning in warnings:
+        if warning and warning not in told:
+            told.add(warning)
+            logging.warning("%s: %s", opened.job.output, warning)
 
 
 def _write(opened: _Opened, image: np.ndarray, options: Options) -> None:
@@ -191,9 +203,10 @@ def _write(opened: _Opened, image: np.ndarray, options: Options) -> None:
     same_kind = pictures.FORMATS[suffix] == picture.kind and options.quality is None
     try:
         job.output.parent.mkdir(parents=True, exist_ok=True)
-        if same_kind and not opened.hole.any() and not picture.turned:
+        if same_kind and not opened.prepared.painted.any() and not picture.turned:
             content = job.image.read_bytes()  # nothing to fill: the file as it is
         else:
+            image = finish(opened.prepared, image)
             content = encode(picture, image, opened.alpha, suffix, options.quality)
         write_atomically(job.output, content)
     except OSError as error:

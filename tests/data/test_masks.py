@@ -3,13 +3,13 @@ import pytest
 from PIL import Image
 
 from gsjax.data import strokes
+from gsjax.data.mask_files import read_hole
 from gsjax.data.masks import (
     RATIO_TOLERANCE,
     check_curriculum,
     check_kinds,
     draw_hole,
     ratio_at,
-    read_hole,
 )
 from gsjax.errors import UserError
 

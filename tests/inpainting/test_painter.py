@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import gsjax
+from gsjax.data.mask_files import odd_hole
 from gsjax.errors import UserError
 from gsjax.inpainting.exemplar import copy_deep
 from gsjax.inpainting.field import Field
 from gsjax.inpainting.network import Painted, make_correction
-from gsjax.inpainting.painter import odd_hole
 from gsjax.inpainting.plan import Geometry
 from gsjax.models import patches
 from gsjax.models.gaussian_head import Gaussians, anchors
