@@ -95,12 +95,12 @@ def _check(page: tifffile.TiffPage) -> None:
         raise Refused("it is a volume, not a picture")
     if page.samplesperpixel < _COLORS[int(photometric)] or page.samplesperpixel > 16:
         raise Refused(f"it has {page.samplesperpixel} channels; convert it to RGB or gray")
+    if bits not in (1, 2, 4, 8, 16) and page.sampleformat != 3:
+        raise Refused(f"{bits}-bit pixels; convert it to 8 or 16 bits")
     formats = page.tags.valueof(339, 1)
     formats = set(formats) if isinstance(formats, tuple) else {formats}
     if not formats <= {1, 3, 4} or (formats == {3}) != (bits in (32, 64) and 3 in formats):
         raise Refused("its pixels have signs or are complex numbers; convert it to 8 or 16 bits")
-    if 3 not in formats and bits not in (1, 2, 4, 8, 16):
-        raise Refused(f"{bits}-bit pixels; convert it to 8 or 16 bits")
     if int(photometric) == 5 and page.tags.valueof(332, 1) != 1:
         raise Refused("its inks are not cyan, magenta, yellow and black; convert it to RGB")
     if int(photometric) == 3 and (page.colormap is None or bits == 16):

@@ -23,6 +23,10 @@ from gsjax.inpainting.plan import Crop, Geometry, cover
 from gsjax.inpainting.windows import Patches
 from gsjax.models.gaussian_head import Gaussians
 
+_MEANING = {
+    "hole": "the image is to be filled", "avoid": "nothing is to be copied from",
+    "known": "pixels may be looked at",
+}  # fmt: skip
 _AT_WORK = 2**26  # pixels of the images that are worked on at a time, in all
 
 
@@ -269,7 +273,7 @@ def check_hole(hole: np.ndarray, name: str = "hole") -> Bool[np.ndarray, "h w"]:
     if hole.ndim != 2:
         raise UserError(
             f"{name}: an array of shape {hole.shape}; it must be height×width, and not zero where "
-            + ("the image is to be filled" if name == "hole" else "nothing is to be copied from")
+            + _MEANING[name]
         )
     if hole.dtype != bool and not np.issubdtype(hole.dtype, np.number):
         raise UserError(f"{name}: of type {hole.dtype}; it must be bool or numbers")
