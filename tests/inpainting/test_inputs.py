@@ -98,7 +98,7 @@ CASES = {
         [IMAGE, MASK, OUT, "--max_pixels=1000"], MISTAKE, ["40×30", "--max_pixels"]
     ),
     "a PNG named JPEG": (["--image={d}/png.jpg", MASK, OUT], OK, []),
-    "floating-point pixels": (["--image={d}/float.tif", MASK, OUT], MISTAKE, ["floating-point pixels"]),
+    "floating-point pixels": (["--image={d}/float.tif", MASK, OUT], MISTAKE, ["floating-point"]),
     "32-bit pixels": (["--image={d}/i32.tif", MASK, OUT], MISTAKE, ["32-bit pixels"]),
     "CMYK": (["--image={d}/cmyk.jpg", MASK, OUT], OK, ["it is CMYK and becomes RGB"]),
     "several frames": (["--image={d}/frames.tif", MASK, OUT], OK, ["first of its 3 frames"]),
