@@ -1,6 +1,7 @@
 """Packed inpainters: what they keep of a run, and what is refused."""
 
 import json
+import shutil
 import sys
 
 import jax
@@ -62,6 +63,15 @@ def test_parameters_are_those_of_the_run_in_half_precision(trained, packed_run):
         trained[1],
     )
     assert {array.dtype for array in jax.tree.leaves(generator)} == {np.dtype(np.float32)}
+
+
+def test_an_inpainter_that_has_not_known_all_fields_is_read(packed_run, tmp_path):
+    folder = tmp_path / "older"
+    shutil.copytree(packed_run[0], folder)
+    config = json.loads((folder / "config.json").read_text())
+    kept = {"model": config["model"], "data": {"image_size": [24, 32]}}
+    (folder / "config.json").write_text(json.dumps(kept))
+    assert load_network(folder).module == load_network(packed_run[0]).module
 
 
 def test_where_the_data_was_is_not_given_away(packed_run):

@@ -88,7 +88,7 @@ def _read_network(folder: Path) -> Network:
             dino, dino_variables = read_dino(workdir, "its DINO")
         else:
             dino, dino_variables = load_dino(config)
-        networks = build_networks(config, dino)
+        networks = build_networks(record.completed(config), dino)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{workdir}/config.json does not describe an inpainter of this version: {error}"
