@@ -1,11 +1,11 @@
 """Deep holes: how deep the network paints, how far PatchMatch searches, and how long it takes.
 
-python -m benchmarks.deep --photos=folder:DIR --lpips=squeezenet1_1.npz
+python -m benchmarks.deep --photos=folder:DIR --lpips=squeeze --dino=dinov2_vits14
 python -m benchmarks.deep --times
 
-Limits: PSNR, SSIM and LPIPS of the network alone, of PatchMatch alone, and of both by the depth
-from which on PatchMatch's is taken; for central squares of half the shorter side, and for ellipses
-with four strokes.
+Limits: PSNR, SSIM, LPIPS and the distance of DINO's class token of the network alone, of
+PatchMatch alone, and of both by the depth from which on PatchMatch's is taken; for central squares
+of half the shorter side, and for ellipses with four strokes.
 Reaches: the same of the copied part alone, by `REACH`, for ellipses of 96×88 pixels.
 Times: the first fill of 512×512 pixels with a hole of 170, from the shell, without and with
 texture copied, and of 6,000×4,000 pixels with one of 700: seconds and peak memory.
@@ -24,6 +24,7 @@ from skimage import data
 
 from gsjax import cli
 from gsjax.data.sources import open_source
+from gsjax.evaluation import semantics
 from gsjax.evaluation.scores import load_scores
 from gsjax.inpainting import exemplar
 from gsjax.inpainting.painter import Inpainter
@@ -33,6 +34,7 @@ CHECKPOINT = flags.DEFINE_string("checkpoint", "photos", "a run's workdir or a c
 PHOTOS = flags.DEFINE_string("photos", "photos", "a spec of photographs")
 COUNT = flags.DEFINE_integer("count", 12, "photographs that are used, spread over all")
 LPIPS = flags.DEFINE_string("lpips", None, "as for gsjax.evaluate")
+DINO = flags.DEFINE_string("dino", "none", "as for gsjax.evaluate")
 TIMES = flags.DEFINE_bool("times", False, "measure times instead")
 
 _LIMITS = (12, 16, 20, 24, 32)
@@ -53,14 +55,14 @@ def main() -> None:
         return
     source = open_source(PHOTOS.value, "validation", "--photos")
     photos = [source[i] for i in range(0, len(source), max(1, len(source) // COUNT.value))]
-    measure = load_scores(LPIPS.value, "none").measure
+    measure = _measure(photos[: COUNT.value])
     painter = Inpainter.load(CHECKPOINT.value)
     for kind in ("square", "strokes"):
         rows: dict[str, list] = {}
         for number, photo in enumerate(photos[: COUNT.value]):
             hole = _hole(kind, *photo.shape[:2], np.random.default_rng(number))
             for name, fill in _fills(painter, photo, hole):
-                rows.setdefault(name, []).append(_scored(measure, fill, photo, hole))
+                rows.setdefault(name, []).append(measure(fill, photo, hole))
         _print(kind, rows)
     rows = {}
     for number, photo in enumerate(photos[: COUNT.value]):
@@ -68,7 +70,7 @@ def main() -> None:
         for reach in _REACHES:
             exemplar.REACH, copy = reach, photo.copy()
             exemplar.copy_deep(copy, hole)
-            rows.setdefault(f"reach {reach}", []).append(_scored(measure, copy, photo, hole))
+            rows.setdefault(f"reach {reach}", []).append(measure(copy, photo, hole))
     _print("ellipse, the copied part", rows)
 
 
@@ -100,9 +102,28 @@ def _fills(painter: Inpainter, photo: np.ndarray, hole: np.ndarray):
         yield f"both, {limit} px", painter(seen, hole & (depth <= limit), deep="network").image
 
 
-def _scored(measure, fill, photo, hole) -> dict[str, float]:
-    values = measure(fill[None], photo[None], hole[None])
-    return {name: float(np.asarray(value)[0]) for name, value in values.items()}
+def _measure(photos: list[np.ndarray]):
+    """Returns what measures a fill: of it, the photograph and the hole, values by name."""
+    scores = load_scores(LPIPS.value, "none").measure
+    seen = None
+    if DINO.value != "none":
+        seen = semantics.look_at_originals(
+            *semantics.read_dino(DINO.value, "--dino"), map(_square, photos)
+        )
+
+    def measure(fill: np.ndarray, photo: np.ndarray, hole: np.ndarray) -> dict[str, float]:
+        values = dict(scores(fill[None], photo[None], hole[None]))
+        if seen is not None:
+            small = _square(hole.astype(np.uint8)) > 0
+            found = semantics.compare(seen, _square(fill)[None], _square(photo), small[None])
+            values["class token"] = found.class_token
+        return {name: float(np.asarray(value)[0]) for name, value in values.items()}
+
+    return measure
+
+
+def _square(image: np.ndarray) -> np.ndarray:
+    return cv2.resize(image, (224, 224), interpolation=cv2.INTER_AREA)
 
 
 def _print(kind: str, rows: dict[str, list]) -> None:
