@@ -57,16 +57,14 @@ def build_networks(
     remat = config.train.recompute
     return Networks(
         GaussianInpainter(**config.model, recompute=remat, dtype=dtype),
-        _build_discriminator(config),
+        Discriminator(
+            config.discriminator.width,
+            jnp.dtype(config.discriminator.precision or config.train.precision),
+            config.discriminator.layers,
+        ),
         dino and dino.clone(dtype=dtype),
         lpips and lpips.clone(dtype=dtype),
     )
-
-
-def _build_discriminator(config: ConfigDict) -> Discriminator:
-    fields = config.discriminator  # earlier runs, and the packed ones, have a width only
-    precision = fields.get("precision") or config.train.precision
-    return Discriminator(fields.width, jnp.dtype(precision), fields.get("layers", 3))
 
 
 def pictured(state: TrainState) -> PyTree:
