@@ -104,7 +104,7 @@ def _fills(painter: Inpainter, photo: np.ndarray, hole: np.ndarray):
 
 def _measure(photos: list[np.ndarray]):
     """Returns what measures a fill: of it, the photograph and the hole, values by name."""
-    scores = load_scores(LPIPS.value, "none").measure
+    scores = load_scores(LPIPS.value, "none", "none").measure
     seen = None
     if DINO.value != "none":
         seen = semantics.look_at_originals(

@@ -61,7 +61,10 @@ DEEP = flags.DEFINE_enum(
     "what fills holes deeper than 20 pixels: texture copied from the picture, or the network",
 )
 AVOID = flags.DEFINE_string(
-    "avoid", None, "a mask of what is not to be copied from, such as a second object to be removed"
+    "avoid",
+    None,
+    "a mask of what is not to be copied from, such as a second object that looks alike; for a "
+    "folder of pictures one mask for all, or a folder",
 )
 SHARD = flags.DEFINE_string(
     "shard", None, "I/N: only part I, from 0 on, of N of a folder; else that of the JAX process"
@@ -87,10 +90,8 @@ def main() -> None:
         if shard:
             raise UserError("--shard: one image cannot be shared; it is for a folder")
     _check_writable(output)
-    avoid = Path(AVOID.value).expanduser() if AVOID.value is not None else None
-    if avoid is not None and not avoid.is_file():
-        was = "is a folder, not a mask" if avoid.is_dir() else "does not exist"
-        raise UserError(f"--avoid: {avoid} {was}")
+    if AVOID.value is not None:
+        jobs = files.with_avoided(jobs, image, Path(AVOID.value).expanduser())
     checkpoint = os.path.expanduser(CHECKPOINT.value)
 
     from gsjax.backends import check_platform  # JAX from here on
@@ -103,7 +104,7 @@ def main() -> None:
     check_platform()
     keep_compiled()
     options = run.Options(
-        THRESHOLD.value, QUALITY.value, BATCH_SIZE.value, OVERWRITE.value, DEEP.value, avoid,
+        THRESHOLD.value, QUALITY.value, BATCH_SIZE.value, OVERWRITE.value, DEEP.value,
         INVERT.value, GROW.value, FEATHER.value, MAX_PIXELS.value or run.MAX_PIXELS,
     )  # fmt: skip
 

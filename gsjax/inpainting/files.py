@@ -19,12 +19,14 @@ class Job(NamedTuple):
       mask: that of its mask; None: its alpha channel is.
       output: the file to write.
       problem: why it cannot be filled, if that is known already.
+      avoid: the file of the mask of what is not to be copied from, if there is one.
     """
 
     image: Path
     mask: Path | None
     output: Path
     problem: str | None = None
+    avoid: Path | None = None
 
 
 def single_job(image: Path, mask: Path | None, output: Path, suffix: str | None) -> Job:
@@ -92,6 +94,32 @@ def folder_jobs(images: Path, masks: Path | None, output: Path, suffix: str | No
     if all(job.problem for job in jobs):
         raise UserError(f"--mask: no image has a mask; {jobs[0].image}: {jobs[0].problem}")
     return jobs
+
+
+def with_avoided(jobs: list[Job], images: Path, avoid: Path) -> list[Job]:
+    """Returns jobs with masks of what is not to be copied from.
+
+    Args:
+      jobs: for `images`.
+      images: a file, or a folder.
+      avoid: a mask for all of them; or for a folder a folder, whose masks have the names that
+        `Matcher` says. What has none there avoids nothing.
+
+    Raises:
+      UserError: there is no such file, or no mask of it is a picture's.
+    """
+    if not (avoid.is_dir() and images.is_dir()):
+        _check_file(avoid, "--avoid")
+        return [job._replace(avoid=avoid) for job in jobs]
+    matcher = Matcher(list_images(avoid), avoid)
+    done = []
+    for job in jobs:
+        found = matcher.find(job.image.relative_to(images).with_suffix(""))
+        problem = job.problem or (f"--avoid: {describe(found)}" if len(found) > 1 else None)
+        done.append(job._replace(avoid=found[0] if found else None, problem=problem))
+    if not any(job.avoid for job in done):
+        raise UserError(f"--avoid: the folder {avoid} has a mask of none of the images")
+    return done
 
 
 def unmatched_masks(jobs: list[Job], masks: Path) -> list[str]:

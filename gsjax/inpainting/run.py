@@ -30,7 +30,6 @@ class Options(NamedTuple):
     batch_size: int | None = None
     overwrite: bool = False
     deep: Deep = "exemplar"
-    avoid: Path | None = None
     invert: bool = False
     grow: float = 0
     feather: float = 0
@@ -160,8 +159,8 @@ def _open(job: Job, options: Options) -> _Opened:
         if (alpha == top).all():
             alpha = None
     avoid = None
-    if options.avoid is not None:
-        avoid = _read_mask(options.avoid, options, picture)
+    if job.avoid is not None:
+        avoid = _read_mask(job.avoid, options, picture)
     prepared = prepare(picture.pixels, hole, visible, options.grow, options.feather)
     if warning := odd_hole(prepared.hole):
         if job.mask is not None and hole.all():

@@ -5,9 +5,12 @@ import threading
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
+from gsjax.errors import UserError
 from gsjax.inpainting import exemplar
 from gsjax.inpainting.exemplar import DEEP, copy_deep
+from gsjax.inpainting.files import Job, with_avoided
 from gsjax.inpainting.patchmatch import find_sources, patchmatch
 from tests.inpainting.test_painter import disk
 
@@ -149,6 +152,19 @@ def test_without_pypatchmatch_the_network_fills_alone(texture, hole, monkeypatch
     monkeypatch.setitem(sys.modules, "patchmatch", None)
     assert not copy(texture, hole)[1].any()
     assert "pip install pypatchmatch" in caplog.text
+
+
+def test_what_to_avoid_is_found_by_name(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "avoid").mkdir()
+    jobs = [Job(tmp_path / "in" / name, None, tmp_path / name) for name in ("a.png", "b.png")]
+    with pytest.raises(UserError, match="a mask of none"):
+        with_avoided(jobs, tmp_path / "in", tmp_path / "avoid")
+    Image.fromarray(np.ones((3, 3), bool)).save(tmp_path / "avoid" / "b_mask.png")
+    done = with_avoided(jobs, tmp_path / "in", tmp_path / "avoid")
+    assert [job.avoid for job in done] == [None, tmp_path / "avoid" / "b_mask.png"]
+    one = tmp_path / "avoid" / "b_mask.png"
+    assert {job.avoid for job in with_avoided(jobs, tmp_path / "in", one)} == {one}
 
 
 def test_ctrl_c_ends_the_wait_at_once():

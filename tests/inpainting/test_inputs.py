@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from gsjax.inpainting.exemplar import copy_deep
 from gsjax.inpainting.pictures import read_picture
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,12 @@ CASES = {
     "no avoid there": ([IMAGE, MASK, OUT, "--avoid={d}/no.png"], MISTAKE, ["does not exist"]),
     "an avoid of another size": (
         [IMAGE, MASK, OUT, "--avoid={d}/1x90.png"], MISTAKE, ["1x90.png: the mask is 90×1 pixels"]
+    ),
+    "a deep hole": (["--image={d}/wide.png", "--mask={d}/wide_mask.png", OUT], OK, []),
+    "a deep hole and all to be avoided": (
+        ["--image={d}/wide.png", "--mask={d}/wide_mask.png", OUT, "--avoid={d}/wide_all.png"],
+        OK,
+        [],
     ),
     "format gif": ([IMAGE, MASK, OUT, "--format=gif"], MISTAKE, ["none of png, jpg, webp, tif"]),
     "format against output": ([IMAGE, MASK, OUT, "--format=jpg"], MISTAKE, ["does not fit"]),
@@ -213,6 +220,9 @@ CASES = {
 Y, X = np.mgrid[:30, :40]
 RGB = np.stack([5 * X, 8 * Y, 255 - 3 * X - 4 * Y], -1).astype(np.uint8)
 HOLE = (abs(Y - 15) < 5) & (abs(X - 20) < 7)
+WIDE = np.random.default_rng(0).integers(60, 200, (40, 64, 3), dtype=np.uint8)
+WIDE_HOLE = np.zeros((40, 64), bool)
+WIDE_HOLE[:23, 10:54] = True  # deep by a few pixels
 
 
 def save(path, array, **options):
@@ -279,6 +289,9 @@ def folder(tmp_path_factory):
     save(d / "alpha.png", alpha)
     save(d / "opaque.png", np.dstack([RGB, white * 0 + 255]))
     save(d / "turned.jpg", RGB, exif=turned)
+    save(d / "wide.png", WIDE)
+    save(d / "wide_mask.png", WIDE_HOLE)
+    save(d / "wide_all.png", np.ones_like(WIDE_HOLE))
     save(d / "1x1.png", np.ones((1, 1), np.uint8))
     save(d / "1x90.png", np.tile(np.arange(90, dtype=np.uint8), (1, 1)))
     save(d / "1x90_mask.png", np.repeat(np.arange(90) == 50, 1)[None])
@@ -391,6 +404,17 @@ def test_known_pixels_and_size_are_those_of_the_input(results, folder, name, ima
     np.testing.assert_equal(after.alpha, before.alpha)
     if hole.any():
         assert (after.pixels[hole] != before.pixels[hole]).any()
+
+
+def test_the_command_copies_into_deep_holes_what_python_does(results, folder):
+    filled = WIDE.copy()
+    copied = copy_deep(filled, WIDE_HOLE)
+    assert copied.any()
+    written = read_picture(outputs(folder, "a deep hole") / "y.png").pixels
+    np.testing.assert_array_equal(written[copied | ~WIDE_HOLE], filled[copied | ~WIDE_HOLE])
+    avoided = read_picture(outputs(folder, "a deep hole and all to be avoided") / "y.png").pixels
+    np.testing.assert_array_equal(avoided[~WIDE_HOLE], WIDE[~WIDE_HOLE])
+    assert (avoided[copied] != written[copied]).any()
 
 
 def test_where_alpha_was_the_mask_the_result_is_opaque(results, folder):
