@@ -1,6 +1,8 @@
 """What can be wrong with a config, found out before any work starts."""
 
+import functools
 import math
+from collections.abc import Callable
 
 import jax
 from ml_collections import ConfigDict
@@ -20,6 +22,7 @@ from gsjax.models.folded import HEAD_CHANNELS
 from gsjax.optimizer import SCHEDULES
 from gsjax.perceptual import check_lpips
 from gsjax.semantic import build_dino, check_dino
+from gsjax.stages import plan
 from gsjax.state import check_initial
 from gsjax.validation import METRICS
 
@@ -30,26 +33,48 @@ def check_config(config: ConfigDict, resumes: bool = False) -> None:
     Missing data comes first: it takes the longest to mend. A run that `resumes` does not
     need what it started from any more.
     """
+    plan(config)
     _check_inputs(config, resumes)
-    check_data(config)
+    _in_each_stage(check_data, config)
     check_program(config, jax.device_count())
 
 
 def check_program(config: ConfigDict, devices: int) -> None:
     """Raises UserError for what needs neither data nor weights to be found wrong."""
-    check_image_size(config.data.image_size)
-    check_whole(config.train.batch_size, 1, "train.batch_size")
-    check_whole(config.discriminator.layers, 1, "discriminator.layers")
-    _check_numbers(config)
-    _check_losses(config.loss)
-    _check_sizes(config, devices)
-    _check_optimizer(config)
+
+    def check(config: ConfigDict) -> None:
+        check_image_size(config.data.image_size)
+        check_whole(config.train.batch_size, 1, "train.batch_size")
+        check_whole(config.discriminator.layers, 1, "discriminator.layers")
+        _check_numbers(config)
+        _check_losses(config.loss)
+        _check_sizes(config, devices)
+        _check_optimizer(config)
+
+    _in_each_stage(check, config)
+
+
+def _in_each_stage(check: Callable[[ConfigDict], None], config: ConfigDict) -> None:
+    """Calls a check with the config of each stage, and with that of validation beside stages."""
+    stages = plan(config)
+    if not stages[0].name:
+        return check(config)
+    for stage in stages:
+        try:
+            check(stage.config)
+        except UserError as error:
+            raise UserError(f"stage {stage.name}: {error}") from None
+    validation = stages[-1].config.copy_and_resolve_references()
+    validation.data = config.data
+    validation.train.update(batch_size=config.train.batch_size, accumulate=1)
+    check(validation)
 
 
 def _check_inputs(config: ConfigDict, resumes: bool) -> None:
     """Tells all that is missing at once: pictures and weights take long to get."""
     problems = []
-    checks = [check_training_data, check_validation_data, check_dino, check_lpips]
+    check_lpips_of_stages = functools.partial(_in_each_stage, check_lpips)
+    checks = [check_training_data, check_validation_data, check_dino, check_lpips_of_stages]
     for check in checks if resumes else [*checks, check_initial]:
         try:
             check(config)

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from gsjax.config import default
 from gsjax.errors import UserError
 from gsjax.files import write_atomically
 from gsjax.grids import write_png
+from gsjax.stages import check_same_past
 from gsjax.workdir import explained, set_aside
 
 CONFIG = "config.json"
@@ -185,35 +187,46 @@ _DATA = ("seed", "data.train", "data.image_size", "data.crop", "data.flip", "mas
 _WEIGHTS = ("dino.weights", "lpips.")
 
 
-def check_changes(workdir: str | os.PathLike, config: ConfigDict) -> None:
+def check_changes(workdir: str | os.PathLike, config: ConfigDict, done: int) -> None:
     """Says what has changed since a run's `config.json` was written.
 
     Most fields may change between runs. Data may, with a warning: the steps to come are no
-    longer those of an uninterrupted run. The networks may not.
+    longer those of an uninterrupted run. The networks may not, nor the stages up to now.
+
+    Args:
+      workdir: the run's folder.
+      config: as it is now.
+      done: the step that the run resumes after.
 
     Raises:
-      UserError: the networks have changed.
+      UserError: the networks have changed, or the place of step `done` among the stages.
     """
     if not (Path(workdir) / CONFIG).exists():
         return
-    before, now = (_flat(fields) for fields in (read_config(workdir).to_dict(), config.to_dict()))
+    recorded = read_config(workdir)
+    before, now = (_flat(fields) for fields in (recorded.to_dict(), config.to_dict()))
     before = _flat(default().to_dict()) | before  # an older run has not known all fields
     changed = [name for name in now if name in before and now[name] != before[name]]
     if Path(config.dino.weights or "-").is_dir():  # it says itself what it is
         changed = [name for name in changed if name not in _ARCHITECTURE]
+    changed += sorted(name for name in before.keys() ^ now.keys() if name.startswith("stages."))
     for name in changed:
-        told = f"{name} was {before[name]!r} in this run so far and is {now[name]!r} now"
-        if name.startswith(_FIXED) and name != "model.backend":
+        was, here = (repr(fields[name]) if name in fields else "unset" for fields in (before, now))
+        told = f"{name} was {was} in this run so far and is {here} now"
+        # What a stage's field means, the field of the run does.
+        field = re.sub(r"^stages\.\w+\.", "", name)
+        if field.startswith(_FIXED) and field != "model.backend":
             raise UserError(
                 f"{told}; that would change what the trained parameters mean. Set it back, or "
                 "start another --workdir from this one with --config.initial"
             )
-        if name.startswith(_DATA) or name == "train.batch_size":
+        if field.startswith(_DATA) or field == "train.batch_size":
             logging.warning("%s: the steps to come see other data than without the change", told)
-        elif name.startswith(_WEIGHTS):
+        elif field.startswith(_WEIGHTS):
             logging.warning("%s: if these are other weights, so is what the losses mean", told)
         else:
             logging.info("%s", told)
+    check_same_past(recorded, config, done)
 
 
 def last_validation(workdir: str | os.PathLike, step: int) -> dict[str, float]:

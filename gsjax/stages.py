@@ -11,6 +11,7 @@ from typing import NamedTuple
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
+from gsjax import losses
 from gsjax.errors import UserError, check_whole
 
 # Fields that a stage may set, and groups of them. Of others, one value holds for the whole run.
@@ -39,6 +40,10 @@ class Stage(NamedTuple):
     first: int
     last: int
     examples: int
+
+    def adversarial(self, step: int) -> bool:
+        """Whether the discriminator takes part in step number `step` of the run, from 1."""
+        return losses.is_adversarial(self.config, step - self.first)
 
 
 def plan(config: ConfigDict) -> tuple[Stage, ...]:
@@ -70,6 +75,19 @@ def plan(config: ConfigDict) -> tuple[Stage, ...]:
 def stage_of(stages: Sequence[Stage], step: int) -> Stage:
     """Returns the stage that step number `step`, from 1, belongs to; the last if it is beyond."""
     return next((stage for stage in stages if step <= stage.last), stages[-1])
+
+
+def whole(config: ConfigDict) -> ConfigDict:
+    """Returns a run's config with `train.steps` of all its stages.
+
+    Raises:
+      UserError: as `plan`.
+    """
+    steps = plan(config)[-1].last
+    if steps != config.train.steps:
+        config = config.copy_and_resolve_references()
+        config.train.steps = steps
+    return config
 
 
 def check_same_past(before: ConfigDict, now: ConfigDict, done: int) -> None:

@@ -112,6 +112,29 @@ def init_state(
     return state
 
 
+def begin_stage(config: ConfigDict, state: TrainState) -> TrainState:
+    """Returns the state in which a stage begins, which takes the place of the stage before's.
+
+    The generator continues from its average, the discriminator as it is; both optimizers begin
+    anew.
+    """
+    optimizer = adamw(config)
+
+    def begin(state: TrainState) -> TrainState:
+        generator = pictured(state)
+        return state.replace(
+            generator=generator,
+            generator_optimizer=optimizer.init(generator),
+            discriminator_optimizer=optimizer.init(state.discriminator),
+            average=None if state.average is None else jax.tree.map(jnp.copy, generator),
+        )
+
+    compiled = jax.jit(
+        begin, donate_argnums=0, out_shardings=sharding.of(state), compiler_options=RUN_ONCE
+    )
+    return compiled(state)
+
+
 def check_initial(config: ConfigDict) -> None:
     """Raises UserError if `config.initial` names no checkpoint; reads none."""
     if config.initial and not packed.is_packed(packed.find(config.initial)):

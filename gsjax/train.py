@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import tqdm
 from absl import logging
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from gsjax import checkpoints, distributed, guards, losses, record, sharding
+from gsjax import checkpoints, distributed, guards, record, sharding
+from gsjax.ahead import TrainSteps
 from gsjax.best import Best
 from gsjax.checks import check_config
 from gsjax.data.examples import bands
@@ -27,6 +29,7 @@ from gsjax.data.pipeline import (
 from gsjax.errors import UserError
 from gsjax.perceptual import load_lpips
 from gsjax.semantic import describe_dino, load_dino
+from gsjax.stages import Stage, plan, stage_of, whole
 from gsjax.state import (
     Networks,
     TrainState,
@@ -36,7 +39,7 @@ from gsjax.state import (
     load_initial,
     pictured,
 )
-from gsjax.step import Batch, make_train_step
+from gsjax.step import Batch
 from gsjax.validation import make_validation_step, validate
 from gsjax.workdir import check_shared, only_run
 
@@ -63,18 +66,22 @@ class Outcome(NamedTuple):
 
 
 def train(config: ConfigDict, workdir: Path) -> Outcome:
-    """Trains up to step `config.train.steps`, going on from what is in `workdir`.
+    """Trains up to the last step of the last stage, going on from what is in `workdir`.
+
+    Every stage ends with a checkpoint and a validation, whose images have the size that the
+    config names outside of stages.
 
     Raises:
       UserError: a mistake in the config, or data or weights that are missing, said
         before anything is written; or too many steps whose loss is no number.
     """
     process, processes = jax.process_index(), jax.process_count()
-    trained = False
+    config, trained = whole(config), False
     with contextlib.ExitStack() as stack:
         # Of several processes, one alone cannot just leave.
         stop_asked = stack.enter_context(guards.termination(lambda: processes == 1 and not trained))
         mesh, networks, frozen, validation_data, initial = prepare(config, workdir)
+        stages = plan(config)  # only now does config.dino say what its folder holds
         check_shared(workdir)
         stack.enter_context(only_run(workdir))
         manager = checkpoints.open_manager(workdir / "checkpoints", config.checkpoint.keep)
@@ -93,7 +100,11 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
             record.write_config(workdir, config)
             announce(config, workdir, state, done)
 
-        train_step, validation_step = jitted_steps(config, networks, state, mesh)
+        # On a CPU, the compiler would take its cores from the program that runs.
+        ahead = jax.default_backend() != "cpu"
+        train_steps = TrainSteps(stages, networks, state, frozen, mesh, ahead)
+        stack.callback(train_steps.close)
+        validation_step = jitted_validation(config, networks, mesh)
 
         def validation_feed() -> Iterator[Batch]:
             for batch in validation_data:
@@ -127,7 +138,8 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
         skips = guards.Skips(workdir, config.train.max_skipped, int(state.skipped))
         bar = record.progress_bar(config.train.steps, done, "training", active=process == 0)
         stack.enter_context(bar)
-        due = 0 < done < config.train.steps and done % config.validate.every == 0
+        ended = done == stage_of(stages, done).last
+        due = 0 < done < config.train.steps and (ended or done % config.validate.every == 0)
         due = due and process == 0 and not record.last_validation(workdir, done)
         if distributed.highest(due):  # a stop or a kill came before it
             run_validation(done)
@@ -149,14 +161,17 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
             if verdict := told():
                 break
             step += 1
-            adversarial = losses.is_adversarial(config, step)
-            state, metrics = train_step(state, frozen, batch, adversarial=adversarial)
+            stage = stage_of(stages, step)
+            if stage.name and step in (done + 1, stage.first + 1):
+                announce_stage(stage, len(stages), bar)
+            state, metrics = train_steps(step, state, batch)
             trained = True
             last_step = step, metrics, fed
-            last = step == config.train.steps
+            last = step == stage.last
             save = last or step % config.checkpoint.every == 0
-            if save or step == done + 1 or step % config.log.every == 0:
+            if save or step in (done + 1, stage.first + 1) or step % config.log.every == 0:
                 scalars = {name: float(value) for name, value in metrics.items()} | feed.rates()
+                scalars |= {"stage": stage.index + 1} if stage.name else {}
                 log.scalars(step, scalars)
                 loss, rate = scalars["loss/total"], scalars["images_per_second"]
                 bar.set_postfix_str(f"loss {loss:.3f} · {rate:.0f} images/s", refresh=False)
@@ -218,7 +233,8 @@ def prepare(config: ConfigDict, workdir: Path) -> Prepared:
         validation_data = load_validation_data(config, process, processes)
         initial = {} if resumes else load_initial(config, networks)
         if resumes and process == 0:
-            record.check_changes(workdir, config)
+            done = checkpoints.latest_step(workdir / "checkpoints")
+            record.check_changes(workdir, config, done)
     if dino is not None and config.dino.weights == "random" and process == 0:
         logging.warning(
             "dino.weights is 'random': the semantic branch runs on an UNTRAINED DINO %s; "
@@ -233,19 +249,10 @@ def prepare(config: ConfigDict, workdir: Path) -> Prepared:
     return Prepared(mesh, networks, frozen, validation_data, initial)
 
 
-def jitted_steps(
-    config: ConfigDict, networks: Networks, state: TrainState, mesh: Mesh
-) -> tuple[Callable, Callable]:
-    """Returns the train step, which takes the place of its state, and the validation step."""
-    everywhere = sharding.replicated(mesh)
-    train_step = jax.jit(
-        sharding.on_mesh(make_train_step(config, networks), mesh),
-        static_argnames="adversarial",
-        donate_argnums=0,
-        out_shardings=(sharding.of(state), everywhere),
-    )
-    validation_step = sharding.on_mesh(make_validation_step(config, networks), mesh)
-    return train_step, jax.jit(validation_step, out_shardings=everywhere)
+def jitted_validation(config: ConfigDict, networks: Networks, mesh: Mesh) -> Callable:
+    """Returns the validation step."""
+    step = sharding.on_mesh(make_validation_step(config, networks), mesh)
+    return jax.jit(step, out_shardings=sharding.replicated(mesh))
 
 
 def load_validation_data(config: ConfigDict, process: int, processes: int) -> list[dict]:
@@ -262,17 +269,33 @@ class Feed(Iterator):
     """This process's training batches, and how long training waits for them."""
 
     def __init__(self, config: ConfigDict, process: int, processes: int, done: int):
+        self._stages, self._process, self._processes = plan(config), process, processes
         self._source = open_training_source(config)
-        self._batches = training_batches(config, process, processes, done, self._source)
-        self._batch_size = config.train.batch_size
         self._unreadable: set[int] = set()
+        self._done = done
+        self._open(stage_of(self._stages, done + 1))
         self.restart()
+
+    def _open(self, stage: Stage) -> None:
+        self._stage = stage
+        self._batches = training_batches(
+            stage.config,
+            self._process,
+            self._processes,
+            self._done - stage.first,
+            self._source,
+            stage.examples,
+        )
 
     def __next__(self):
         start = time.perf_counter()
+        if (stage := stage_of(self._stages, self._done + 1)) is not self._stage:
+            self.close()
+            self._open(stage)
         batch = next(self._batches)
         self._waited += time.perf_counter() - start
         self._steps += 1
+        self._done += 1
         warn_unreadable(batch, self._source, self._unreadable)
         return {name: array for name, array in batch.items() if name != "unreadable"}
 
@@ -280,7 +303,7 @@ class Feed(Iterator):
         """Returns the speed since the last call, over all processes, and the data's part in it."""
         elapsed = time.perf_counter() - self._start
         rates = {
-            "images_per_second": self._steps * self._batch_size / elapsed,
+            "images_per_second": self._steps * self._stage.config.train.batch_size / elapsed,
             "data/wait_fraction": self._waited / elapsed,
             "data/unreadable": len(self._unreadable),
         }
@@ -305,9 +328,28 @@ def announce(config: ConfigDict, workdir: Path, state: TrainState, done: int) ->
     device = jax.devices()[0]
     of = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
     goes_on = f", going on after step {done}" if done else ""
+    parts = [
+        f"{stage.config.train.steps} steps of {stage.config.train.batch_size} images"
+        + (f" of {_size(stage)} ({stage.name})" if stage.name else "")
+        for stage in plan(config)
+    ]
     print(
         f"{workdir}: generator {sizes[0]:.1f} M parameters, discriminator {sizes[1]:.1f} M; "
-        f"{jax.device_count()} {device.device_kind} device(s){of}, "
-        f"{config.train.steps} steps of {config.train.batch_size} images{goes_on}",
+        f"{jax.device_count()} {device.device_kind} device(s){of}, {', '.join(parts)}{goes_on}",
         file=sys.stderr,
     )
+
+
+def announce_stage(stage: Stage, stages: int, bar: tqdm.tqdm) -> None:
+    """Says which stage is about to run, on stderr and in front of the progress bar."""
+    bar.set_description_str(f"training, stage {stage.name}", refresh=False)
+    if jax.process_index() == 0:
+        logging.info(
+            "stage %s, %d of %d: up to step %d, %d images of %s a step",
+            *(stage.name, stage.index + 1, stages, stage.last),
+            *(stage.config.train.batch_size, _size(stage)),
+        )
+
+
+def _size(stage: Stage) -> str:
+    return "×".join(map(str, stage.config.data.image_size))

@@ -88,3 +88,23 @@ def test_a_mistake_is_named_with_what_would_be_right(fields, message):
     with pytest.raises(UserError) as raised:
         check_program(config, devices=1)
     assert message in str(raised.value)
+
+
+def test_each_stage_is_checked_and_named():
+    config = configs.default()
+    configs.add_stage(config, "small", 10, {"data.image_size": (128, 128)})
+    configs.add_stage(config, "odd", 10, {"data.image_size": (100, 128)})
+    with pytest.raises(UserError, match=r"^stage odd: data\.image_size: \(100, 128\) must be mult"):
+        check_program(config, devices=1)
+    config.stages.odd.data.image_size = (128, 128)
+    check_program(config, devices=1)
+
+
+def test_what_validation_uses_is_checked_beside_the_stages():
+    config = configs.default()
+    configs.add_stage(config, "only", 10, {"data.image_size": (128, 128), "loss.l1": 2.0})
+    config.loss.l1 = -1.0  # which no stage has
+    check_program(config, devices=1)
+    config.data.image_size = (250, 256)
+    with pytest.raises(UserError, match=r"^data\.image_size: \(250, 256\) must be multiples"):
+        check_program(config, devices=1)

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.runs import (
+    COUNTED,
     SMALL,
     assert_same_run,
     command,
@@ -17,21 +18,6 @@ from tests.runs import (
     run,
     started,
 )
-
-# Runs the command, and writes down after how many lines of metrics each program was compiled.
-COUNTED = """if True:
-    import json, pathlib, runpy, sys
-    import jax
-    counts = pathlib.Path(sys.argv.pop(1))
-    metrics = counts.with_name("straight") / "metrics.jsonl"
-    def note(event, duration, fun_name=None, **details):
-        if event == "/jax/core/compile/backend_compile_duration":
-            recorded = len(metrics.read_text().splitlines()) if metrics.exists() else 0
-            with open(counts, "a") as file:
-                file.write(json.dumps([fun_name, recorded]) + "\\n")
-    jax.monitoring.register_event_duration_secs_listener(note)
-    runpy.run_module("gsjax.main", run_name="__main__", alter_sys=True)
-"""
 
 
 @pytest.fixture(scope="module")

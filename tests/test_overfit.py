@@ -5,10 +5,12 @@ import pytest
 
 from configs import photos
 from gsjax import sharding
+from gsjax.ahead import TrainSteps
 from gsjax.data.pipeline import training_batches
 from gsjax.semantic import load_dino
+from gsjax.stages import plan
 from gsjax.state import build_networks, init_state
-from gsjax.train import jitted_steps
+from gsjax.train import jitted_validation
 from gsjax.validation import validate
 
 
@@ -24,9 +26,10 @@ def test_eight_photographs_are_learned_by_heart():
     frozen = {"dino": dino_variables, "lpips": {}}
     fed = next(training_batches(config))
     batch = sharding.put_batch({name: fed[name] for name in ("image", "known")}, mesh)
-    train_step, validation_step = jitted_steps(config, networks, state, mesh)
-    for _ in range(config.train.steps):
-        state, _ = train_step(state, frozen, batch, adversarial=True)
+    train_steps = TrainSteps(plan(config), networks, state, frozen, mesh, ahead=False)
+    for step in range(1, config.train.steps + 1):
+        state, _ = train_steps(step, state, batch)
+    validation_step = jitted_validation(config, networks, mesh)
     one_band = {"weight": np.ones(8, np.float32), "band": np.zeros(8, np.int32)}
     values, _ = validate(
         validation_step, state.generator, frozen, [batch | one_band], samples=1, bands=["fixed"]

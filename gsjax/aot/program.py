@@ -13,13 +13,14 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from gsjax import losses, mosaic, sharding
+from gsjax.ahead import abstract_batch, jitted_step
 from gsjax.models.inpainter import composite
 from gsjax.models.lpips import BACKBONES, Lpips
 from gsjax.perceptual import load_lpips
 from gsjax.semantic import make_tokens
+from gsjax.stages import plan
 from gsjax.state import Networks, abstract_state, build_networks, pictured
 from gsjax.step import unpack
-from gsjax.train import jitted_steps
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -65,21 +66,16 @@ def lower(config: ConfigDict, mesh: Mesh, inference: bool = False) -> Program:
     shapes = _frozen_shapes(config, networks)
     frozen = {name: _placed(tree, sharding.of_frozen(tree, mesh)) for name, tree in shapes.items()}
     state = abstract_state(config, networks, mesh)
-    height, width = config.data.image_size
-    over = sharding.over_batch(mesh)
-    batch = {
-        "image": _array((config.train.batch_size, height, width, 3), jnp.uint8, over),
-        "known": _array((config.train.batch_size, height, width, 1), jnp.bool_, over),
-    }
+    batch, over = abstract_batch(config, mesh), sharding.over_batch(mesh)
     with mosaic.compiled():
         if inference:
             state, frozen = pictured(state), {"dino": frozen["dino"]}
             fill = sharding.on_mesh(make_fill(config, networks), mesh)
             lowered = jax.jit(fill, out_shardings=over).lower(state, frozen, batch)
         else:
-            step, _ = jitted_steps(config, networks, state, mesh)
-            adversarial = losses.is_adversarial(config)
-            lowered = step.lower(state, frozen, batch, adversarial=adversarial)
+            (stage,) = plan(config)
+            step = jitted_step(stage, networks, state, mesh)
+            lowered = step.lower(state, frozen, batch, adversarial=losses.is_adversarial(config))
     return Program(lowered, state, frozen)
 
 

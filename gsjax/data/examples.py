@@ -42,7 +42,8 @@ class Recipe:
     flip: bool
     kinds: Sequence[str]
     curriculum: Sequence[tuple[int, float, float]]
-    batch_size: int  # over all processes: example i belongs to step i // batch_size
+    batch_size: int  # over all processes
+    first: int = 0  # example of the stage: example i is of its step (i - first) // batch_size
     bands: Sequence[Band] = ()  # of validation
 
 
@@ -56,8 +57,8 @@ def bands(config: ConfigDict) -> list[Band]:
     return made + ([Band("center", ("center",), 0.25, 0.25)] if config.validate.center else [])
 
 
-def training_recipe(config: ConfigDict) -> Recipe:
-    """Returns the recipe of the training examples."""
+def training_recipe(config: ConfigDict, first: int = 0) -> Recipe:
+    """Returns the recipe of the training examples from example number `first` on."""
     return Recipe(
         seed=config.seed,
         stream=TRAINING,
@@ -68,6 +69,7 @@ def training_recipe(config: ConfigDict) -> Recipe:
         kinds=tuple(config.masks.kinds),
         curriculum=tuple(map(tuple, config.masks.curriculum)),
         batch_size=config.train.batch_size,
+        first=first,
     )
 
 
@@ -123,7 +125,9 @@ def make_example(
         kind, ratio = band.kinds[turn % len(band.kinds)], rng.uniform(band.low, band.high)
     else:
         kind = recipe.kinds[rng.integers(len(recipe.kinds))]
-        ratio = rng.uniform(*ratio_at(recipe.curriculum, index // recipe.batch_size))
+        ratio = rng.uniform(
+            *ratio_at(recipe.curriculum, (index - recipe.first) // recipe.batch_size)
+        )
     hole = draw_hole(rng, kind, (height, width), ratio)
     return example | {"known": ~hole[..., None]}
 

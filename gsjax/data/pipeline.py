@@ -27,6 +27,7 @@ def training_batches(
     process_count: int = 1,
     first_step: int = 0,
     source: ImageSource | None = None,
+    first_example: int = 0,
 ) -> grain.DatasetIterator:
     """Returns an endless iterator over this process's part of the training batches.
 
@@ -34,7 +35,8 @@ def training_batches(
     workers and processes, whose parts lie one behind the other in the batch; all images
     are seen once before any is seen again. So
     resuming needs no saved state: pass the step to go on with as `first_step`, and
-    `source` if `config.data.train` is already open.
+    `source` if `config.data.train` is already open. A stage of a run is a config
+    whose step 0 has example number `first_example`.
     (Grain's get_state and set_state work too, with the same number of workers and
     the same `first_step`.) Call `close()` on the iterator to end its workers.
 
@@ -49,8 +51,8 @@ def training_batches(
     """
     share = _share(config.train.batch_size, process_count, "train.batch_size")
     source = source or open_training_source(config)
-    recipe = examples.training_recipe(config)
-    start = first_step * recipe.batch_size + process_index * share
+    recipe = examples.training_recipe(config, first_example)
+    start = first_example + first_step * recipe.batch_size + process_index * share
     batches = (
         grain.MapDataset.range(sys.maxsize)
         .map(functools.partial(_place, start=start, share=share, batch_size=recipe.batch_size))
