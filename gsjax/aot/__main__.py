@@ -24,6 +24,9 @@ JSON = flags.DEFINE_string("json", None, "a file to write the figures to")
 INFERENCE = flags.DEFINE_boolean(
     "inference", False, "the filling of a batch of images instead of the train step"
 )
+STAGE = flags.DEFINE_string(
+    "stage", "", "the stage whose train step it is; without it, the one that draws most pixels"
+)
 CONFIRM = flags.DEFINE_boolean(
     "confirm", False, "compile once more, with the largest batch suggested, whether it fits"
 )
@@ -43,7 +46,8 @@ def main() -> None:
 
     from gsjax.aot.run import run  # only now: --help and mistakes need no JAX
 
-    result = run(config, TOPOLOGY.value, chip, sides, INFERENCE.value, CONFIRM.value)
+    options = INFERENCE.value, CONFIRM.value, STAGE.value
+    result = run(config, TOPOLOGY.value, chip, sides, *options)
     if JSON.value:
         from gsjax.files import write_atomically
 

@@ -1,5 +1,6 @@
 """The command's work: from a config to figures."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from gsjax import sharding
 from gsjax.aot import chips, program, report
 from gsjax.checks import check_program
 from gsjax.errors import UserError
+from gsjax.stages import Stage, plan, whole
 
 
 def run(
@@ -18,6 +20,7 @@ def run(
     sides: Sequence[int],
     inference: bool = False,
     confirm: bool = False,
+    stage: str = "",
 ) -> dict[str, Any]:
     """Compiles, prints, and returns `report.figures` and what they are of.
 
@@ -28,10 +31,12 @@ def run(
       sides: its sides in chips, from there too.
       inference: of the filling of images instead of the train step.
       confirm: compile with the largest batch suggested as well.
+      stage: whose train step; "" for that which draws the most pixels, the last of several.
 
     Raises:
       UserError: a mistake in the config, or it does not go with the slice.
     """
+    config = whole(config) if inference else _stage_config(config, stage)
     config = config.copy_and_resolve_references()
     if config.model.backend == "triton":
         raise UserError("model.backend: triton is for GPUs; for TPUs there are auto, pallas, xla")
@@ -62,3 +67,19 @@ def run(
         # A batch is computed in equal parts.
         result["confirmed"] = compiled(max(largest - largest % parts, parts) * len(devices))
     return result
+
+
+def _stage_config(config: ConfigDict, name: str) -> ConfigDict:
+    """Returns the config of the stage of that name, or of the one with most to draw."""
+
+    def pixels(stage: Stage) -> tuple[int, int]:
+        return stage.config.train.batch_size * math.prod(stage.config.data.image_size), stage.index
+
+    stages = {stage.name: stage for stage in plan(config)}
+    if name and name not in stages:
+        known = ", ".join(config.train.stages) or "none"
+        raise UserError(f"--stage: the run has no stage {name!r}; there are {known}")
+    chosen = stages[name] if name else max(stages.values(), key=pixels)
+    if chosen.name:
+        print(f"stage {chosen.name}, {chosen.index + 1} of {len(stages)}", flush=True)
+    return chosen.config
