@@ -334,3 +334,29 @@ def test_the_correction_brings_additive_splats_to_the_known_pixels():
     drawn, corrected = jit(both)(gaussians)
     before, after = (np.abs((d - image) * known).mean() for d in (drawn, corrected.drawn))
     assert after < 0.25 * before
+
+
+def test_what_is_not_known_is_not_looked_at_and_gray_is_filled_gray(painter):
+    image, hole, known = picture(24, 32), np.zeros((24, 32), bool), np.ones((24, 32), bool)
+    hole[8:14, 10:18], known[:, 14:] = True, False
+    fills = []
+    for hidden in (0, 255):
+        seen = np.where(known[..., None], image, np.uint8(hidden))
+        result = painter(seen, hole, known=known).image
+        np.testing.assert_array_equal(result[~hole], seen[~hole])
+        fills.append(result[hole])
+    np.testing.assert_array_equal(*fills)
+    gray = np.repeat(image[..., :1], 3, -1)
+    assert np.ptp(painter(gray, hole).image, axis=-1).max() == 0
+
+
+def test_only_a_feathered_border_changes_known_pixels(painter):
+    image, hole = picture(24, 32), np.zeros((24, 32), bool)
+    hole[10:13, 12:16] = True
+    grown = painter(image, hole, grow=2).image
+    feathered = painter(image, hole, grow=2, feather=3).image
+    changed = [(result != image).any(-1) for result in (grown, feathered)]
+    assert changed[0].sum() > hole.sum()
+    assert not changed[0][:8].any()
+    assert changed[1].sum() > changed[0].sum()
+    assert not changed[1][:5].any()
