@@ -1,6 +1,8 @@
 """The published recipe on Places2 at 256×256.
 
 python -m gsjax.main --config=configs/places2.py
+With what the paper says, where that differs from its code:
+python -m gsjax.main --config=configs/places2.py:paper
 With the pictures and DINO's weights elsewhere:
 python -m gsjax.main --config=configs/places2.py --config.data.train=folder:DIR \
     --config.data.validation=folder:DIR --config.dino.weights=FILE
@@ -17,9 +19,16 @@ This config trains on Places2 (Places365-Standard, http://places2.csail.mit.edu/
 pictures), and unpack them to datasets/places2/train and datasets/places2/validation."""
 
 
-def get_config() -> ConfigDict:
-    """Returns the config: 10 epochs, which show more pictures than 400 of CelebA-HQ do."""
-    config = gsjax_config.published(images=IMAGES, epochs=10, batch_size=64)
+def get_config(source: str = "code") -> ConfigDict:
+    """Returns the config: 10 epochs, which show more pictures than 400 of CelebA-HQ do.
+
+    Args:
+      source: code, or paper: 200,000 steps, 7 epochs.
+    """
+    if gsjax_config.of_paper(source):
+        config = gsjax_config.paper(images=IMAGES, steps=200_000, rise=1, lpips=3.0, gan=0.3)
+    else:
+        config = gsjax_config.published(images=IMAGES, epochs=10, batch_size=64)
     config.data.train = "folder:datasets/places2/train"
     config.data.validation = "folder:datasets/places2/validation"
     config.data.help = HELP

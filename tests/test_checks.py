@@ -14,9 +14,38 @@ ROOT = pathlib.Path(__file__).parents[1]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
 
 
+def config_of(name, *source):
+    return importlib.import_module(f"configs.{name}").get_config(*source)
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_config_that_comes_with_gsjax_can_be_run(name):
-    check_program(importlib.import_module(f"configs.{name}").get_config(), devices=1)
+    check_program(config_of(name), devices=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "epoch", "rise", "weights"),
+    [
+        ("celeba", 60_000, 437, 20, (2.0, 0.2)),
+        ("places2", 200_000, 28_179, 1, (3.0, 0.3)),
+        ("imagenet100", 100_000, 1_979, 7, (3.0, 0.3)),
+    ],
+)
+def test_the_papers_recipes_are_beside_the_codes(name, steps, epoch, rise, weights):
+    config = config_of(name, "paper")
+    check_program(config, devices=1)
+    assert (config.train.steps, config.train.batch_size) == (steps, 64)
+    assert (config.loss.lpips, config.loss.gan) == weights
+    ratios = [(0.2, 0.2), (0.3, 0.3), (0.4, 0.4), (0.5, 0.5), (0.6, 0.6), (0.2, 0.6)]
+    rises = tuple((i * rise * epoch, *ratio) for i, ratio in enumerate(ratios))
+    assert config.masks.curriculum == rises
+    assert rises[-1][0] < steps
+    assert config.optimizer.decay_at == (steps * 7 // 8, steps * 19 // 20)
+
+
+def test_there_is_no_third_recipe():
+    with pytest.raises(UserError, match="there is no recipe 'papr' in this file; there are code"):
+        config_of("celeba", "papr")
 
 
 @pytest.mark.parametrize(
