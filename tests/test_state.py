@@ -80,3 +80,13 @@ def test_another_architecture_names_the_first_difference(tiny_run, variables, tm
     networks = build_networks(config, tiny_run.networks.dino)
     with pytest.raises(UserError, match=r"^initial: .* generator/params/\S+ is \d+\S* there and"):
         load_initial(config, networks)
+
+
+def test_the_discriminator_may_have_a_precision_of_its_own():
+    config = make_config()
+    config.model.semantic = False
+    config.train.precision = "bfloat16"
+    assert build_networks(config).discriminator.dtype == "bfloat16"
+    config.discriminator.precision = "float32"
+    networks = build_networks(config)
+    assert (networks.discriminator.dtype, networks.generator.dtype) == ("float32", "bfloat16")
