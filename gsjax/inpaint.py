@@ -6,9 +6,8 @@ python -m gsjax.inpaint --checkpoint=runs/mine --image=PHOTOS --mask=MASKS --out
 A mask is not black where the picture is to be filled, and as large as the picture. In folders,
 x.jpg has the mask x.png, x_mask.png or x_mask001.png; one mask file is for all. Without --mask,
 holes are what the picture's alpha channel leaves out. Known pixels stay as they are, to the bit
-(but for JPEG outputs), and so do size, alpha, color profile and metadata. The same command
-again goes on with what is missing of a folder. Exit codes: 0, 1 if some of a folder failed,
-2 for a mistake.
+(but for JPEG outputs and --feather), and so do size, alpha, color profile and metadata. The same
+command again resumes a folder. Exit codes: 0, 1 if some of a folder failed, 2 for a mistake.
 """
 
 import os

@@ -159,7 +159,7 @@ def _read_kind(kind: str, data: bytes, check_size, side: int) -> Raster:
     if missing := missing_decoder(kind):
         raise Refused(missing)
     # The decoders are called by name: Image.open has a limit of its own, and asks each format.
-    content = io.BytesIO(data)
+    content, frames = io.BytesIO(data), 0
     if kind == "WEBP":
         image = WebPImagePlugin.WebPImageFile(content)
     elif kind == "BMP":
@@ -169,10 +169,12 @@ def _read_kind(kind: str, data: bytes, check_size, side: int) -> Raster:
     elif kind == "AVIF":
         image = _avif().AvifImageFile(content)
     elif kind == "HEIF":
-        image = _heif().open_heif(content).to_pillow()
+        opened = _heif().open_heif(content)
+        image, frames = opened.to_pillow(), len(opened)
     else:
         image = _opened(content)
     check_size(*image.size)
+    frames = frames or getattr(image, "n_frames", 1)
     raster = _from_pillow(image, kind or image.format or "")
     raster.lossy = kind in ("AVIF", "HEIF")
     if kind == "WEBP":
@@ -183,10 +185,21 @@ def _read_kind(kind: str, data: bytes, check_size, side: int) -> Raster:
         )
     else:
         raster.blocks = blocks_lib.other_blocks(image.info)
-    frames = getattr(image, "n_frames", 1)
     if frames > 1:
         raster.notes.append(f"only the first of its {frames} frames is kept")
+    if _has_more_bits(data, kind):
+        raster.notes.append("its 10 or 12 bits a channel become 8")
     return raster
+
+
+def _has_more_bits(data: bytes, kind: str) -> bool:
+    """Returns whether an AVIF or HEIC has more than 8 bits, by its codec's configuration."""
+    configurations = {"AVIF": (b"av1C", 6, 0x40), "HEIF": (b"hvcC", 21, 0x07)}
+    if kind not in configurations:
+        return False
+    name, place, bits = configurations[kind]
+    start = data.find(name, 0, 2**16)
+    return 0 <= start < len(data) - place and bool(data[start + place] & bits)
 
 
 def _opened(content: io.BytesIO) -> Image.Image:

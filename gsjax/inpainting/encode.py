@@ -68,9 +68,7 @@ def encode(
     if pixels.dtype == np.uint16 and kind not in ("PNG", "TIFF"):
         pixels = np.rint(pixels / 257).astype(np.uint8)
         alpha = None if alpha is None else np.rint(alpha / 257).astype(np.uint8)
-    channels = [pixels]
-    if picture.gray:  # the mean, which of what was gray is the same
-        channels = [((pixels.sum(-1, dtype=np.uint32) + 1) // 3).astype(pixels.dtype)]
+    channels = [_mean(pixels) if picture.gray else pixels]
     if alpha is not None:
         channels.append(alpha)
     array = channels[0] if len(channels) == 1 else np.dstack(channels)
@@ -99,6 +97,14 @@ def encode(
         )
     except (OSError, ValueError, struct.error) as error:  # too large for the format, for one
         raise UserError(f"{picture.path}: cannot be written as {kind}: {error}") from error
+
+
+def _mean(pixels: Integer[np.ndarray, "h w 3"]) -> Integer[np.ndarray, "h w"]:
+    """Returns the mean of the channels, which of what was gray is the same; some rows at a time."""
+    gray = np.empty(pixels.shape[:2], pixels.dtype)
+    for top in range(0, len(gray), 256):
+        gray[top : top + 256] = (pixels[top : top + 256].sum(-1, dtype=np.uint32) + 1) // 3
+    return gray
 
 
 def _jpeg_options(jpeg: dict[str, Any], quality: int | None) -> dict[str, Any]:

@@ -213,6 +213,29 @@ def test_second_pictures_and_makers_notes_with_previews_are_left_out_with_a_warn
     assert picture.metadata.exif is None
 
 
+def test_a_text_longer_than_pillow_reads_is_kept(tmp_path):
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Workflow", "x" * 3_000_000, zip=True)
+    Image.fromarray(RGB).save(tmp_path / "x.png", pnginfo=text)
+    picture = pictures.read_picture(tmp_path / "x.png")
+    content = encode.encode(picture, picture.pixels, None, ".png")
+    written = {name: bytes(part) for name, part in png_chunks(content)}
+    assert zlib.decompress(written[b"zTXt"].removeprefix(b"Workflow\0\0")) == b"x" * 3_000_000
+
+
+def test_a_raw_profile_of_exif_turns_the_picture_and_is_written_as_exif(tmp_path):
+    block = b"Exif\0\0" + exif(6)
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Raw profile type APP1", f"\ngeneric profile\n{len(block)}\n{block.hex()}\n")
+    Image.fromarray(RGB).save(tmp_path / "x.png", pnginfo=text)
+    picture = pictures.read_picture(tmp_path / "x.png")
+    assert picture.pixels.shape == (30, 20, 3)
+    content = encode.encode(picture, picture.pixels, None, ".png")
+    assert b"Raw profile" not in content
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.getexif()[0x010F] == MAKER
+
+
 def test_a_profile_for_other_colors_than_the_output_has_is_not_kept(tmp_path):
     gray = bytearray(PROFILE)
     gray[16:20] = b"GRAY"

@@ -84,6 +84,43 @@ def test_every_kind_of_pixels_comes_back_to_the_bit(tmp_path, kind, suffix):
         np.testing.assert_equal(one, other)
 
 
+def independently(path):
+    """Reads a file with another program than the one that reads pictures: [h, w, channels]."""
+    if path.suffix == ".tif":
+        with tifffile.TiffFile(path) as file:
+            return np.atleast_3d(file.asarray())
+    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.suffix == ".png" else None
+    if values is None or values.dtype == np.uint8:
+        with Image.open(path) as image:
+            return np.atleast_3d(np.asarray(image))
+    return np.atleast_3d(
+        values if values.ndim == 2 else values[..., [2, 1, 0, 3][: values.shape[2]]]
+    )
+
+
+@pytest.mark.parametrize("target", [".png", ".tif", ".webp", ".bmp"])
+@pytest.mark.parametrize(("kind", "suffix"), CASES)
+def test_known_pixels_are_the_inputs_in_every_lossless_format(tmp_path, kind, suffix, target):
+    path, output = tmp_path / f"in.{suffix}", tmp_path / f"out{target}"
+    pixels, alpha = write(path, kind)
+    if (alpha is not None and target == ".bmp") or (
+        pixels.dtype == np.uint16 and target in (".webp", ".bmp")
+    ):
+        pytest.skip(f"{target} cannot hold it")
+    picture, known = pictures.read_picture(path), np.ones(pixels.shape[:2], bool)
+    known[5:12, 7:19] = False
+    filled = np.where(known[..., None], picture.pixels, 99).astype(pixels.dtype)
+    output.write_bytes(encode.encode(picture, filled, picture.alpha, target))
+    found = independently(output)
+    colors = found[..., :3] if found.shape[2] > 2 else found[..., :1]
+    assert found.dtype == pixels.dtype
+    np.testing.assert_array_equal(
+        np.broadcast_to(colors, pixels.shape)[known], np.asarray(pixels)[known]
+    )
+    if alpha is not None:
+        np.testing.assert_array_equal(found[..., -1], alpha)
+
+
 def save_with_metadata(path, orientation=1):
     options = {"icc_profile": PROFILE, "dpi": (300, 300)}
     if path.suffix == ".png":
