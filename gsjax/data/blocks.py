@@ -176,7 +176,8 @@ def _add_text(blocks: Blocks, name: bytes, content: bytes) -> None:
 def _add_raw_profile(blocks: Blocks, kind: bytes, text: bytes) -> None:
     """Adds a profile that ImageMagick has written as a text: a name, a length, hexadecimals."""
     try:
-        profile = bytes.fromhex(b"".join(text.split()[2:]).decode("ascii"))
+        lines = text.lstrip(b"\n").split(b"\n")
+        profile = bytes.fromhex(b"".join(lines[2:]).decode("ascii"))
     except ValueError:
         return
     if kind in (b"exif", b"app1") and profile.startswith((b"Exif\0", b"II", b"MM")):

@@ -5,10 +5,17 @@ and predictors are the same code whatever the compression. What is compressed as
 (JPEG, fax, WebP, …) is decoded by Pillow's libtiff.
 """
 
+import contextlib
 import io
 import logging
+import os
+import re
 import struct
+import sys
+import tempfile
+import threading
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 import tifffile
@@ -18,6 +25,11 @@ from gsjax.data.blocks import Blocks, resolution
 from gsjax.data.colors import cmyk_to_rgb, straight
 from gsjax.data.containers import Refused
 from gsjax.data.exif import parse
+
+_PRINTING = threading.Lock()
+_ERROR = re.compile(
+    r"_?(TIFF|O?JPEG|Fax|LZW|ZIP|LZMA|ZSTD|PackBits|WEBP|Dump|Predictor)(?!.*Warning)\w*: "
+)
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it warns of is checked here
 
@@ -131,7 +143,8 @@ def _by_pillow(data: bytes, page: tifffile.TiffPage) -> Image.Image:
     image = TiffImagePlugin.TiffImageFile(io.BytesIO(upright))
     if image.size != (page.imagewidth, page.imagelength):
         raise Refused("the file is damaged: its sizes differ")
-    image.load()
+    with _errors_of_libtiff():
+        image.load()
     return image
 
 
@@ -219,9 +232,32 @@ def _inflated(packed: bytes, compression: int, wanted: int) -> bytes:
     directory = struct.pack("<H", len(tags)) + entries + b"\0\0\0\0"
     image = TiffImagePlugin.TiffImageFile(io.BytesIO(head + packed + directory))
     try:
-        return image.tobytes()
+        with _errors_of_libtiff():
+            return image.tobytes()
     except OSError as error:
         raise Refused("the file is damaged: not all of its pixels are there") from error
+
+
+@contextlib.contextmanager
+def _errors_of_libtiff() -> Iterator[None]:
+    """Raises Refused where libtiff prints that the data is wrong: it goes on with what it has."""
+    with _PRINTING, tempfile.TemporaryFile() as file:
+        sys.stderr.flush()
+        kept = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            file.seek(0)
+            lines = file.read().decode(errors="replace").splitlines()
+            errors = [line for line in lines if _ERROR.match(line)]
+            for line in lines:
+                if line not in errors and "Warning" not in line:  # another thread's
+                    print(line, file=sys.stderr)
+        if errors:
+            raise Refused(f"the file is damaged: {errors[0][:100]}")
 
 
 def _interpret(stored: Stored, values: np.ndarray, page: tifffile.TiffPage) -> None:

@@ -194,6 +194,22 @@ def test_what_is_cut_off_is_refused_and_never_filled_with_other_memory():
                 read(data[:end])
 
 
+def test_a_damaged_fax_is_refused_and_nothing_is_printed(capfd):
+    data = encoded(Image.fromarray(FLAT[..., 0] > 99), "TIFF", compression="group4")
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        start = file.pages[0].dataoffsets[0]
+    refused = 0
+    for place in range(start, start + 40):
+        wrong = bytearray(data)
+        wrong[place] ^= 0x5A
+        try:
+            read(bytes(wrong))
+        except Refused:
+            refused += 1
+    assert refused > 20
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_chunk_of_pixels_with_a_wrong_checksum_is_refused():
     data = bytearray(png(DEEP[..., :3], 16, 2))
     data[data.index(b"IDAT") + 100] ^= 1

@@ -142,6 +142,7 @@ from gsjax.inpainting.painter import Inpainter
 from tests.inpainting import test_fuzz
 checkpoint, folder = sys.argv[1], pathlib.Path(sys.argv[2])
 painter, said = Inpainter.load(checkpoint, deep="network"), []
+painter(np.zeros((*test_fuzz.SIZE, 3), np.uint8), test_fuzz.HOLE)  # compiles
 for number, (suffix, data) in enumerate(test_fuzz.files(np.random.default_rng(1), 2000)):
     print(number, suffix, file=sys.stderr, flush=True)
     said.append(test_fuzz.fill(painter, folder, number, suffix, data))
@@ -176,7 +177,8 @@ def test_damaged_files_end_the_command_with_2_and_one_line(folder, checkpoint):
         cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu"}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""  # decoders are silent too
+    stray = [line for line in done.stderr.splitlines() if not line.startswith("WARNING:absl:")]
+    assert stray == []  # decoders are silent too
     for (code, _, stderr), output in zip(json.loads(done.stdout), names, strict=True):
         assert code in (0, 2), stderr
         assert output.exists() == (code == 0)
