@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from gsjax.data.containers import Refused
-from gsjax.data.reader import read, to_rgb8
+from gsjax.data.raster import to_rgb8
+from gsjax.data.reader import read
 
 MIN_SIDE = 8  # pixels; smaller files are tracking pixels and icons, not pictures
 

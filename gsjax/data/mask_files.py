@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from gsjax.data.containers import Refused
-from gsjax.data.reader import MAX_PIXELS, Raster, read
+from gsjax.data.raster import Raster
+from gsjax.data.reader import MAX_PIXELS, read
 
 LOSSY_THRESHOLD = 127  # of 255
 MOSTLY = 0.9  # a hole that covers more of the image, or of its border, looks inverted

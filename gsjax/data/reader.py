@@ -4,59 +4,26 @@ Whatever a file's bit depth, planes, palette, inks, byte order or orientation, t
 shows on a screen; what cannot be read rightly is refused.
 """
 
-import dataclasses
 import io
-import math
 import struct
-import zlib
 
-import cv2
 import numpy as np
-from jaxtyping import Num, UInt8
 from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
     Image,
     JpegImagePlugin,
-    PngImagePlugin,
     WebPImagePlugin,
 )
 
 from gsjax.data import blocks as blocks_lib
-from gsjax.data.blocks import Blocks
-from gsjax.data.colors import cmyk_to_rgb, eight_bits, upright
-from gsjax.data.containers import PNG, Refused, join_png, png_chunks, riff_chunks
+from gsjax.data.colors import upright
+from gsjax.data.containers import PNG, Refused, riff_chunks
+from gsjax.data.png import read_png
+from gsjax.data.raster import Raster, from_pillow
 from gsjax.errors import first_line
 
 MAX_PIXELS = 2**28  # of a picture, unless more are allowed: 268 megapixels
-_GRAY = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N", "I", "F")
-
-
-@dataclasses.dataclass
-class Raster:
-    """A picture, upright.
-
-    Attributes:
-      pixels: uint8, uint16 or float; gray [h, w] or RGB [h, w, 3].
-      alpha: of the same type, or None.
-      kind: PNG, JPEG, WEBP, TIFF, BMP, GIF, AVIF, HEIF, or what else Pillow can read.
-      lossy: whether it is compressed with loss, so that black is not exactly 0.
-      turned: whether it was stored turned or mirrored.
-      notes: what of the file is not kept, such as frames.
-      blocks: its metadata as stored.
-      jpeg: quantization tables and the like of a JPEG.
-      uncompressed: whether a TIFF is.
-    """
-
-    pixels: Num[np.ndarray, "h w ..."]
-    alpha: Num[np.ndarray, "h w"] | None
-    kind: str
-    lossy: bool = False
-    turned: bool = False
-    notes: list[str] = dataclasses.field(default_factory=list)
-    blocks: Blocks = dataclasses.field(default_factory=Blocks)
-    jpeg: dict = dataclasses.field(default_factory=dict)
-    uncompressed: bool = False
 
 
 def read(data: bytes, max_pixels: int = MAX_PIXELS, side: int = 0) -> Raster:
@@ -151,7 +118,7 @@ def _heif():
 
 def _read_kind(kind: str, data: bytes, check_size, side: int) -> Raster:
     if kind == "PNG":
-        return _read_png(data, check_size)
+        return read_png(data, check_size)
     if kind == "JPEG":
         return _read_jpeg(data, check_size, side)
     if kind == "TIFF":
@@ -175,7 +142,7 @@ def _read_kind(kind: str, data: bytes, check_size, side: int) -> Raster:
         image = _opened(content)
     check_size(*image.size)
     frames = frames or getattr(image, "n_frames", 1)
-    raster = _from_pillow(image, kind or image.format or "")
+    raster = from_pillow(image, kind or image.format or "")
     raster.lossy = kind in ("AVIF", "HEIF")
     if kind == "WEBP":
         raster.blocks = blocks_lib.webp_blocks(data)
@@ -209,77 +176,6 @@ def _opened(content: io.BytesIO) -> Image.Image:
         raise Refused("not an image file") from error
 
 
-def _read_png(data: bytes, check_size) -> Raster:
-    chunks = png_chunks(data)
-    width, height, depth, color, _, _, interlaced = struct.unpack(">IIBBBBB", chunks[0][1])
-    check_size(width, height)
-    parts = dict(reversed(chunks))  # the first of a name counts
-    pixels_only = [part for part in chunks if part[0] in (b"IHDR", b"PLTE", b"IDAT", b"IEND")]
-    blocks = blocks_lib.png_blocks(chunks)
-    transparent = bytes(parts.get(b"tRNS", b""))
-    if depth == 16:
-        _check_inflated(chunks, width, height, color, interlaced)
-        stream = np.frombuffer(join_png(pixels_only), np.uint8)
-        values = cv2.imdecode(stream, cv2.IMREAD_UNCHANGED)
-        if values is None or values.dtype != np.uint16:
-            raise Refused("its 16-bit pixels cannot be read; convert it to 8 bits")
-        values = values if values.ndim == 3 else values[..., None]
-        has_alpha = color in (4, 6)
-        colors = values[..., :-1] if has_alpha else values
-        alpha = np.ascontiguousarray(values[..., -1]) if has_alpha else None
-        pixels = colors[..., 0] if color in (0, 4) else colors[..., 2::-1]
-        raster = Raster(np.ascontiguousarray(pixels), alpha, "PNG", blocks=blocks)
-    else:
-        image = PngImagePlugin.PngImageFile(io.BytesIO(join_png(pixels_only)))
-        if image.mode == "P":
-            palette = np.zeros((256, 4), np.uint8)
-            colors = np.frombuffer(parts[b"PLTE"], np.uint8)[:768].reshape(-1, 3)
-            palette[: len(colors), :3], palette[:, 3] = colors, 255
-            palette[: len(transparent), 3] = np.frombuffer(transparent[:256], np.uint8)
-            values = palette[np.asarray(image)]
-            alpha = np.ascontiguousarray(values[..., 3]) if transparent else None
-            return Raster(np.ascontiguousarray(values[..., :3]), alpha, "PNG", blocks=blocks)
-        raster = _from_pillow(image, "PNG")
-        raster.blocks = blocks
-    if transparent and color in (0, 2):
-        keys = np.frombuffer(transparent, ">u2")[: 1 if color == 0 else 3]
-        keys = keys * (255 // (2**depth - 1)) if depth < 8 else keys
-        same = raster.pixels == keys.astype(raster.pixels.dtype)
-        same = same.all(-1) if same.ndim == 3 else same
-        full = np.iinfo(raster.pixels.dtype).max
-        raster.alpha = np.where(same, 0, full).astype(raster.pixels.dtype)
-    return raster
-
-
-def _check_inflated(chunks, width: int, height: int, color: int, interlaced: int) -> None:
-    """Raises Refused unless a PNG of 16 bits has all its pixels; OpenCV is content with fewer."""
-    channels = {0: 1, 2: 3, 4: 2, 6: 4}.get(color)
-    if channels is None:
-        raise Refused("the file is damaged: a PNG of 16 bits with a palette")
-    passes = [(0, 0, 1, 1)]
-    if interlaced:  # Adam7: first column and row, and the steps between them
-        passes = [
-            (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
-            (0, 1, 1, 2),
-        ]  # fmt: skip
-    wanted = 0
-    for left, top, step_x, step_y in passes:
-        columns, rows = math.ceil((width - left) / step_x), math.ceil((height - top) / step_y)
-        wanted += rows * (1 + columns * channels * 2) if columns > 0 and rows > 0 else 0
-    inflater, length = zlib.decompressobj(), 0
-    try:
-        for name, content in chunks:
-            if name == b"IDAT":
-                piece = inflater.decompress(content, 2**20)
-                while piece:
-                    length += len(piece)
-                    piece = inflater.decompress(inflater.unconsumed_tail, 2**20)
-    except zlib.error as error:
-        raise Refused(f"the file is damaged: {error}") from error
-    if length < wanted:
-        raise Refused("the file is cut off: not all of its pixels are there")
-
-
 def _read_jpeg(data: bytes, check_size, side: int) -> Raster:
     image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
     check_size(*image.size)
@@ -289,7 +185,7 @@ def _read_jpeg(data: bytes, check_size, side: int) -> Raster:
     if image.mode in ("L", "RGB"):
         jpeg = {"qtables": image.quantization, "progressive": "progressive" in image.info}
         jpeg["subsampling"] = JpegImagePlugin.get_sampling(image)
-    raster = _from_pillow(image, "JPEG")
+    raster = from_pillow(image, "JPEG")
     raster.lossy, raster.jpeg = True, jpeg
     raster.blocks = blocks_lib.jpeg_blocks(data)
     return raster
@@ -300,44 +196,10 @@ def _read_tiff(data: bytes, check_size) -> Raster:
 
     stored, blocks = read_tiff(data, check_size)
     if stored.image is not None:
-        raster = _from_pillow(stored.image, "TIFF")
+        raster = from_pillow(stored.image, "TIFF")
     else:
         raster = Raster(stored.pixels, stored.alpha, "TIFF")
     raster.notes += stored.notes
     raster.lossy, raster.uncompressed = stored.lossy, stored.uncompressed
     raster.blocks = blocks
     return raster
-
-
-def _from_pillow(image: Image.Image, kind: str) -> Raster:
-    """Returns what Pillow has decoded without changing any value."""
-    mode, notes = image.mode, []
-    if mode.startswith("I") or mode == "F":
-        values = np.asarray(image)
-        if mode != "F":
-            if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
-                raise Refused("32-bit pixels; convert it to 8 or 16 bits")
-            values = values.astype(np.uint16)  # in this machine's byte order
-        return Raster(values, None, kind)
-    if mode == "CMYK":
-        notes = ["it is CMYK and becomes RGB, without its color profile"]
-        return Raster(cmyk_to_rgb(np.asarray(image)), None, kind, notes=notes)
-    if mode not in ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr"):
-        raise Refused(f"pixels of mode {mode}; convert it to RGB or gray")
-    gray = mode in ("1", "L", "LA", "La")
-    if image.has_transparency_data or mode in ("PA", "La", "RGBa"):
-        values = np.asarray(image.convert("LA" if gray else "RGBA"))
-        alpha = np.ascontiguousarray(values[..., -1])
-        pixels = values[..., 0] if gray else values[..., :3]
-        return Raster(np.ascontiguousarray(pixels), alpha, kind)
-    return Raster(np.array(image.convert("L" if gray else "RGB")), None, kind)
-
-
-def to_rgb8(raster: Raster, background: int = 255) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns 8 bits a channel, transparent pixels composited over a gray value."""
-    pixels = eight_bits(raster.pixels)
-    pixels = np.repeat(pixels[..., None], 3, -1) if pixels.ndim == 2 else pixels
-    if raster.alpha is None:
-        return pixels
-    alpha = eight_bits(raster.alpha)[..., None].astype(np.uint32)
-    return ((pixels * alpha + background * (255 - alpha) + 127) // 255).astype(np.uint8)

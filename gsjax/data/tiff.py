@@ -5,17 +5,10 @@ and predictors are the same code whatever the compression. What is compressed as
 (JPEG, fax, WebP, …) is decoded by Pillow's libtiff.
 """
 
-import contextlib
 import io
 import logging
-import os
-import re
 import struct
-import sys
-import tempfile
-import threading
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
 import tifffile
@@ -25,16 +18,12 @@ from gsjax.data.blocks import Blocks, resolution
 from gsjax.data.colors import cmyk_to_rgb, straight
 from gsjax.data.containers import Refused
 from gsjax.data.exif import parse
-
-_PRINTING = threading.Lock()
-_ERROR = re.compile(
-    r"_?(TIFF|O?JPEG|Fax|LZW|ZIP|LZMA|ZSTD|PackBits|WEBP|Dump|Predictor)(?!.*Warning)\w*: "
-)
+from gsjax.data.libtiff import DEFLATE, RAW, inflated, refusing_errors
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it warns of is checked here
 
-_RAW, _LZW, _DEFLATE, _PACKBITS = 1, 5, (8, 32946), 32773
-_STREAMS = (_RAW, _LZW, *_DEFLATE, _PACKBITS, 34925, 50000)  # the last are LZMA and Zstandard
+# Byte streams: LZW, PackBits, LZMA and Zstandard are inflated by libtiff.
+_STREAMS = (RAW, 5, *DEFLATE, 32773, 34925, 50000)
 _AS_PICTURES = (2, 3, 4, 6, 7, 34712, 50001)  # fax, JPEG, JPEG 2000, WebP
 _LOSSY = (6, 7, 34712, 50001)
 _COLORS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}  # channels by PhotometricInterpretation
@@ -61,12 +50,12 @@ class Stored:
         self.pixels: np.ndarray | None = None
         self.alpha: np.ndarray | None = None
         self.lossy = int(page.compression) in _LOSSY
-        self.uncompressed = int(page.compression) == _RAW
+        self.uncompressed = int(page.compression) == RAW
         self.size = page.imagewidth, page.imagelength
         self.notes = [f"only the first of its {pages} frames is kept"] if pages > 1 else []
 
 
-def read_tiff(data: bytes, check_size) -> tuple[Stored, Blocks]:
+def read_tiff(data: bytes, check_size: Callable[[int, int], None]) -> tuple[Stored, Blocks]:
     """Reads the first page of a TIFF, and its metadata.
 
     Args:
@@ -143,7 +132,7 @@ def _by_pillow(data: bytes, page: tifffile.TiffPage) -> Image.Image:
     image = TiffImagePlugin.TiffImageFile(io.BytesIO(upright))
     if image.size != (page.imagewidth, page.imagelength):
         raise Refused("the file is damaged: its sizes differ")
-    with _errors_of_libtiff():
+    with refusing_errors():
         image.load()
     return image
 
@@ -192,7 +181,7 @@ def _segment(page, offset: int, length: int, shape: tuple[int, int, int]) -> np.
         raise Refused("the file is cut off: not all of its pixels are there")
     if page.fillorder == 2:
         packed = packed.translate(_REVERSED)
-    content = _inflated(packed, int(page.compression), wanted)
+    content = inflated(packed, int(page.compression), wanted)
     if len(content) < wanted:
         raise Refused("the file is damaged: not all of its pixels are there")
     if bits < 8:
@@ -211,53 +200,6 @@ def _segment(page, offset: int, length: int, shape: tuple[int, int, int]) -> np.
 
 
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-
-
-def _inflated(packed: bytes, compression: int, wanted: int) -> bytes:
-    if compression == _RAW:
-        return packed
-    if compression in _DEFLATE:
-        try:
-            return zlib.decompressobj().decompress(packed, wanted)
-        except zlib.error as error:
-            raise Refused(f"the file is damaged: {error}") from error
-    # A picture of one row of bytes, which libtiff inflates whatever the bytes mean.
-    tags = (
-        (256, 4, wanted), (257, 4, 1), (258, 3, 8), (259, 3, compression), (262, 3, 1),
-        (273, 4, 8), (277, 3, 1), (278, 4, 1), (279, 4, len(packed)),
-    )  # fmt: skip
-    packed += b"\0" * (len(packed) % 2)
-    head = struct.pack("<2sHI", b"II", 42, 8 + len(packed))
-    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
-    directory = struct.pack("<H", len(tags)) + entries + b"\0\0\0\0"
-    image = TiffImagePlugin.TiffImageFile(io.BytesIO(head + packed + directory))
-    try:
-        with _errors_of_libtiff():
-            return image.tobytes()
-    except OSError as error:
-        raise Refused("the file is damaged: not all of its pixels are there") from error
-
-
-@contextlib.contextmanager
-def _errors_of_libtiff() -> Iterator[None]:
-    """Raises Refused where libtiff prints that the data is wrong: it goes on with what it has."""
-    with _PRINTING, tempfile.TemporaryFile() as file:
-        sys.stderr.flush()
-        kept = os.dup(2)
-        os.dup2(file.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            file.seek(0)
-            lines = file.read().decode(errors="replace").splitlines()
-            errors = [line for line in lines if _ERROR.match(line)]
-            for line in lines:
-                if line not in errors and "Warning" not in line:  # another thread's
-                    print(line, file=sys.stderr)
-        if errors:
-            raise Refused(f"the file is damaged: {errors[0][:100]}")
 
 
 def _interpret(stored: Stored, values: np.ndarray, page: tifffile.TiffPage) -> None:

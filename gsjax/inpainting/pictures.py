@@ -8,7 +8,8 @@ from jaxtyping import Bool, Integer
 
 from gsjax.data.containers import Refused
 from gsjax.data.mask_files import read_hole
-from gsjax.data.reader import MAX_PIXELS, Raster, read
+from gsjax.data.raster import Raster
+from gsjax.data.reader import MAX_PIXELS, read
 from gsjax.errors import UserError
 from gsjax.inpainting.metadata import Metadata, clean
 
@@ -29,7 +30,7 @@ class Picture:
       pixels: uint8 or uint16, upright; gray is repeated.
       alpha: of the same type, or None.
       gray: whether the file has one color channel.
-      kind: the file's format; see `reader.Raster`.
+      kind: the file's format; see `raster.Raster`.
       metadata: what is kept.
       jpeg: quantization tables and the like, if it is a JPEG.
       uncompressed: whether it is a TIFF without compression.

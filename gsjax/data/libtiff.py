@@ -1,0 +1,74 @@
+"""Pillow's libtiff as a decoder of byte streams, whose errors are not passed over."""
+
+import contextlib
+import io
+import os
+import re
+import struct
+import sys
+import tempfile
+import threading
+import zlib
+from collections.abc import Iterator
+
+from PIL import TiffImagePlugin
+
+from gsjax.data.containers import Refused
+
+RAW, DEFLATE = 1, (8, 32946)
+_PRINTING = threading.Lock()
+_ERROR = re.compile(
+    r"_?(TIFF|O?JPEG|Fax|LZW|ZIP|LZMA|ZSTD|PackBits|WEBP|Dump|Predictor)(?!.*Warning)\w*: "
+)
+
+
+def inflated(packed: bytes, compression: int, wanted: int) -> bytes:
+    """Returns at most so many bytes of a strip or tile, by the number of its compression.
+
+    Raises:
+      Refused: damaged.
+    """
+    if compression == RAW:
+        return packed
+    if compression in DEFLATE:
+        try:
+            return zlib.decompressobj().decompress(packed, wanted)
+        except zlib.error as error:
+            raise Refused(f"the file is damaged: {error}") from error
+    # A picture of one row of bytes, which libtiff inflates whatever the bytes mean.
+    tags = (
+        (256, 4, wanted), (257, 4, 1), (258, 3, 8), (259, 3, compression), (262, 3, 1),
+        (273, 4, 8), (277, 3, 1), (278, 4, 1), (279, 4, len(packed)),
+    )  # fmt: skip
+    packed += b"\0" * (len(packed) % 2)
+    head = struct.pack("<2sHI", b"II", 42, 8 + len(packed))
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    directory = struct.pack("<H", len(tags)) + entries + b"\0\0\0\0"
+    image = TiffImagePlugin.TiffImageFile(io.BytesIO(head + packed + directory))
+    try:
+        with refusing_errors():
+            return image.tobytes()
+    except OSError as error:
+        raise Refused("the file is damaged: not all of its pixels are there") from error
+
+
+@contextlib.contextmanager
+def refusing_errors() -> Iterator[None]:
+    """Raises Refused where libtiff prints that the data is wrong: it goes on with what it has."""
+    with _PRINTING, tempfile.TemporaryFile() as file:
+        sys.stderr.flush()
+        kept = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            file.seek(0)
+            lines = file.read().decode(errors="replace").splitlines()
+            errors = [line for line in lines if _ERROR.match(line)]
+            for line in lines:
+                if line not in errors and "Warning" not in line:  # another thread's
+                    print(line, file=sys.stderr)
+        if errors:
+            raise Refused(f"the file is damaged: {errors[0][:100]}")
