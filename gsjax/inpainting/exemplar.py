@@ -20,10 +20,14 @@ from gsjax.errors import UserError
 from gsjax.inpainting.patchmatch import find_sources, missing, patchmatch
 
 Deep = Literal["exemplar", "network"]
-DEEP = 20  # pixels
+# Pixels to the nearest known one from which on texture is copied. LPIPS falls from 12 to 20 px and
+# hardly beyond (benchmarks/RESULTS.md); from 24 px on, edges that meet a hole bend in the ring.
+DEEP = 20
+# How far beyond a hole is searched, of its longer side: less is worse, 2 hardly better.
 REACH = 1.0
+# Pixels that are searched at full resolution, in about 3 s a hole; more of them are reduced.
 LARGEST = 2**20
-_FEWEST = 0.1
+_FEWEST = 0.1  # of the hole: with less known around it, the network fills alone
 
 
 def check_deep(deep: str) -> Deep:
