@@ -4,7 +4,8 @@ python -m benchmarks.step --config=configs/photos.py [--config.KEY=VALUE …] [-
 
 The config's data must be there. Every way sees the same batch and starts from the same
 parameters; the discriminator takes part if a term of the loss needs it. Nothing is donated here,
-so the state counts twice in memory; *MB* is what the compiler plans beside it.
+so the state counts twice in memory; *MB* is what the compiler plans beside it. Of a run in stages
+it is the last stage's step.
 """
 
 import jax
@@ -18,6 +19,7 @@ from gsjax.checks import check_config
 from gsjax.data.pipeline import training_batches
 from gsjax.perceptual import load_lpips
 from gsjax.semantic import load_dino
+from gsjax.stages import plan
 from gsjax.state import build_networks, init_state
 from gsjax.step import make_train_step
 
@@ -35,8 +37,8 @@ WAYS = {
 
 def main() -> None:
     """Measures and prints."""
-    config = CONFIG.value
-    check_config(config)
+    check_config(CONFIG.value)
+    config = plan(CONFIG.value)[-1].config
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
     batches = training_batches(config)
     batch = next(batches)

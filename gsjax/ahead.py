@@ -1,5 +1,8 @@
 """The train steps of a run: each compiled once, on accelerators before it is needed."""
 
+import os
+import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -19,6 +22,7 @@ from gsjax.step import Batch, Metrics, make_train_step
 
 # What a step is compiled for: the index of its stage, and whether the discriminator takes part.
 _Key = tuple[int, bool]
+_THREAD = "compiles"
 
 
 class TrainSteps:
@@ -60,7 +64,7 @@ class TrainSteps:
         )
         self._compiled: tuple[_Key, Compiled] | None = None
         self._next: tuple[_Key, Future[Compiled]] | None = None
-        self._thread = ThreadPoolExecutor(1) if ahead else None
+        self._thread = ThreadPoolExecutor(1, _THREAD) if ahead else None
 
     def __call__(self, step: int, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """Returns the state after step number `step`, which takes the place of `state`'s."""
@@ -76,7 +80,7 @@ class TrainSteps:
         return result
 
     def close(self) -> None:
-        """Begins no further compilation; Python ends only when one that has begun is through."""
+        """Begins no further compilation. The end of Python waits for one that has begun."""
         if self._thread:
             self._thread.shutdown(wait=False, cancel_futures=True)
 
@@ -106,6 +110,16 @@ class TrainSteps:
         step = jitted_step(stage, networks, self._state, self._mesh)
         batch = abstract_batch(stage.config, self._mesh)
         return step.lower(self._state, self._frozen, batch, adversarial=adversarial).compile()
+
+
+def leave() -> None:
+    """Ends this process with 0 if Python would wait for a compilation, minutes maybe."""
+    if any(thread.name.startswith(_THREAD) for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if jax.process_count() > 1:
+            jax.distributed.shutdown()  # waits for the others, which stop as well
+        os._exit(0)
 
 
 def jitted_step(stage: Stage, networks: Networks, state: TrainState, mesh: Mesh) -> Wrapped:

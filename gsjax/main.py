@@ -41,7 +41,7 @@ def main() -> None:
         )
     import jax  # only now: --help and mistyped flags need no JAX
 
-    from gsjax import distributed
+    from gsjax import ahead, distributed
     from gsjax.backends import check_platform
     from gsjax.programs import keep_compiled
     from gsjax.train import train
@@ -54,10 +54,13 @@ def main() -> None:
     check_platform()
     with distributed.shared_fate():
         outcome = train(CONFIG.value, workdir)
-    if jax.process_index() != 0:
-        return
     if outcome.stopped:
-        print(f"stopped on request after step {outcome.steps}; the same command goes on from there")
+        if jax.process_index() == 0:
+            told = "stopped on request after step"
+            print(f"{told} {outcome.steps}; the same command goes on from there")
+        ahead.leave()
+        return
+    if jax.process_index() != 0:
         return
     minutes, seconds = divmod(round(time.monotonic() - start), 60)
     values = outcome.values

@@ -26,6 +26,7 @@ from gsjax.data.pipeline import (
     validation_batches,
     warn_unreadable,
 )
+from gsjax.ends import keep_end, set_others_aside
 from gsjax.errors import UserError
 from gsjax.perceptual import load_lpips
 from gsjax.semantic import describe_dino, load_dino
@@ -94,6 +95,7 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
         best = Best(workdir, config, done) if config.checkpoint.best else None
         if best:
             stack.callback(best.close)
+        set_others_aside(workdir, done)
         feed = Feed(config, process, processes, done)
         stack.callback(feed.close)
         if process == 0:
@@ -179,6 +181,8 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
             if last or step % config.validate.every == 0:
                 values = run_validation(step)
                 feed.restart()
+            if last and stage.name:  # first: from the checkpoint on, it is not done again
+                keep_end(workdir, config, stage, state)
             if save:
                 checkpoints.save(manager, step, state)
         if last_step:

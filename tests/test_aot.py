@@ -12,8 +12,10 @@ import pytest
 from jax.sharding import AbstractMesh
 
 from configs import celeba
+from gsjax import config as configs
 from gsjax import sharding
 from gsjax.aot import chips, report
+from gsjax.aot import run as aot_run
 from gsjax.errors import UserError
 from gsjax.semantic import build_dino
 from gsjax.state import abstract_state, build_networks
@@ -55,6 +57,25 @@ def train_step(tmp_path_factory):
     done = run(*flags, model__semantic=False, mesh__fsdp=2)
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads(path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("stage", "printed"),
+    [
+        ("", "stage middle, 2 of 3\n"),
+        ("small", "stage small, 1 of 3\n"),
+        ("tiny", "--stage: the run has no stage 'tiny'; there are small, middle, last"),
+    ],
+)
+def test_of_stages_the_largest_or_the_one_that_is_named_is_compiled(capsys, stage, printed):
+    config = celeba.get_config()
+    config.model.backend = "triton"  # which is refused once the stage is chosen
+    configs.add_stage(config, "small", 10, {"train.batch_size": 2})
+    configs.add_stage(config, "middle", 10, {"data.image_size": (512, 512)})
+    configs.add_stage(config, "last", 10, {})
+    with pytest.raises(UserError) as refused:
+        aot_run.run(config, "v5e:2x2", *chips.parse("v5e:2x2"), stage=stage)
+    assert printed in capsys.readouterr().out + str(refused.value)
 
 
 @with_compiler

@@ -1,13 +1,15 @@
 """The beginning of a run: drawn, or taken from a checkpoint."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from gsjax import checkpoints, sharding
 from gsjax.convert import folder
 from gsjax.errors import UserError
-from gsjax.state import build_networks, init_state, load_initial
+from gsjax.optimizer import adamw
+from gsjax.state import begin_stage, build_networks, init_state, load_initial
 from tests.tiny import make_config
 from tests.weights import random_variables
 
@@ -90,3 +92,24 @@ def test_the_discriminator_may_have_a_precision_of_its_own():
     config.discriminator.precision = "float32"
     networks = build_networks(config)
     assert (networks.discriminator.dtype, networks.generator.dtype) == ("float32", "bfloat16")
+
+
+def test_a_stage_begins_with_the_average_and_fresh_optimizers(tiny_run):
+    before = jax.tree.map(jnp.copy, tiny_run.state)
+    before = before.replace(
+        step=before.step + 7,
+        average=jax.tree.map(lambda array: array + 1, before.generator),
+        discriminator_optimizer=jax.tree.map(jnp.ones_like, before.discriminator_optimizer),
+        generator_optimizer=jax.tree.map(jnp.ones_like, before.generator_optimizer),
+        skipped=before.skipped + 2,
+    )
+    was = jax.device_get(before.replace(key=jax.random.key_data(before.key)))
+    state = begin_stage(tiny_run.config, before)
+    assert_same(state.generator, was.average)
+    assert_same(state.average, was.average)
+    assert_same(state.generator_optimizer, adamw(tiny_run.config).init(was.generator))
+    assert_same(state.discriminator_optimizer, adamw(tiny_run.config).init(was.discriminator))
+    assert_same(state.discriminator, was.discriminator)
+    assert (int(state.step), int(state.skipped)) == (7, 2)
+    assert_same(jax.random.key_data(state.key), was.key)
+    assert sharding.of(state) == sharding.of(tiny_run.state)

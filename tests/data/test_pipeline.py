@@ -91,6 +91,22 @@ def test_the_curriculum_follows_the_step(folder):
     np.testing.assert_allclose(holes, [[0.1] * 4] * 2 + [[0.5] * 4] * 2, atol=0.01)
 
 
+def test_a_stage_continues_the_examples_and_begins_the_curriculum(folder):
+    config = config_for(f"folder:{folder}", data__image_size=(64, 64))
+    whole = take(pipeline.training_batches(config), 6)
+    config.masks.curriculum = ((0, 0.1, 0.1), (2, 0.5, 0.5))
+    config.train.batch_size = 2
+    stage = take(pipeline.training_batches(config, first_example=12), 4)
+    images = np.concatenate([batch["image"] for batch in whole])
+    np.testing.assert_array_equal(
+        np.concatenate([batch["image"] for batch in stage]), images[12:20]
+    )
+    holes = [1 - batch["known"].mean((1, 2, 3)) for batch in stage]
+    np.testing.assert_allclose(holes, [[0.1] * 2] * 2 + [[0.5] * 2] * 2, atol=0.01)
+    resumed = pipeline.training_batches(config, first_step=1, first_example=12)
+    assert_same(stage[1:], take(resumed, 3))
+
+
 def test_processes_share_out_what_one_process_sees(folder):
     config = config_for(f"folder:{folder}", data__crop="random", data__flip=True)
     whole = take(pipeline.training_batches(config), 3)
