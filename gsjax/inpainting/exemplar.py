@@ -27,6 +27,7 @@ DEEP = 20
 REACH = 1.0
 # Pixels that are searched at full resolution, in about 3 s a hole; more of them are reduced.
 LARGEST = 2**20
+_THREADS = 4  # at most; each takes up to 200 MB
 _FEWEST = 0.1  # of the hole: with less known around it, the network fills alone
 
 
@@ -144,10 +145,9 @@ def _shrink(pixels, hole, usable, factor):
     """
     height, width = hole.shape
     pad = (-height % factor, -width % factor)
-    top = np.iinfo(pixels.dtype).max
-    known = np.where(hole[..., None], 0, pixels) if top == 255 else None
-    if known is None:
-        known = np.rint(np.where(hole[..., None], 0, pixels) / (top / 255)).astype(np.uint8)
+    known = np.where(hole[..., None], np.array(0, pixels.dtype), pixels)
+    if pixels.dtype != np.uint8:
+        known = np.rint(known / 257).astype(np.uint8)
     if factor == 1:
         return known, hole, usable
     known = cv2.copyMakeBorder(known, 0, pad[0], 0, pad[1], cv2.BORDER_REPLICATE)
@@ -171,7 +171,7 @@ def _enlarge(pixels, own, filled, usable, factor) -> Integer[np.ndarray, "n 3"]:
     is the source pixel itself; where pieces meet, no edge shows.
     """
     height, width = own.shape
-    scale = np.iinfo(pixels.dtype).max / 255
+    scale = np.iinfo(pixels.dtype).max / 255  # 1 or 257
     rows, columns = np.nonzero(own)
     small = np.zeros(usable.shape, bool)
     small[rows // factor, columns // factor] = True
@@ -194,7 +194,7 @@ def _enlarge(pixels, own, filled, usable, factor) -> Integer[np.ndarray, "n 3"]:
 
 
 def _in_threads(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-    """Calls a function with each item, on all cores; Ctrl-C ends it at once.
+    """Calls a function with each item, on several cores; Ctrl-C ends it at once.
 
     pypatchmatch lets other threads run, but does not see Ctrl-C itself. So the main thread only
     waits, and the others do not keep the program from ending.
@@ -214,7 +214,7 @@ def _in_threads(function: Callable[[Any], Any], items: Sequence[Any]) -> list[An
             except BaseException as error:
                 done.put((number, None, error))
 
-    for _ in range(min(len(items), os.cpu_count() or 1)):
+    for _ in range(min(len(items), _THREADS, os.cpu_count() or 1)):
         threading.Thread(target=work, daemon=True).start()
     results = [None] * len(items)
     for _ in items:
