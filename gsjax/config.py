@@ -92,17 +92,17 @@ def default() -> ConfigDict:
     config.loss.lpips = 3.0
     config.loss.gan = 0.3
     config.loss.features = 0.0  # discriminator's maps of fill and photograph (Wang et al. 2018)
-    # How lpips, gan, features and the discriminator are computed.
-    # They see the photograph with the hole filled, not the prediction: no gradient for known
-    # pixels (Suvorov et al. 2022, LaMa).
+    # lpips, gan, features and the discriminator see the photograph with the hole filled, not all
+    # that is drawn: known pixels get no gradient from them (Suvorov et al. 2022, LaMa).
     config.loss.composite = False
     # hinge (Lim & Ye 2017) | logistic, the non-saturating one (Goodfellow et al. 2014)
     config.loss.adversarial = "hinge"
-    # A fill's patches without hole are real to the discriminator, and do not count for the
-    # generator (LaMa, section 2.2.2); needs composite.
+    # The discriminator's patches without hole are labeled real, and the generator's term leaves
+    # them out (LaMa, section 2.2.2); needs composite.
     config.loss.patch_labels = False
     config.loss.r1 = 0.0  # of ½ |∇D|² on photographs (Mescheder et al. 2018)
-    # Of so many photographs one, in each step; after lazy regularization (Karras et al. 2020).
+    # Each step computes R1 for one photograph in this many: lazy regularization (Karras et al.
+    # 2020) over the batch instead of over steps.
     config.loss.r1_every = 8
     config.loss.gan_start = 0  # the step from which the discriminator takes part
 

@@ -31,10 +31,10 @@ def make_train_step(config: ConfigDict, networks: Networks) -> Callable:
     adversarial term then asks the discriminator that has learned. (Two programs rather
     than a condition in one: XLA runs convolutions inside conditions 25 times slower on CPU.)
 
-    R1 takes one image of `loss.r1_every` in each step. That costs what all images in every
-    so-manieth step would (lazy regularization, Karras et al. 2020), and the expected gradient is
-    the same, but there is no second program to compile, and no step with a gradient that is
-    `r1_every` times as large.
+    R1 is lazy (Karras et al. 2020) over the batch instead of over time: each step computes it for
+    one image in `loss.r1_every`. That costs as much as all images every `r1_every` steps, weighted
+    by as much, and has the same expected gradient; but it needs no second program, which would
+    take as long to compile as the first, and its gradients do not come in bursts.
 
     `frozen` has the variables of dino and lpips. Where the loss or a gradient is no finite
     number, everything stays as it was but for the counts of steps and of `skipped`.
