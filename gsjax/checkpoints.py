@@ -16,15 +16,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
 
 from gsjax import distributed
-from gsjax.errors import UserError, first_line
+from gsjax.errors import UserError, first_line, shown
 
-_STATE = "state"  # the part of a checkpoint that holds it
+STATE = "state"  # the part of a checkpoint that holds it
 
 
 def open_manager(directory: str | os.PathLike, keep: int) -> ocp.CheckpointManager:
@@ -44,7 +43,7 @@ def open_manager(directory: str | os.PathLike, keep: int) -> ocp.CheckpointManag
         preservation_policy=ocp.checkpoint_managers.LatestN(keep),
         cleanup_tmp_directories=True,
     )
-    handlers = {_STATE: ocp.StandardCheckpointHandler()}
+    handlers = {STATE: ocp.StandardCheckpointHandler()}
     try:
         return ocp.CheckpointManager(_absolute(directory), options=options, item_handlers=handlers)
     except OSError as error:
@@ -72,7 +71,7 @@ def save(manager: ocp.CheckpointManager, step: int, state: Any) -> bool:
       UserError: if this checkpoint or the one before cannot be written.
     """
     with _explained(manager):
-        return manager.save(step, args=ocp.args.Composite(**{_STATE: ocp.args.StandardSave(state)}))
+        return manager.save(step, args=ocp.args.Composite(**{STATE: ocp.args.StandardSave(state)}))
 
 
 def finish(manager: ocp.CheckpointManager) -> None:
@@ -118,7 +117,7 @@ def save_alone(directory: str | os.PathLike, state: Any) -> None:
       OSError: if it cannot be written, on a full disk for instance.
     """
     options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
-    args = ocp.args.Composite(**{_STATE: ocp.args.StandardSave(state)})
+    args = ocp.args.Composite(**{STATE: ocp.args.StandardSave(state)})
     try:
         with ocp.CheckpointManager(_absolute(directory), options=options) as manager:
             manager.save(0, args=args)
@@ -153,7 +152,7 @@ def restore_latest(manager: ocp.CheckpointManager, state_like: Any) -> tuple[Any
             except UserError:
                 raise
             except Exception as error:  # a broken byte leads Orbax to errors of any type
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+                reason = first_line(error)
         if distributed.highest(state is None):
             broken[step] = reason
         else:
@@ -170,17 +169,17 @@ def restore_latest(manager: ocp.CheckpointManager, state_like: Any) -> tuple[Any
 
 def _restore(path: epath.Path, state_like: Any) -> Any:
     """Reads a checkpoint, without waiting for other processes, which may be unable to."""
-    with _open_to_read(path, ocp.StandardCheckpointHandler()) as reader:
+    with _open_to_read(path) as opened:
         step = int(path.name)
         check_same_shapes(
             path,
-            reader.item_metadata(step)[_STATE].tree,
+            opened.item_metadata(step)[STATE].tree,
             state_like,
             "Resume with the model, discriminator, dino and train.ema it was trained with, or "
             "choose another --workdir",
         )
-        args = ocp.args.Composite(**{_STATE: ocp.args.StandardRestore(state_like)})
-        return reader.restore(step, args=args)[_STATE]
+        args = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(state_like)})
+        return opened.restore(step, args=args)[STATE]
 
 
 def _set_aside(manager: ocp.CheckpointManager, broken: Mapping[int, str]) -> None:
@@ -196,55 +195,6 @@ def _set_aside(manager: ocp.CheckpointManager, broken: Mapping[int, str]) -> Non
         manager.reload()
 
 
-def restore_params(path: str | os.PathLike, *names: str) -> Any:
-    """Reads one branch of the state in the newest checkpoint, and only that, from disk.
-
-    Args:
-      path: a run's workdir, its folder of checkpoints, or one checkpoint.
-      *names: the way to the branch, like "generator", "params".
-
-    Returns:
-      The branch as nested dicts (tuples as lists) of numpy arrays.
-
-    Raises:
-      UserError: if there is no checkpoint at the path, or no such branch in it.
-    """
-    checkpoint = find_checkpoint(path)
-    step = int(checkpoint.name)
-    with _open_to_read(checkpoint) as reader:
-        branch = reader.item_metadata(step)[_STATE].tree
-        for name in names:
-            if not isinstance(branch, Mapping) or name not in branch:
-                raise UserError(f"{checkpoint} has no {'/'.join(names)} in its state")
-            branch = branch[name]
-        item = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), branch)
-        for name in reversed(names):
-            item = {name: item}
-        restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item)
-        args = ocp.args.PyTreeRestore(item, restore_args=restore_args, partial_restore=True)
-        restored = reader.restore(step, args=ocp.args.Composite(**{_STATE: args}))[_STATE]
-    for name in names:
-        restored = restored[name]
-    return restored
-
-
-def names_in(path: str | os.PathLike) -> set[str]:
-    """Returns the names of the branches of the state in the newest checkpoint, given as above.
-
-    Raises:
-      UserError: if there is no checkpoint at the path.
-    """
-    checkpoint = find_checkpoint(path)
-    with _open_to_read(checkpoint) as reader:
-        tree = reader.item_metadata(int(checkpoint.name))[_STATE].tree
-    return {name for name, branch in tree.items() if jax.tree.leaves(branch)}
-
-
-def generator_in(path: str | os.PathLike) -> str:
-    """Returns the branch with the generator that fills best: its average, if there is one."""
-    return "average" if "average" in names_in(path) else "generator"
-
-
 def find_checkpoint(path: str | os.PathLike) -> epath.Path:
     """Returns the newest checkpoint's folder, given a workdir, its checkpoints, or one of them.
 
@@ -252,7 +202,7 @@ def find_checkpoint(path: str | os.PathLike) -> epath.Path:
       UserError: if there is none.
     """
     path = _absolute(path)
-    if path.name.isdigit() and (path / _STATE).exists():
+    if step_of(path.name) is not None and (path / STATE).exists():
         return path
     for directory in (path / "checkpoints", path):
         step = latest_step(directory)
@@ -269,15 +219,24 @@ def workdir_of(path: str | os.PathLike) -> epath.Path:
 
 def latest_step(directory: str | os.PathLike) -> int | None:
     """Returns the step of the newest finished checkpoint in the folder, None without one."""
-    directory = _absolute(directory)
+    return max(steps_in(_absolute(directory)), default=None)
+
+
+def steps_in(directory: epath.Path) -> list[int]:
+    """Returns the steps of all finished checkpoints in the folder, in no order."""
     if not directory.is_dir():
-        return None
-    return max((int(p.name) for p in directory.iterdir() if p.name.isdigit()), default=None)
+        return []
+    steps = [step_of(path.name) for path in directory.iterdir()]
+    return [step for step in steps if step is not None]
 
 
-def _open_to_read(
-    checkpoint: epath.Path, handler: ocp.CheckpointHandler | None = None
-) -> ocp.CheckpointManager:
+def step_of(name: str) -> int | None:
+    """Returns the step that a checkpoint's folder is named by; None if it is no such name."""
+    # Not by str.isdigit, which takes superscripts and the digits of all scripts.
+    return int(name) if re.fullmatch("0|[1-9][0-9]{0,17}", name) else None
+
+
+def _open_to_read(checkpoint: epath.Path) -> ocp.CheckpointManager:
     """Opens a folder of checkpoints for this process alone."""
     process = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(
@@ -285,14 +244,14 @@ def _open_to_read(
     )
     return ocp.CheckpointManager(
         checkpoint.parent,
-        item_handlers={_STATE: handler or ocp.PyTreeCheckpointHandler()},
+        item_handlers={STATE: ocp.StandardCheckpointHandler()},
         options=ocp.CheckpointManagerOptions(create=False, multiprocessing_options=alone),
     )
 
 
 def _absolute(path):
-    path = os.fspath(path)
-    return epath.Path(path if "://" in path else os.path.abspath(path))
+    """As the system finds it: the parent of a link's folder is not where the link is."""
+    return epath.Path(os.path.realpath(path))
 
 
 def check_same_shapes(path: str | os.PathLike, saved: Any, wanted: Any, advice: str) -> None:
@@ -308,7 +267,7 @@ def check_same_shapes(path: str | os.PathLike, saved: Any, wanted: Any, advice: 
     for name in [*wanted, *saved]:
         if saved.get(name) != wanted.get(name):
             raise UserError(
-                f"{path} is a checkpoint of another architecture: {name} is "
+                f"{path} is a checkpoint of another architecture: {shown(name)} is "
                 f"{_as_text(saved, name)} there and {_as_text(wanted, name)} here. {advice}"
             )
 

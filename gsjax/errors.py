@@ -17,4 +17,11 @@ def check_whole(value: object, least: int, field: str) -> None:
 
 def first_line(error: BaseException) -> str:
     """Returns the first line of another error's text, at most 200 characters; else its type."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return shown((str(error).strip().splitlines() or [type(error).__name__])[0], 200)
+
+
+def shown(name: object, most: int = 80) -> str:
+    """Returns a name out of a file as part of a line: escaped where unprintable, and shortened."""
+    text = str(name)[: most + 1]
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return text if len(text) <= most else f"{text[:most]}…"

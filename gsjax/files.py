@@ -1,11 +1,15 @@
-"""Writing files so that a reader, or a run that is killed, never leaves or sees half of one."""
+"""Files: written so that nobody ever sees half of one, and read without waiting for their end."""
 
 import contextlib
+import errno
+import json
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from gsjax.errors import UserError
 
@@ -29,6 +33,57 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def read_regular(path: str | os.PathLike, most: int | None = None) -> bytes:
+    """Returns the content of a regular file: a FIFO or a device may never end.
+
+    Args:
+      path: of the file.
+      most: the bytes that it may have; None: any number.
+
+    Raises:
+      OSError: it cannot be read, is something else, or is larger.
+    """
+    # Opening a FIFO would wait for a writer.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+        if most is not None and status.st_size > most:
+            raise OSError(errno.EFBIG, f"{status.st_size} bytes, more than {most}", os.fspath(path))
+        return file.read()
+
+
+_DEEPEST = 32  # levels of what any of our JSON files holds
+
+
+def read_json(path: str | os.PathLike, most: int = 2**20) -> Any:
+    """Returns what a JSON file holds.
+
+    Args:
+      path: of the file.
+      most: the bytes that it may have.
+
+    Raises:
+      OSError: as `read_regular`.
+      ValueError: it is no JSON, or nested deeper than any of our files.
+    """
+    too_deep = f"it is nested more than {_DEEPEST} levels deep"
+    try:
+        content = json.loads(read_regular(path, most))
+    except RecursionError:
+        raise ValueError(too_deep) from None
+    level = [content]
+    for _ in range(_DEEPEST):
+        level = [item for value in level for item in _inside(value)]
+    if level:
+        raise ValueError(too_deep)
+    return content
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def check_new_folder(folder: str | os.PathLike) -> None:

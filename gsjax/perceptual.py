@@ -81,9 +81,9 @@ def read_lpips(weights: str, field: str) -> tuple[Lpips, PyTree]:
       UserError: the weights cannot be had.
     """
     # Only now: most runs of small models need none of this.
-    from gsjax.checkpoints import restore_params
     from gsjax.convert.files import read_state_dict
     from gsjax.convert.perceptual import backbone_of_params, fetch_lpips, from_state_dicts
+    from gsjax.reader import restore_params
 
     if weights in BACKBONES:
         return fetch_lpips(weights, field)

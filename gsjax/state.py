@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from gsjax import checkpoints, packed, record, sharding
+from gsjax import checkpoints, packed, reader, record, sharding
 from gsjax import config as config_lib
 from gsjax.errors import UserError
 from gsjax.models.dino import DinoViT
@@ -177,12 +177,12 @@ def _read_initial(path: str) -> dict[str, PyTree]:
     folder = packed.find(path)
     if packed.is_packed(folder):
         return {"generator": packed.read_packed(folder)}
-    found = checkpoints.names_in(path)
+    found = reader.names_in(path)
     if "generator" not in found:
         raise UserError(f"initial: {path} holds {', '.join(found)}, but no generator")
-    branches = {"generator": checkpoints.generator_in(path), "discriminator": "discriminator"}
+    branches = {"generator": reader.generator_in(path), "discriminator": "discriminator"}
     return {
-        name: checkpoints.restore_params(path, branch)
+        name: reader.restore_params(path, branch)
         for name, branch in branches.items()
         if name in found
     }

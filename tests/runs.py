@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from gsjax import checkpoints
+from gsjax import checkpoints, reader
 
 ROOT = Path(__file__).parents[1]
 # All that a run has, in steps of a second.
@@ -113,13 +113,13 @@ def lines(workdir):
 
 def assert_same_state(one, other):
     """In every bit of the last checkpoints: parameters, averages, optimizers, counters, key."""
-    names = checkpoints.names_in(one)
-    assert names == checkpoints.names_in(other)
+    names = reader.names_in(one)
+    assert names == reader.names_in(other)
     assert checkpoints.latest_step(one / "checkpoints") == checkpoints.latest_step(
         other / "checkpoints"
     )
     for name in names:
-        a, b = (checkpoints.restore_params(workdir, name) for workdir in (one, other))
+        a, b = (reader.restore_params(workdir, name) for workdir in (one, other))
         jax.tree.map(np.testing.assert_array_equal, a, b)
 
 

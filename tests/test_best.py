@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from gsjax import checkpoints
+from gsjax import checkpoints, reader
 from gsjax import config as config_lib
 from gsjax.best import Best
 
@@ -31,7 +31,7 @@ def offered(workdir, metric, values, done=0, **validate):
 )
 def test_the_best_is_kept(tmp_path, metric, values, step):
     assert offered(tmp_path, metric, values) == step
-    kept = checkpoints.restore_params(tmp_path / "best", "generator")
+    kept = reader.restore_params(tmp_path / "best", "generator")
     np.testing.assert_allclose(kept["params"]["kernel"], values[step - 1])
 
 

@@ -15,7 +15,7 @@ import optax
 import pytest
 from flax import struct
 
-from gsjax import checkpoints
+from gsjax import checkpoints, reader
 from gsjax.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -103,17 +103,17 @@ def test_one_branch_is_read_from_a_workdir_its_checkpoints_or_one_of_them(tmp_pa
         for step in (5, 12):
             checkpoints.save(manager, step, make_state(step))
     for path, value in ((tmp_path, 12), (directory, 12), (directory / "5", 5)):
-        params = checkpoints.restore_params(path, "generator", "encoder")
+        params = reader.restore_params(path, "generator", "encoder")
         assert isinstance(params["kernel"], np.ndarray)
         np.testing.assert_array_equal(params["kernel"], np.full((3, 4), value))
-    assert isinstance(checkpoints.restore_params(tmp_path, "optimizer"), list)
+    assert isinstance(reader.restore_params(tmp_path, "optimizer"), list)
     with pytest.raises(UserError, match="has no generator/decoder"):
-        checkpoints.restore_params(tmp_path, "generator", "decoder")
+        reader.restore_params(tmp_path, "generator", "decoder")
     with pytest.raises(UserError, match="does not exist"):
-        checkpoints.restore_params(tmp_path / "nowhere", "generator")
+        reader.restore_params(tmp_path / "nowhere", "generator")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no finished checkpoint"):
-        checkpoints.restore_params(tmp_path / "empty", "generator")
+        reader.restore_params(tmp_path / "empty", "generator")
 
 
 def test_a_folder_that_cannot_be_made_is_the_users_error(tmp_path):

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from gsjax import checkpoints
+from gsjax import checkpoints, reader
 from tests.runs import SMALL, assert_same_state, command, ended, lines, run, started
 
 # Four steps, without the networks that make no difference here.
@@ -207,5 +207,5 @@ def test_a_full_disk_ends_a_run_with_a_message(workdir, folder, tmp_path, room):
     assert_told(result, "cannot write", "No space left on device", "make room")
     # The last checkpoint is whole, and no older than before.
     assert checkpoints.latest_step(after / "checkpoints") >= 4
-    for name in checkpoints.names_in(after):
-        checkpoints.restore_params(after, name)
+    for name in reader.names_in(after):
+        reader.restore_params(after, name)

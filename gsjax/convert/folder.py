@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from gsjax import checkpoints, record
+from gsjax import checkpoints, reader, record
 from gsjax.errors import UserError
 from gsjax.files import new_folder, write_atomically
 from gsjax.models.dino import DinoViT
@@ -50,7 +50,7 @@ def write(
 def read_dino(folder: str | Path, field: str) -> tuple[DinoViT, dict]:
     """Reads the module, as `read_module`, and the variables of the DINO in a converted folder."""
     module = read_module(folder, field)
-    return module, checkpoints.restore_params(folder, "dino")
+    return module, reader.restore_params(folder, "dino")
 
 
 def read_module(folder: str | Path, field: str) -> DinoViT:

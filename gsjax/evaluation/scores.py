@@ -100,9 +100,9 @@ def _read_lpips(weights, flag):
 
 
 def _read_inception(weights, flag):
-    from gsjax.checkpoints import restore_params
     from gsjax.convert.fid import fetch_inception
     from gsjax.models.inception import Inception
+    from gsjax.reader import restore_params
 
     if weights == INCEPTION:
         _need_torch(flag, "inception")

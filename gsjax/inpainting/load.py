@@ -9,7 +9,7 @@ import jax
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from gsjax import checkpoints, packed, record
+from gsjax import checkpoints, packed, reader, record
 from gsjax.convert.folder import read_dino
 from gsjax.errors import UserError
 from gsjax.inpainting.network import Network
@@ -70,10 +70,10 @@ def _read_generator(folder: Path) -> tuple[ConfigDict, PyTree]:
     workdir = checkpoints.workdir_of(checkpoint)
     config = record.read_config(workdir)
     try:
-        found = checkpoints.names_in(checkpoint)
+        found = reader.names_in(checkpoint)
         if "generator" not in found:
             raise UserError(f"{checkpoint} holds {', '.join(sorted(found))}, but no generator")
-        return config, checkpoints.restore_params(checkpoint, checkpoints.generator_in(checkpoint))
+        return config, reader.restore_params(checkpoint, reader.generator_in(checkpoint))
     except OSError as error:
         raise UserError(f"{checkpoint} cannot be read: {error}") from error
 
@@ -84,7 +84,7 @@ def _read_network(folder: Path) -> Network:
     try:
         if not config.model.semantic:
             dino, dino_variables = None, {}
-        elif not packed.is_packed(folder) and "dino" in checkpoints.names_in(folder):
+        elif not packed.is_packed(folder) and "dino" in reader.names_in(folder):
             dino, dino_variables = read_dino(workdir, "its DINO")
         else:
             dino, dino_variables = load_dino(config)

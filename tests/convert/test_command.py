@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from gsjax import checkpoints, convert, record, semantic
 from gsjax import config as configs
+from gsjax import convert, reader, record, semantic
 from gsjax.convert import command, folder
 from gsjax.errors import UserError
 from gsjax.models.inpainter import GaussianInpainter
@@ -61,7 +61,7 @@ def test_a_published_checkpoint_becomes_a_folder_with_both_networks(converted, i
     expected, variables = convert.reference(inpainter)
     config = record.read_config(path)
     assert GaussianInpainter(**config.model) == expected
-    assert_same(checkpoints.restore_params(path, "generator"), variables)
+    assert_same(reader.restore_params(path, "generator"), variables)
     assert_same(folder.read_dino(path, "dino.weights")[1], convert.dino(dino)[1])
 
 
