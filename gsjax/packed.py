@@ -5,14 +5,15 @@ import os
 from pathlib import Path
 
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import flatten_dict
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors import safe_open
+from safetensors.numpy import save
 
 from gsjax import record
-from gsjax.errors import UserError
+from gsjax.arrays import nested, to_float32
+from gsjax.errors import UserError, first_line
 from gsjax.fetch import REMOTE
 from gsjax.files import new_folder, write_atomically
 
@@ -87,11 +88,12 @@ def read_packed(folder: str | os.PathLike) -> PyTree:
     """Returns the generator's variables in single precision, nested dicts of numpy arrays.
 
     Raises:
-      UserError: the file cannot be read or is damaged.
+      UserError: the file cannot be read, is damaged, or has values that are NaN or infinite.
     """
     path = Path(folder) / FILE
     try:
-        arrays = load(path.read_bytes())
-        return unflatten_dict({k: v.astype(np.float32) for k, v in arrays.items()}, sep="/")
-    except (KeyError, OSError, SafetensorError, TypeError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: to_float32(name, file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+        return nested(arrays)
+    except Exception as error:  # a broken byte leads its reader to errors of any type
+        raise UserError(f"{path} cannot be read: {first_line(error)}") from None
