@@ -22,6 +22,7 @@ from etils import epath
 
 from gsjax import distributed
 from gsjax.errors import UserError, first_line, shown
+from gsjax.files import absolute
 
 STATE = "state"  # the part of a checkpoint that holds it
 
@@ -45,7 +46,9 @@ def open_manager(directory: str | os.PathLike, keep: int) -> ocp.CheckpointManag
     )
     handlers = {STATE: ocp.StandardCheckpointHandler()}
     try:
-        return ocp.CheckpointManager(_absolute(directory), options=options, item_handlers=handlers)
+        return ocp.CheckpointManager(
+            epath.Path(absolute(directory)), options=options, item_handlers=handlers
+        )
     except OSError as error:
         raise UserError(
             f"cannot keep checkpoints in {directory}: {error.strerror or error}; "
@@ -119,7 +122,7 @@ def save_alone(directory: str | os.PathLike, state: Any) -> None:
     options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
     args = ocp.args.Composite(**{STATE: ocp.args.StandardSave(state)})
     try:
-        with ocp.CheckpointManager(_absolute(directory), options=options) as manager:
+        with ocp.CheckpointManager(absolute(directory), options=options) as manager:
             manager.save(0, args=args)
     except ValueError as error:  # TensorStore's, for whatever the system tells it
         raise OSError(_reason(error)) from error
@@ -201,7 +204,7 @@ def find_checkpoint(path: str | os.PathLike) -> epath.Path:
     Raises:
       UserError: if there is none.
     """
-    path = _absolute(path)
+    path = epath.Path(absolute(path))
     if step_of(path.name) is not None and (path / STATE).exists():
         return path
     for directory in (path / "checkpoints", path):
@@ -219,7 +222,7 @@ def workdir_of(path: str | os.PathLike) -> epath.Path:
 
 def latest_step(directory: str | os.PathLike) -> int | None:
     """Returns the step of the newest finished checkpoint in the folder, None without one."""
-    return max(steps_in(_absolute(directory)), default=None)
+    return max(steps_in(epath.Path(absolute(directory))), default=None)
 
 
 def steps_in(directory: epath.Path) -> list[int]:
@@ -247,11 +250,6 @@ def _open_to_read(checkpoint: epath.Path) -> ocp.CheckpointManager:
         item_handlers={STATE: ocp.StandardCheckpointHandler()},
         options=ocp.CheckpointManagerOptions(create=False, multiprocessing_options=alone),
     )
-
-
-def _absolute(path):
-    """As the system finds it: the parent of a link's folder is not where the link is."""
-    return epath.Path(os.path.realpath(path))
 
 
 def check_same_shapes(path: str | os.PathLike, saved: Any, wanted: Any, advice: str) -> None:

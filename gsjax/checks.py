@@ -9,13 +9,8 @@ from ml_collections import ConfigDict
 
 from gsjax import losses
 from gsjax.backends import BACKENDS
-from gsjax.data.pipeline import (
-    check_data,
-    check_image_size,
-    check_training_data,
-    check_validation_data,
-)
 from gsjax.errors import UserError, check_whole
+from gsjax.fields import check_types
 from gsjax.models.discriminator import least_side
 from gsjax.models.encoder import GROUPS
 from gsjax.models.folded import HEAD_CHANNELS
@@ -26,6 +21,31 @@ from gsjax.stages import plan
 from gsjax.state import check_initial
 from gsjax.validation import METRICS
 
+_LARGEST_SEED = 2**32 - 1  # JAX takes no more bits of a seed
+_STEPS = 2**31 - 1  # the state counts them in 32 bits
+# By the last part of the fields' names. Far above what has been trained, below what never ends.
+_MOST = {
+    "blocks": 256,
+    "downs": 16,
+    "layers": 16,
+    "gaussians": 2**16,
+    "features": 2**12,
+    "width": 2**16,
+    "max_width": 2**16,
+    "gan_start": _STEPS,
+    "warmup_steps": _STEPS,
+    "steps": _STEPS,
+    "every": _STEPS,
+    "keep": _STEPS,
+    "max_skipped": _STEPS,
+    "r1_every": _STEPS,
+    "accumulate": 2**20,
+    "samples": 2**20,
+}
+_MOST_PIXELS = 2**13  # a side
+_MOST_DINO = {"patch_size": 64, "registers": 64}
+_MOST_DINO_PATCHES = 128  # a side
+
 
 def check_config(config: ConfigDict, resumes: bool = False) -> None:
     """Raises UserError, naming the field and what would be right, if `config` cannot be run.
@@ -33,6 +53,9 @@ def check_config(config: ConfigDict, resumes: bool = False) -> None:
     Missing data comes first: it takes the longest to mend. A run that `resumes` does not
     need what it started from any more.
     """
+    from gsjax.data.pipeline import check_data  # with Grain, which reading a run does not need
+
+    check_types(config.to_dict())
     plan(config)
     _check_inputs(config, resumes)
     _in_each_stage(check_data, config)
@@ -41,6 +64,7 @@ def check_config(config: ConfigDict, resumes: bool = False) -> None:
 
 def check_program(config: ConfigDict, devices: int) -> None:
     """Raises UserError for what needs neither data nor weights to be found wrong."""
+    check_types(config.to_dict())
 
     def check(config: ConfigDict) -> None:
         check_image_size(config.data.image_size)
@@ -72,6 +96,8 @@ def _in_each_stage(check: Callable[[ConfigDict], None], config: ConfigDict) -> N
 
 def _check_inputs(config: ConfigDict, resumes: bool) -> None:
     """Tells all that is missing at once: pictures and weights take long to get."""
+    from gsjax.data.pipeline import check_training_data, check_validation_data
+
     problems = []
     check_lpips_of_stages = functools.partial(_in_each_stage, check_lpips)
     checks = [check_training_data, check_validation_data, check_dino, check_lpips_of_stages]
@@ -96,6 +122,7 @@ def _check_numbers(config: ConfigDict) -> None:
         "model.fold": 0,
         "model.downs": 1,
         "model.blocks": 0,
+        "discriminator.layers": 1,
         **{f"loss.{name}": 0 for name in losses.TERMS},
         "loss.r1": 0,
         "loss.r1_every": 1,
@@ -116,9 +143,13 @@ def _check_numbers(config: ConfigDict) -> None:
     }
     for field, bound in least.items():
         group, name = field.split(".")
-        value = config[group][name]
+        value, most = config[group][name], _MOST.get(name, math.inf)
         if not bound <= value < math.inf:
             raise UserError(f"{field}: {value} must be a number of at least {bound}")
+        if value > most:
+            raise UserError(f"{field}: {value} must be at most {most}")
+    if not 0 <= config.seed <= _LARGEST_SEED:
+        raise UserError(f"seed: {config.seed} must be from 0 to {_LARGEST_SEED}")
     if config.train.ema >= 1:
         raise UserError(f"train.ema: {config.train.ema} must be less than 1, like 0.999")
     if config.checkpoint.best and config.checkpoint.best not in METRICS:
@@ -154,6 +185,16 @@ def _check_losses(options: ConfigDict) -> None:
         raise UserError(
             f"loss: every weight is 0, so nothing is learned; set one of {', '.join(losses.TERMS)}"
         )
+
+
+def check_image_size(size: object) -> None:
+    """Raises UserError unless `data.image_size` is two whole numbers from 1 to 8192."""
+    if not isinstance(size, tuple | list) or len(size) != 2:
+        raise UserError(f"data.image_size: {size!r} is not (height, width), such as (256, 256)")
+    for side in size:
+        check_whole(side, 1, "data.image_size")
+        if side > _MOST_PIXELS:
+            raise UserError(f"data.image_size: {side} is more than {_MOST_PIXELS} pixels")
 
 
 def _check_sizes(config: ConfigDict, devices: int) -> None:
@@ -197,8 +238,16 @@ def _check_sizes(config: ConfigDict, devices: int) -> None:
             f"need at least {least} pixels a side"
         )
     if model.semantic:
+        for field, most in _MOST_DINO.items():
+            if config.dino[field] > most:
+                raise UserError(f"dino.{field}: {config.dino[field]} must be at most {most}")
         patch_size = build_dino(config).patch_size
         check_whole(config.dino.image_size, 1, "dino.image_size")
+        if config.dino.image_size > _MOST_DINO_PATCHES * patch_size:
+            raise UserError(
+                f"dino.image_size: {config.dino.image_size} is more than {_MOST_DINO_PATCHES} "
+                f"patches of {patch_size} pixels"
+            )
         if config.dino.image_size % patch_size:
             raise UserError(
                 f"dino.image_size: {config.dino.image_size} is not a multiple of "

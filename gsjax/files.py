@@ -86,6 +86,13 @@ def _inside(value: Any) -> Iterable[Any]:
     return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
+def absolute(path: str | os.PathLike) -> Path:
+    """Returns an absolute path without `..`, whose meaning behind a link only the system knows."""
+    parts = Path(path).absolute().parts
+    known = 1 + max((i for i, part in enumerate(parts) if part == ".."), default=-1)
+    return Path(os.path.realpath(os.path.join("/", *parts[:known])), *parts[known:])
+
+
 def check_new_folder(folder: str | os.PathLike) -> None:
     """Checks that a folder may be written as a new one: nothing is there, or it is empty.
 

@@ -23,9 +23,9 @@ from absl import logging
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
-from gsjax.config import default
-from gsjax.errors import UserError
-from gsjax.files import write_atomically
+from gsjax.errors import UserError, first_line
+from gsjax.fields import check_types, completed
+from gsjax.files import read_json, write_atomically
 from gsjax.grids import write_png
 from gsjax.stages import check_same_past
 from gsjax.workdir import explained, set_aside
@@ -148,20 +148,35 @@ def encode_config(config: ConfigDict) -> bytes:
     return (json.dumps(config.to_dict(), indent=2) + "\n").encode()
 
 
+# No run has ever been without these.
+_ALWAYS = (("model", "patch_size"), ("model", "gaussians"), ("data", "image_size"))
+
+
 def read_config(workdir: str | os.PathLike) -> ConfigDict:
     """Reads what `write_config` wrote; lists become tuples again.
 
+    Fields that an older run has not known are as by default.
+
     Raises:
-      UserError: if there is no config.json or it is not one of ours.
+      UserError: if there is no config.json, it is not one of ours, or a field is of another type.
     """
     path = Path(workdir) / CONFIG
     try:
-        fields = json.loads(path.read_text())
-        return ConfigDict({name: _with_tuples(value) for name, value in fields.items()})
+        fields = read_json(path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; is {workdir} a run's workdir?") from error
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{path} is not a run's config: {error}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not a run's config: {first_line(error)}") from error
+    if not isinstance(fields, dict):
+        raise UserError(f"{path} is not a run's config: it is no group of fields")
+    try:
+        check_types(fields)
+        for group, name in _ALWAYS:
+            if name not in fields.get(group, {}):
+                raise UserError(f"it does not describe a run: it has no {group}.{name}")
+        return ConfigDict(_with_tuples(completed(fields)))
+    except (UserError, ValueError, AttributeError) as error:  # ConfigDict refuses some names
+        raise UserError(f"{path}: {first_line(error)}") from error
 
 
 def completed(config: ConfigDict) -> ConfigDict:
@@ -205,7 +220,6 @@ def check_changes(workdir: str | os.PathLike, config: ConfigDict, done: int) -> 
         return
     recorded = read_config(workdir)
     before, now = (_flat(fields) for fields in (recorded.to_dict(), config.to_dict()))
-    before = _flat(default().to_dict()) | before  # an older run has not known all fields
     changed = [name for name in now if name in before and now[name] != before[name]]
     if Path(config.dino.weights or "-").is_dir():  # it says itself what it is
         changed = [name for name in changed if name not in _ARCHITECTURE]

@@ -1,13 +1,17 @@
 """State dicts on disk: .pth, .pt and .bin, .safetensors, .npz."""
 
+import math
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
+from gsjax.arrays import check_claim
 from gsjax.convert import keys
-from gsjax.errors import UserError
+from gsjax.errors import UserError, first_line, shown
 
 
 def read_state_dict(path: str | Path, field: str) -> dict[str, np.ndarray]:
@@ -29,13 +33,19 @@ def read_state_dict(path: str | Path, field: str) -> dict[str, np.ndarray]:
         raise UserError(f"{named} is a folder; expected a file of weights")
     if not path.exists():
         raise UserError(f"{named} does not exist; expected a file of weights")
+    if not path.is_file():  # which may never end
+        raise UserError(f"{named} is not a regular file; expected a file of weights")
     suffix = path.suffix.lower()
     if suffix not in _READERS:
         raise UserError(f"{named} is in an unknown format; expected {', '.join(_READERS)}")
     if not path.stat().st_size:
         raise UserError(f"{named} is empty; expected a file of weights")
     try:
+        _check_archive(path)
         loaded = _READERS[suffix](path)
+        if isinstance(loaded, Mapping):
+            loaded = keys.innermost(loaded)
+            _check_sizes(loaded, path.stat().st_size)
     except ImportError as error:
         raise UserError(
             f"{named} needs {error.name} to be read: "
@@ -47,7 +57,7 @@ def read_state_dict(path: str | Path, field: str) -> dict[str, np.ndarray]:
             "save the state_dict() alone"
         ) from None
     except Exception as error:  # a broken byte leads the readers to errors of any type
-        reason = (str(error).strip() or type(error).__name__).split("\n")[0][:120]
+        reason = first_line(error)
         raise UserError(f"{named} is damaged or not a {path.suffix} file ({reason})") from None
     if not isinstance(loaded, Mapping):
         kind = type(loaded).__name__
@@ -55,16 +65,29 @@ def read_state_dict(path: str | Path, field: str) -> dict[str, np.ndarray]:
     return keys.unwrap(loaded, named)
 
 
-def _torch(path: Path):
+def _check_archive(path: Path) -> None:
+    """Raises ValueError for a ZIP, which .npz and .pth are, that unpacks to more than it can be."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            check_claim(sum(entry.file_size for entry in archive.infolist()), path.stat().st_size)
+
+
+def _check_sizes(arrays: Mapping, held: int) -> None:
+    """Raises ValueError if arrays claim more values than the file has, by strides of 0."""
+    claimed = 0
+    for key, value in arrays.items():
+        if hasattr(value, "untyped_storage"):
+            size = value.numel() * value.element_size()
+            if size > value.untyped_storage().nbytes():
+                raise ValueError(f"{shown(key)} claims {value.numel()} values and has fewer")
+            claimed += 4 * value.numel()
+    check_claim(claimed, held)
+
+
+def _torch(path: Path) -> Any:
     import torch  # large, and needed for this format only
 
-    def numpy(value):
-        if isinstance(value, Mapping):
-            return {key: numpy(item) for key, item in value.items()}
-        # Through float32 because NumPy has no bfloat16.
-        return value.detach().float().numpy() if isinstance(value, torch.Tensor) else value
-
-    return numpy(torch.load(path, map_location="cpu", weights_only=True))
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _safetensors(path: Path) -> dict[str, np.ndarray]:
@@ -74,8 +97,21 @@ def _safetensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def _npz(path: Path) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            with archive.open(entry) as file:
+                _check_header(file, entry)
     with np.load(path, allow_pickle=False) as archive:
         return {key: archive[key] for key in archive.files}
+
+
+def _check_header(file: IO[bytes], entry: zipfile.ZipInfo) -> None:
+    """Raises ValueError if the array of an entry claims to be larger than the entry."""
+    readers = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+    major, _ = np.lib.format.read_magic(file)
+    shape, _, dtype = readers[major](file)
+    if math.prod(shape) * dtype.itemsize > entry.file_size:
+        raise ValueError(f"{shown(entry.filename)} claims {math.prod(shape)} values and has fewer")
 
 
 _READERS = {

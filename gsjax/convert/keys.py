@@ -4,18 +4,21 @@ A table maps each key of a PyTorch state dict to the path of a parameter in our 
 to the layout of its axes. The same table converts in both directions.
 """
 
+import re
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from gsjax.errors import UserError
+from gsjax.arrays import to_float32
+from gsjax.errors import UserError, first_line, shown
 
 _NESTED_UNDER = ("model", "state_dict")
 _LISTED = 12  # keys of one kind in an error
+_DIGITS = 9  # of the number of a layer
 
 
 class Layout(NamedTuple):
@@ -55,6 +58,14 @@ def norm(key: str, path: str) -> Table:
     return {f"{key}.weight": (f"{path}/scale", SAME), f"{key}.bias": (f"{path}/bias", SAME)}
 
 
+def innermost(state_dict: Mapping) -> Mapping:
+    """Returns a state dict out of what trainers wrap around it, like `{"model": {...}}`."""
+    for name in _NESTED_UNDER:
+        if isinstance(state_dict.get(name), Mapping):
+            state_dict = state_dict[name]
+    return state_dict
+
+
 def unwrap(state_dict: Mapping, network: str) -> dict[str, np.ndarray]:
     """Returns the arrays of a state dict, in float32, out of what trainers wrap around them.
 
@@ -62,22 +73,33 @@ def unwrap(state_dict: Mapping, network: str) -> dict[str, np.ndarray]:
     prefixed with "module.".
 
     Raises:
-      UserError: it is empty, or holds something that is not an array of numbers.
+      UserError: it is empty, or holds something that is not an array of finite numbers.
     """
-    for name in _NESTED_UNDER:
-        if isinstance(state_dict.get(name), Mapping):
-            state_dict = state_dict[name]
+    state_dict = innermost(state_dict)
     if not state_dict:
         raise UserError(f"{network}: the state dict is empty; expected arrays by their key")
     arrays = {}
     for key, value in state_dict.items():
-        try:
-            array = np.asarray(value).astype(np.float32, copy=False)
-        except (TypeError, ValueError, RuntimeError):
+        if hasattr(value, "detach"):  # of PyTorch, which may not be installed
+            value = _from_torch(value)
+        if not isinstance(value, np.ndarray | np.generic | jax.Array | int | float):
             kind = type(value).__name__
-            raise UserError(f"{network}: {key!r} is a {kind}; expected an array") from None
-        arrays[str(key).removeprefix("module.")] = array
+            raise UserError(f"{network}: {shown(key)!r} is a {kind}; expected an array")
+        try:
+            arrays[str(key).removeprefix("module.")] = to_float32(key, np.asarray(value))
+        except (ValueError, OverflowError) as error:
+            raise UserError(f"{network}: {first_line(error)}") from None
     return arrays
+
+
+def _from_torch(tensor: Any) -> Any:
+    """Returns the values of a tensor; itself if they are not real numbers, or not there."""
+    if tensor.is_complex():
+        return tensor
+    try:
+        return tensor.detach().float().numpy()  # through float32 because NumPy has no bfloat16
+    except (RuntimeError, TypeError, NotImplementedError):
+        return tensor
 
 
 def require(state_dict: Mapping[str, np.ndarray], ranks: Mapping[str, int], network: str) -> None:
@@ -88,12 +110,12 @@ def require(state_dict: Mapping[str, np.ndarray], ranks: Mapping[str, int], netw
     """
     missing = [key for key in ranks if key not in state_dict]
     wrong = [
-        f"{key} {list(state_dict[key].shape)}, expected {rank} axes"
+        f"{shown(key)} {list(state_dict[key].shape)}, expected {rank} axes"
         for key, rank in ranks.items()
         if key in state_dict and (state_dict[key].ndim != rank or not state_dict[key].size)
     ]
     if missing:
-        example = ", ".join(list(state_dict)[:3])
+        example = ", ".join(map(shown, list(state_dict)[:3]))
         raise UserError(_problems(network, missing, (), wrong) + f" (the file has {example}, …)")
     if wrong:
         raise UserError(_problems(network, missing, (), wrong))
@@ -106,10 +128,13 @@ def count(arrays: Mapping[str, np.ndarray], prefix: str, network: str) -> int:
       UserError: the number cannot be one of a network's layers.
     """
     numbers = [key.removeprefix(prefix).split(".")[0] for key in arrays if key.startswith(prefix)]
-    highest = max((int(number) for number in numbers if number.isdecimal()), default=-1)
-    if highest >= len(arrays):
-        raise UserError(f"{network}: there is a key {prefix}{highest}, but {len(arrays)} in all")
-    return highest + 1
+    numbers = [number for number in numbers if re.fullmatch("[0-9]+", number)]
+    for number in numbers:
+        # Python takes long to make numbers of thousands of digits, or refuses.
+        if len(number) > _DIGITS or int(number) >= len(arrays):
+            key = shown(f"{prefix}{number}")
+            raise UserError(f"{network}: there is a key {key}, but {len(arrays)} in all")
+    return max(map(int, numbers), default=-1) + 1
 
 
 def to_params(state_dict: Mapping[str, np.ndarray], table: Table, params, network: str) -> dict:
@@ -129,9 +154,9 @@ def to_params(state_dict: Mapping[str, np.ndarray], table: Table, params, networ
         raise AssertionError(f"{network}: the table and the parameters do not match")
     expected = {key: layout.published_shape(shapes[path]) for key, (path, layout) in table.items()}
     missing = [key for key in expected if key not in state_dict]
-    left_over = [key for key in state_dict if key not in expected]
+    left_over = [shown(key) for key in state_dict if key not in expected]
     wrong = [
-        f"{key} {list(state_dict[key].shape)}, expected {list(shape)}"
+        f"{shown(key)} {list(state_dict[key].shape)}, expected {list(shape)}"
         for key, shape in expected.items()
         if key in state_dict and state_dict[key].shape != shape
     ]

@@ -9,7 +9,7 @@ import numpy as np
 
 from gsjax.convert import keys
 from gsjax.convert.files import read_state_dict
-from gsjax.errors import UserError
+from gsjax.errors import UserError, shown
 from gsjax.fetch import fetch
 from gsjax.models.lpips import BACKBONES, LEAST_SIDE, Lpips, Tap
 
@@ -68,7 +68,7 @@ def backbone_of(state_dict: Mapping) -> str:
     arrays = _published_names(keys.unwrap(state_dict, _NETWORK))
     first = arrays.get("features.0.weight")
     if first is None or first.ndim != 4:
-        example = ", ".join(list(arrays)[:3])
+        example = ", ".join(map(shown, list(arrays)[:3]))
         raise UserError(
             f"{_NETWORK}: no features.0.weight of 4 axes; expected torchvision's AlexNet, "
             f"VGG16 or SqueezeNet 1.1 (the file has {example}, …)"

@@ -179,14 +179,6 @@ def check_data(config: ConfigDict) -> None:
     check_whole(config.seed, 0, "seed")
 
 
-def check_image_size(size: object) -> None:
-    """Raises UserError unless `data.image_size` is two whole numbers of at least 1."""
-    if not isinstance(size, tuple | list) or len(size) != 2:
-        raise UserError(f"data.image_size: {size!r} is not (height, width), such as (256, 256)")
-    for side in size:
-        check_whole(side, 1, "data.image_size")
-
-
 def _check_crop(data: ConfigDict) -> None:
     if data.crop not in CROPS:
         raise UserError(f"data.crop: '{data.crop}' is neither {' nor '.join(CROPS)}")

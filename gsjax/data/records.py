@@ -18,6 +18,7 @@ import msgpack
 
 from gsjax.data import remote
 from gsjax.data.images import ImageSource, Missing, UnreadableImage
+from gsjax.files import absolute
 
 VERSION = 1
 SUFFIX = ".array_record"
@@ -113,7 +114,7 @@ def open_records(where: str) -> RecordSource:
             raise Missing(f"'{where}' {what}; give a folder or a pattern like DIR/*{SUFFIX}")
         is_folder = True
     if is_folder:
-        where = where.rstrip("/") if remote.is_remote(where) else os.path.abspath(where)
+        where = where.rstrip("/") if remote.is_remote(where) else str(absolute(where))
         names = remote.listing(where, remote.sizes)
         paths = [remote.join(where, name) for name in sorted(names) if name.endswith(SUFFIX)]
         _check_finished(where, paths, all_of_them=True)

@@ -10,11 +10,13 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from gsjax import checkpoints, packed, reader, record
-from gsjax.convert.folder import read_dino
-from gsjax.errors import UserError
+from gsjax.checks import check_program
+from gsjax.config import default
+from gsjax.convert.folder import read_dino, read_dino_module
+from gsjax.errors import UserError, first_line, shown
 from gsjax.inpainting.network import Network
 from gsjax.models.inpainter import init_variables
-from gsjax.semantic import load_dino
+from gsjax.semantic import build_dino, load_dino
 from gsjax.state import build_networks
 
 
@@ -65,37 +67,65 @@ def _read(read: Callable[[Path], Any], path: str | os.PathLike) -> Any:
 
 def _read_generator(folder: Path) -> tuple[ConfigDict, PyTree]:
     if packed.is_packed(folder):
-        return record.read_config(folder), packed.read_packed(folder)
+        return _read_config(folder), packed.read_packed(folder)
     checkpoint = checkpoints.find_checkpoint(folder)
-    workdir = checkpoints.workdir_of(checkpoint)
-    config = record.read_config(workdir)
+    config = _read_config(checkpoints.workdir_of(checkpoint))
+    found = reader.names_in(checkpoint)
+    if "generator" not in found:
+        names = ", ".join(shown(name) for name in sorted(found)[:12])
+        raise UserError(f"{checkpoint} holds {names}, but no generator")
+    return config, reader.restore_params(checkpoint, reader.generator_in(checkpoint))
+
+
+def _read_config(folder: str | os.PathLike) -> ConfigDict:
+    """Reads a config, and checks it as training does."""
+    config = record.read_config(folder)
     try:
-        found = reader.names_in(checkpoint)
-        if "generator" not in found:
-            raise UserError(f"{checkpoint} holds {', '.join(sorted(found))}, but no generator")
-        return config, reader.restore_params(checkpoint, reader.generator_in(checkpoint))
-    except OSError as error:
-        raise UserError(f"{checkpoint} cannot be read: {error}") from error
+        if unknown := sorted(config.model.keys() - default().model.keys()):
+            raise UserError(f"model.{unknown[0]} is no field of this version of gsjax")
+        check_program(config, devices=1)
+    except UserError as error:
+        raise UserError(f"{Path(folder) / record.CONFIG}: {shown(error, 300)}") from None
+    return config
 
 
 def _read_network(folder: Path) -> Network:
     config, generator = _read_generator(folder)
     workdir = folder if packed.is_packed(folder) else checkpoints.workdir_of(folder)
+    has_dino = not packed.is_packed(folder) and "dino" in reader.names_in(folder)
+    named = f"{workdir}/{record.CONFIG}"
+    _check_sizes(config, generator, named)
+    dino, dino_variables = None, {}
     try:
-        if not config.model.semantic:
-            dino, dino_variables = None, {}
-        elif not packed.is_packed(folder) and "dino" in reader.names_in(folder):
-            dino, dino_variables = read_dino(workdir, "its DINO")
-        else:
-            dino, dino_variables = load_dino(config)
-        networks = build_networks(record.completed(config), dino)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if config.model.semantic:
+            # Its weights, which may be large, are read once all else is known to fit.
+            dino = read_dino_module(workdir, "its DINO") if has_dino else build_dino(config)
+        networks = build_networks(config, dino)
+        token = networks.dino.width if networks.dino else 0
+        wanted = jax.eval_shape(
+            lambda: init_variables(networks.generator, jax.random.key(0), token)
+        )
+    except (TypeError, ValueError) as error:
         raise UserError(
-            f"{workdir}/config.json does not describe an inpainter of this version: {error}"
+            f"{named} does not describe an inpainter of this version: {first_line(error)}"
         ) from error
-    token = networks.dino.width if networks.dino else 0
-    wanted = jax.eval_shape(lambda: init_variables(networks.generator, jax.random.key(0), token))
     checkpoints.check_same_shapes(
         str(folder), generator, wanted, "Its config.json must be that of the same run"
     )
+    if config.model.semantic:
+        dino, dino_variables = read_dino(workdir, "its DINO") if has_dino else load_dino(config)
+        networks = build_networks(config, dino)
     return Network(config, networks.generator, networks.dino, generator, dino_variables)
+
+
+def _check_sizes(config: ConfigDict, generator: PyTree, named: str) -> None:
+    """Raises UserError for sizes that the arrays cannot have; building them could take forever."""
+    shapes = [array.shape for array in jax.tree.leaves(generator)]
+    largest = max((side for shape in shapes for side in shape), default=0)
+    for fields, bound, reason in (
+        (("blocks", "downs"), len(shapes), f"it has {len(shapes)} arrays"),
+        (("width", "gaussians", "features"), largest, f"its arrays have up to {largest} a side"),
+    ):
+        for field in fields:
+            if config.model[field] > bound:
+                raise UserError(f"{named}: model.{field} is {config.model[field]}, but {reason}")

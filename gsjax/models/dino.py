@@ -110,6 +110,12 @@ class DinoViT(nn.Module):
         tokens = _layer_norm(self.epsilon, self.dtype, "norm")(tokens)
         return DinoOutput(tokens[:, 0], tokens[:, 1 + self.registers :])
 
+    @property
+    def learned_size(self) -> tuple[int, int]:
+        """(height, width) in pixels of images whose patches have a position each."""
+        rows, columns = self.grid
+        return rows * self.patch_size, columns * self.patch_size
+
     def _positions(self, grid: tuple[int, int]) -> Float[Array, "1 1+t d"]:
         """Positions of the class token, as learned, and of a grid's patches, resampled."""
         rows, columns = self.grid
