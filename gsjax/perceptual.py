@@ -3,6 +3,8 @@
 import importlib.util
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
@@ -81,6 +83,7 @@ def read_lpips(weights: str, field: str) -> tuple[Lpips, PyTree]:
       UserError: the weights cannot be had.
     """
     # Only now: most runs of small models need none of this.
+    from gsjax.checkpoints import check_same_shapes
     from gsjax.convert.files import read_state_dict
     from gsjax.convert.perceptual import backbone_of_params, fetch_lpips, from_state_dicts
     from gsjax.reader import restore_params
@@ -94,4 +97,11 @@ def read_lpips(weights: str, field: str) -> tuple[Lpips, PyTree]:
         except UserError as error:
             raise UserError(f"{field}: {weights}: {error}") from None
     variables = restore_params(weights, "lpips")
-    return Lpips(backbone_of_params(variables["params"])), variables
+    try:
+        module = Lpips(backbone_of_params(variables["params"]))
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"{field}: {weights} holds no LPIPS of ours") from None
+    image = jnp.zeros((1, *[LEAST_SIDE[module.backbone]] * 2, 3))
+    wanted = jax.eval_shape(lambda: module.init(jax.random.key(0), image, image))
+    check_same_shapes(f"{field}: {weights}", variables, wanted, "Convert the file again")
+    return module, variables

@@ -63,7 +63,7 @@ def _read(checkpoint: epath.Path, use: Callable[[Any], Any]) -> Any:
     except UserError:
         raise
     except Exception as error:  # a broken byte leads Orbax to errors of any type
-        reason = first_line(error)
+        reason = shown(first_line(error), 120)
     older = next(filter(_can_be_read, _older(checkpoint)), None)
     instead = f"; {older} can" if older else ""
     raise UserError(f"{checkpoint} cannot be read ({reason}){instead}")

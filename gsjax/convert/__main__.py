@@ -23,14 +23,22 @@ from gsjax.files import check_new_folder
 INPUT = flags.DEFINE_string("input", None, "the file of published weights")
 OUTPUT = flags.DEFINE_string("output", None, "the folder to write, new or empty")
 OVERLAP = flags.DEFINE_integer(
-    "overlap", None, "reference: pixels by which a patch draws over its neighbors, 1 if not given"
+    "overlap",
+    None,
+    "reference: pixels by which a patch draws over its neighbors, 1 if not given",
+    lower_bound=0,
 )
 IMAGE_SIZE = flags.DEFINE_integer(
-    "image_size", None, "dino: side in pixels that positions were learned at, if it does not show"
+    "image_size",
+    None,
+    "dino: side in pixels that positions were learned at, if it does not show",
+    lower_bound=1,
 )
-HEADS = flags.DEFINE_integer("heads", None, "dino: attention heads, if not of 64 channels each")
+HEADS = flags.DEFINE_integer(
+    "heads", None, "dino: attention heads, if not of 64 channels each", lower_bound=1
+)
 BLOCKS = flags.DEFINE_integer(
-    "blocks", None, "dino: keep only the first so many blocks, and the last norm"
+    "blocks", None, "dino: keep only the first so many blocks, and the last norm", lower_bound=1
 )
 OFFSET = flags.DEFINE_float(
     "offset",

@@ -16,6 +16,8 @@ _NETWORK = "inpainter weights"
 # The frozen DINO, which has a converter of its own, and layers that nothing reads.
 _UNUSED = ("dino_model.", "encoder.encoder.skip_linear.")
 _ENCODER = "encoder.encoder"
+# What an image of moderate size can have.
+_MOST_DOWNS, _LARGEST_PATCH = 10, 128
 # Published small networks of the Gaussian head, our names, and their layers.
 _HEAD_MLPS = (("color_mlp", "color", 5), ("mlp_gaudict", "atoms", 5), ("mlp_xy", "offset", 4))
 
@@ -60,6 +62,11 @@ def from_state_dict(state_dict: Mapping, overlap: int = 1) -> tuple[GaussianInpa
     ups = [arrays[f"{_ENCODER}.ups.{i}.0.weight"].shape for i in range(downs)]
     channels, features, patch_size, _ = arrays["encoder.conv_out.weight"].shape
     gaussians = channels // features
+    if patch_size > _LARGEST_PATCH or downs > _MOST_DOWNS:
+        raise UserError(
+            f"{_NETWORK}: {downs} halvings and patches of {patch_size} pixels; expected at most "
+            f"{_MOST_DOWNS} and {_LARGEST_PATCH}"
+        )
     if math.isqrt(gaussians) ** 2 * features != channels:
         raise UserError(
             f"{_NETWORK}: encoder.conv_out.weight has {channels} outputs; expected a square "

@@ -19,6 +19,7 @@ from gsjax.errors import UserError, first_line, shown
 _NESTED_UNDER = ("model", "state_dict")
 _LISTED = 12  # keys of one kind in an error
 _DIGITS = 9  # of the number of a layer
+_LAYERS = 256  # of a kind; far more than published networks have
 
 
 class Layout(NamedTuple):
@@ -131,9 +132,11 @@ def count(arrays: Mapping[str, np.ndarray], prefix: str, network: str) -> int:
     numbers = [number for number in numbers if re.fullmatch("[0-9]+", number)]
     for number in numbers:
         # Python takes long to make numbers of thousands of digits, or refuses.
-        if len(number) > _DIGITS or int(number) >= len(arrays):
-            key = shown(f"{prefix}{number}")
-            raise UserError(f"{network}: there is a key {key}, but {len(arrays)} in all")
+        if len(number) > _DIGITS or int(number) >= min(len(arrays), _LAYERS):
+            raise UserError(
+                f"{network}: there is a key {shown(prefix + number)}, but {len(arrays)} in all; "
+                f"expected up to {_LAYERS} layers, from 0 on"
+            )
     return max(map(int, numbers), default=-1) + 1
 
 

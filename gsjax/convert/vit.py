@@ -13,6 +13,7 @@ from gsjax.errors import UserError, check_whole
 from gsjax.models.dino import DinoViT
 
 _NETWORK = "DINO weights"
+_LARGEST_PATCH = 64
 # Without a part in the tokens: for training, and Hugging Face's layer after the last.
 _UNUSED = ("mask_token", "pooler.")
 
@@ -68,6 +69,11 @@ def from_state_dict(
     if blocks is not None:
         arrays = _first_blocks(arrays, blocks)
     width, _, patch_size, _ = arrays["patch_embed.proj.weight"].shape
+    if patch_size > _LARGEST_PATCH:
+        raise UserError(
+            f"{_NETWORK}: patch_embed.proj.weight has patches of {patch_size} pixels; expected at "
+            f"most {_LARGEST_PATCH}"
+        )
     registers = arrays["register_tokens"].shape[1] if "register_tokens" in arrays else 0
     swiglu = any(".mlp.w12." in key for key in arrays)
     if offset is None:

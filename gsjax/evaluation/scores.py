@@ -100,8 +100,9 @@ def _read_lpips(weights, flag):
 
 
 def _read_inception(weights, flag):
+    from gsjax.checkpoints import check_same_shapes
     from gsjax.convert.fid import fetch_inception
-    from gsjax.models.inception import Inception
+    from gsjax.models.inception import SIDE, Inception
     from gsjax.reader import restore_params
 
     if weights == INCEPTION:
@@ -112,7 +113,11 @@ def _read_inception(weights, flag):
             f"{flag}: {weights!r} is neither {INCEPTION}, which is fetched, nor a folder that "
             f"`python -m gsjax.convert inception` has written, nor {NONE}"
         )
-    return Inception(), restore_params(weights, "inception")
+    module, variables = Inception(), restore_params(weights, "inception")
+    image = jnp.zeros((1, SIDE, SIDE, 3))
+    wanted = jax.eval_shape(lambda: module.init(jax.random.key(0), image))
+    check_same_shapes(f"{flag}: {weights}", variables, wanted, "Convert the file again")
+    return module, variables
 
 
 def _need_torch(flag, network):

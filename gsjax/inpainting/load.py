@@ -81,7 +81,7 @@ def _read_config(folder: str | os.PathLike) -> ConfigDict:
     """Reads a config, and checks it as training does."""
     config = record.read_config(folder)
     try:
-        if unknown := sorted(config.model.keys() - default().model.keys()):
+        if unknown := sorted({*config.model} - {*default().model}):
             raise UserError(f"model.{unknown[0]} is no field of this version of gsjax")
         check_program(config, devices=1)
     except UserError as error:
