@@ -12,11 +12,10 @@ from ml_collections import ConfigDict
 from gsjax import checkpoints, packed, reader, record
 from gsjax.checks import check_program
 from gsjax.config import default
-from gsjax.convert.folder import read_dino, read_dino_module
 from gsjax.errors import UserError, first_line, shown
 from gsjax.inpainting.network import Network
 from gsjax.models.inpainter import init_variables
-from gsjax.semantic import build_dino, load_dino
+from gsjax.semantic import load_dino
 from gsjax.state import build_networks
 
 
@@ -62,27 +61,29 @@ def _read(read: Callable[[Path], Any], path: str | os.PathLike) -> Any:
     try:
         return read(best if checkpoints.latest_step(best) is not None else folder)
     except UserError as error:
-        raise UserError(f"checkpoint: {error}") from None
+        raise UserError(f"checkpoint: {' '.join(str(error).splitlines())}") from None
 
 
 def _read_generator(folder: Path) -> tuple[ConfigDict, PyTree]:
     if packed.is_packed(folder):
         return _read_config(folder), packed.read_packed(folder)
     checkpoint = checkpoints.find_checkpoint(folder)
-    config = _read_config(checkpoints.workdir_of(checkpoint))
     found = reader.names_in(checkpoint)
+    config = _read_config(checkpoints.workdir_of(checkpoint), has_dino="dino" in found)
     if "generator" not in found:
         names = ", ".join(shown(name) for name in sorted(found)[:12])
         raise UserError(f"{checkpoint} holds {names}, but no generator")
     return config, reader.restore_params(checkpoint, reader.generator_in(checkpoint))
 
 
-def _read_config(folder: str | os.PathLike) -> ConfigDict:
+def _read_config(folder: str | os.PathLike, has_dino: bool = False) -> ConfigDict:
     """Reads a config, and checks it as training does."""
     config = record.read_config(folder)
+    if has_dino:  # which is where it is, wherever it was converted to
+        config.dino.weights = os.fspath(folder)
     try:
         if unknown := sorted({*config.model} - {*default().model}):
-            raise UserError(f"model.{unknown[0]} is no field of this version of gsjax")
+            raise UserError(f"model.{shown(unknown[0])} is no field of this version of gsjax")
         check_program(config, devices=1)
     except UserError as error:
         raise UserError(f"{Path(folder) / record.CONFIG}: {shown(error, 300)}") from None
@@ -92,15 +93,11 @@ def _read_config(folder: str | os.PathLike) -> ConfigDict:
 def _read_network(folder: Path) -> Network:
     config, generator = _read_generator(folder)
     workdir = folder if packed.is_packed(folder) else checkpoints.workdir_of(folder)
-    has_dino = not packed.is_packed(folder) and "dino" in reader.names_in(folder)
     named = f"{workdir}/{record.CONFIG}"
     _check_sizes(config, generator, named)
-    dino, dino_variables = None, {}
     try:
-        if config.model.semantic:
-            # Its weights, which may be large, are read once all else is known to fit.
-            dino = read_dino_module(workdir, "its DINO") if has_dino else build_dino(config)
-        networks = build_networks(config, dino)
+        # Without the weights of its DINO, which may be large, until all else is known to fit.
+        networks = build_networks(config)
         token = networks.dino.width if networks.dino else 0
         wanted = jax.eval_shape(
             lambda: init_variables(networks.generator, jax.random.key(0), token)
@@ -112,9 +109,8 @@ def _read_network(folder: Path) -> Network:
     checkpoints.check_same_shapes(
         str(folder), generator, wanted, "Its config.json must be that of the same run"
     )
-    if config.model.semantic:
-        dino, dino_variables = read_dino(workdir, "its DINO") if has_dino else load_dino(config)
-        networks = build_networks(config, dino)
+    dino, dino_variables = load_dino(config)
+    networks = build_networks(config, dino)
     return Network(config, networks.generator, networks.dino, generator, dino_variables)
 
 
