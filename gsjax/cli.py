@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
 from gsjax import config as config_lib
-from gsjax.errors import UserError
+from gsjax.errors import UserError, shown
 
 _EXAMPLE = "configs/photos.py"
 _HELP = {f"{dashes}{name}" for dashes in ("-", "--") for name in ("help", "helpshort", "h", "?")}
@@ -84,6 +84,7 @@ def _parse(argv: list[str], commands: tuple[str, ...]) -> list[str]:
         _exit(_missing_flag(config_flag))
     if commands:
         _check_command(argv[1:2], commands)
+    argv = _without_repeats(config_flag, argv)
     try:
         rest = flags.FLAGS(argv)[1:]
     except Exception as error:
@@ -237,6 +238,17 @@ def _overrides(flag: flags.Flag | None, argv: list[str]) -> Iterator[tuple[str, 
             yield match[1], match[2]
 
 
+def _without_repeats(flag: flags.Flag | None, argv: list[str]) -> list[str]:
+    """Leaves out fields that a later argument sets again: of tuples, ml_collections makes one."""
+    names = [next((name for name, _ in _overrides(flag, ["", arg])), None) for arg in argv]
+    last = {name: i for i, name in enumerate(names)}
+    return [
+        arg
+        for i, (arg, name) in enumerate(zip(argv, names, strict=True))
+        if name is None or "=" not in arg or last[name] == i
+    ]
+
+
 def _wrong_override(error, flag, path, overrides) -> str | None:
     config = flag.parser.parse(str(path))  # flag.value is only set once all is well
     names = field_names(config)
@@ -259,7 +271,7 @@ def _wrong_override(error, flag, path, overrides) -> str | None:
         if f"{flag.name}.{name}" in str(error):
             default = _lookup(config, name)
             kind = type(default).__name__
-            value = "" if text is None else f"={text}"
+            value = "" if text is None else f"={shown(text)}"
             return f"{field}{value}: this field is of type {kind}, like {default!r}"
     return None
 

@@ -12,7 +12,7 @@ class UserError(Exception):
 def check_whole(value: object, least: int, field: str) -> None:
     """Raises UserError unless a field's value is a whole number of at least `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UserError(f"{field}: {value!r} is not a whole number of at least {least}")
+        raise UserError(f"{field}: {shown(repr(value))} is not a whole number of at least {least}")
 
 
 def first_line(error: BaseException) -> str:

@@ -47,8 +47,8 @@ BANDS = flags.DEFINE_list(
     "percents of the image that are hole, and center: a square of half the sides",
 )
 IMAGES = flags.DEFINE_integer("images", None, "only the first so many", lower_bound=1)
-SIZE = flags.DEFINE_integer("size", 256, "pixels a side that images are resized to", lower_bound=32)
-SEED = flags.DEFINE_integer("seed", 0, "of the drawn holes", lower_bound=0)
+SIZE = flags.DEFINE_integer("size", 256, "pixels a side that images are resized to", 32, 2**13)
+SEED = flags.DEFINE_integer("seed", 0, "of the drawn holes", 0, 2**32 - 1)
 LPIPS = flags.DEFINE_string(
     "lpips",
     None,

@@ -246,10 +246,15 @@ def check_changes(workdir: str | os.PathLike, config: ConfigDict, done: int) -> 
 def last_validation(workdir: str | os.PathLike, step: int) -> dict[str, float]:
     """Returns what a run's metrics hold of its last validation after that step, if anything."""
     path = Path(workdir) / "metrics.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    found = [line for line in lines if f'"step": {step},' in line and '"val/' in line]
-    values = json.loads(found[-1]) if found else {}
-    return {name: value for name, value in values.items() if name != "step"}
+    content = path.read_bytes() if path.exists() else b""
+    for line in reversed(content.splitlines()):
+        if b'"val/' not in line:
+            continue
+        with contextlib.suppress(ValueError):  # a broken disk
+            values = json.loads(line)
+            if isinstance(values, dict) and values.pop("step", None) == step:
+                return values
+    return {}
 
 
 def _flat(fields: Mapping, prefix: str = "") -> dict[str, Any]:

@@ -27,12 +27,14 @@ OVERLAP = flags.DEFINE_integer(
     None,
     "reference: pixels by which a patch draws over its neighbors, 1 if not given",
     lower_bound=0,
+    upper_bound=2**10,
 )
 IMAGE_SIZE = flags.DEFINE_integer(
     "image_size",
     None,
     "dino: side in pixels that positions were learned at, if it does not show",
     lower_bound=1,
+    upper_bound=2**16,
 )
 HEADS = flags.DEFINE_integer(
     "heads", None, "dino: attention heads, if not of 64 channels each", lower_bound=1

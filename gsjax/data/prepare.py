@@ -19,19 +19,19 @@ from gsjax.errors import UserError
 SOURCE = flags.DEFINE_string("source", None, "the data set, such as folder:DIR or tfds:NAME:train")
 OUTPUT = flags.DEFINE_string("output", None, "the folder of the shards; it may be gs://BUCKET/DIR")
 SIZE = flags.DEFINE_integer(
-    "size", 256, "pixels of the short side; 0: every file stays as it is", lower_bound=0
+    "size", 256, "pixels of the short side; 0: every file stays as it is", 0, 2**16
 )
 QUALITY = flags.DEFINE_integer(
     "quality", 95, "of the JPEGs that reduced images become", lower_bound=1, upper_bound=100
 )
 LOSSLESS = flags.DEFINE_bool("lossless", False, "make reduced images PNGs instead")
 SHARDS = flags.DEFINE_integer(
-    "shards", None, "files; without it, one for 4,096 images, or some more for few", lower_bound=1
+    "shards", None, "files; without it, one for 4,096 images, or some more for few", 1, 10**5
 )
 WORKERS = flags.DEFINE_integer(
-    "workers", None, "processes; without it, one for every core", lower_bound=1
+    "workers", None, "processes; without it, one for every core", 1, 2**10
 )
-SEED = flags.DEFINE_integer("seed", 0, "of the order of the images", lower_bound=0)
+SEED = flags.DEFINE_integer("seed", 0, "of the order of the images", 0, 2**32 - 1)
 flags.mark_flags_as_required(["source", "output"])
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gsjax.data.images import Missing
 from gsjax.errors import UserError
-from gsjax.files import write_atomically
+from gsjax.files import read_regular, write_atomically
 
 
 def is_remote(path: str | os.PathLike) -> bool:
@@ -46,8 +46,7 @@ def read(path: str) -> bytes:
     if is_remote(path):
         filesystem, inside = _filesystem(path)
         return filesystem.cat_file(inside)
-    with open(path, "rb") as file:
-        return file.read()
+    return read_regular(path)
 
 
 def exists(path: str) -> bool:

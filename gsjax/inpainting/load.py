@@ -42,7 +42,7 @@ def read_generator(path: str | os.PathLike) -> tuple[ConfigDict, PyTree]:
     Raises:
       UserError: there is no checkpoint, or no inpainter in it.
     """
-    return _read(_read_generator, path)
+    return _read(_read_checked, path)
 
 
 def load_network(path: str | os.PathLike) -> Network:
@@ -51,7 +51,15 @@ def load_network(path: str | os.PathLike) -> Network:
     Raises:
       UserError: there is no checkpoint, or no inpainter in it.
     """
-    return _read(_read_network, path)
+
+    def read(folder: Path) -> Network:
+        config, generator = _read_checked(folder)
+        # Only now: the weights of a DINO may be large.
+        dino, dino_variables = load_dino(config)
+        networks = build_networks(config, dino)
+        return Network(config, networks.generator, networks.dino, generator, dino_variables)
+
+    return _read(read, path)
 
 
 def _read(read: Callable[[Path], Any], path: str | os.PathLike) -> Any:
@@ -90,13 +98,13 @@ def _read_config(folder: str | os.PathLike, has_dino: bool = False) -> ConfigDic
     return config
 
 
-def _read_network(folder: Path) -> Network:
+def _read_checked(folder: Path) -> tuple[ConfigDict, PyTree]:
+    """Returns a config and the variables of the generator that it describes."""
     config, generator = _read_generator(folder)
     workdir = folder if packed.is_packed(folder) else checkpoints.workdir_of(folder)
     named = f"{workdir}/{record.CONFIG}"
     _check_sizes(config, generator, named)
     try:
-        # Without the weights of its DINO, which may be large, until all else is known to fit.
         networks = build_networks(config)
         token = networks.dino.width if networks.dino else 0
         wanted = jax.eval_shape(
@@ -109,9 +117,7 @@ def _read_network(folder: Path) -> Network:
     checkpoints.check_same_shapes(
         str(folder), generator, wanted, "Its config.json must be that of the same run"
     )
-    dino, dino_variables = load_dino(config)
-    networks = build_networks(config, dino)
-    return Network(config, networks.generator, networks.dino, generator, dino_variables)
+    return config, generator
 
 
 def _check_sizes(config: ConfigDict, generator: PyTree, named: str) -> None:
