@@ -31,7 +31,7 @@ def main():
         raise KeyboardInterrupt
     if DO.value == "bug":
         raise ValueError("a bug")
-    print(CONFIG.value.train.steps, "jax" in sys.modules)
+    print(CONFIG.value.train.steps, CONFIG.value.data.image_size, "jax" in sys.modules)
 
 if __name__ == "__main__":
     cli.run(main)
@@ -114,10 +114,14 @@ def test_a_mistake_is_one_line_that_names_what_is_right(folder, args, parts):
 
 def test_a_good_command_runs_without_noise_and_without_importing_jax(folder):
     result = run(folder, GOOD, "--config.train.steps=9", "--noconfig.data.flip")
-    assert (result.returncode, result.stdout.split()) == (0, ["9", "False"])
+    assert (result.returncode, result.stdout) == (0, "9 (256, 256) False\n")
     (line,) = result.stderr.splitlines()
     assert "our own line" in line
-    assert "noise" in run(folder, GOOD, "-v=0").stderr
+    again = ["--config.train.steps=1", "--config.data.image_size=(8, 8)"]
+    again += ["--config.train.steps=2", "--config.data.image_size=(64, 32)"]
+    repeated = run(folder, GOOD, "-v=0", *again)
+    assert repeated.stdout == "2 (64, 32) False\n"  # the later one counts, of tuples too
+    assert "noise" in repeated.stderr
 
 
 def test_an_interrupt_exits_with_130_and_a_bug_keeps_its_traceback(folder):

@@ -3,6 +3,7 @@
 import os
 import pickle
 import sys
+import zipfile
 
 import ml_dtypes
 import numpy as np
@@ -110,6 +111,69 @@ def test_an_archive_of_objects_is_refused_and_not_run(tmp_path):
     assert not trace.exists()
 
 
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_values_that_float32_does_not_hold_are_refused_by_name(tmp_path, suffix, value):
+    arrays = ARRAYS | {"b.weight": np.array([1.0, value])}
+    assert "b.weight has values that are NaN or infinite" in refused(
+        write(tmp_path / f"w{suffix}", arrays)
+    )
+
+
+def test_a_tensor_that_claims_more_than_it_has_is_refused(tmp_path):
+    torch = pytest.importorskip("torch", reason="writes the files")
+    path = tmp_path / "w.pth"
+    torch.save({"a": torch.ones(1, 8).expand(10**10, 8)}, path)
+    assert "a claims 80000000000 values and has fewer" in refused(path)
+    whole = torch.ones(10**5)
+    torch.save({f"a{i}": whole.view(1, -1) for i in range(1000)}, path)  # 400 MB of one array
+    assert "it claims arrays of 4e+08 bytes but has 4" in refused(path)
+
+
+def test_an_archive_that_claims_more_than_it_has_is_refused(tmp_path):
+    path = write(tmp_path / "w.npz", {"a": np.zeros((10, 4), np.float32)})
+    with zipfile.ZipFile(path) as archive:
+        array = archive.read("a.npy")
+    with zipfile.ZipFile(path, "w") as archive:
+        longer = array.replace(b"(10, 4), }       ", b"(4, 999999999), }")
+        archive.writestr("a.npy", longer)
+    assert "a.npy claims 3999999996 values and has fewer" in refused(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", array)
+    content = bytearray(path.read_bytes())
+    size = content.rindex(b"PK\x01\x02") + 24  # of the entry, uncompressed
+    content[size : size + 4] = (2**31).to_bytes(4, "little")
+    path.write_bytes(content)
+    assert "it claims arrays of 2.1e+09 bytes" in refused(path)
+
+
+def test_nested_groups_of_a_file_are_not_followed(tmp_path):
+    torch = pytest.importorskip("torch", reason="writes the file")
+    tree = {"a": torch.ones(2)}
+    for _ in range(60):  # 2⁶⁰ paths through it
+        tree = {"a": tree, "b": tree}
+    torch.save(tree, tmp_path / "w.pth")
+    assert "'a' is a dict; expected an array" in refused(tmp_path / "w.pth")
+    tree = {}
+    tree["model"] = tree["state_dict"] = tree
+    torch.save(tree, tmp_path / "w.pth")
+    assert "'model' is a dict; expected an array" in refused(tmp_path / "w.pth")
+
+
+def test_complex_numbers_are_no_weights(tmp_path):
+    torch = pytest.importorskip("torch", reason="writes the file")
+    torch.save({"a": torch.ones(2, dtype=torch.complex64)}, tmp_path / "w.pth")
+    assert "'a' is a Tensor; expected an array" in refused(tmp_path / "w.pth")
+    np.savez(tmp_path / "w.npz", a=np.ones(2, complex))
+    assert "a is of type complex128; expected real numbers" in refused(tmp_path / "w.npz")
+
+
+def test_a_fifo_is_not_waited_for(tmp_path):
+    for suffix in FORMATS:
+        os.mkfifo(tmp_path / f"w{suffix}")
+        assert "is not a regular file" in refused(tmp_path / f"w{suffix}")
+
+
 def test_paths_that_are_no_weights_are_refused(tmp_path):
     assert "does not exist" in refused(tmp_path / "none.pth")
     assert "is a folder" in refused(tmp_path)
@@ -123,7 +187,7 @@ def test_files_without_arrays_are_refused(tmp_path):
     torch = pytest.importorskip("torch", reason="writes the files")
     path = tmp_path / "w.pth"
     torch.save(torch.ones(3), path)
-    assert "holds a ndarray; expected a state dict" in refused(path)
+    assert "holds a Tensor; expected a state dict" in refused(path)
     torch.save({}, path)
     assert "the state dict is empty" in refused(path)
     torch.save({"name": "dino"}, path)

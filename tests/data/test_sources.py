@@ -78,6 +78,8 @@ def test_errors_name_the_field_and_help(tmp_path):
     assert "names no image" in error(f"list:{tmp_path}/empty.txt")
     (tmp_path / "binary.txt").write_bytes(b"\x89PNG\0\xff")
     assert "not a text file" in error(f"list:{tmp_path}/binary.txt")
+    os.mkfifo(tmp_path / "pipe.txt")
+    assert "not a regular file" in error(f"list:{tmp_path}/pipe.txt")
 
 
 def test_unreadable_files_say_why(tmp_path):
@@ -88,12 +90,16 @@ def test_unreadable_files_say_why(tmp_path):
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.png").write_text("no image")
     save(tmp_path / "tiny.png", size=(1, 1))
+    os.mkfifo(tmp_path / "pipe.png")  # which nobody writes to
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
     reasons = {
         "truncated.jpg": "truncated",
         "empty.jpg": "empty",
         "text.png": "not an image",
         "tiny.png": "1x1 pixels",
         "missing.png": "does not exist",
+        "pipe.png": "not a regular file",
+        "zero.png": "not a regular file",
     }
     for name, reason in reasons.items():
         with pytest.raises(UnreadableImage) as caught:
