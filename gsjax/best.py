@@ -13,7 +13,7 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from gsjax import checkpoints, distributed
-from gsjax.files import write_atomically
+from gsjax.files import read_json, write_atomically
 from gsjax.models.lpips import BACKBONES, lpips_name
 from gsjax.workdir import set_aside
 
@@ -58,7 +58,7 @@ class Best:
         if step is None and not file.exists():  # a run may end before its first validation
             return None, _NOTHING
         try:
-            kept = json.loads(file.read_text())
+            kept = read_json(file)
             # Of runs before this was written down, as if nothing had changed.
             validation = kept.get("validation", self._validation)
             if (kept["metric"], validation) != (self._metric, self._validation):

@@ -16,9 +16,12 @@ from absl import logging
 from gsjax.errors import UserError
 from gsjax.files import write_atomically
 
+# SIGTERM, by which machines are taken back, and Ctrl-C.
+_STOPS = (signal.SIGTERM, signal.SIGINT)
+
 
 def end_at_once() -> None:
-    """Lets SIGTERM, by which machines are taken back, end this process with 0 from now on.
+    """Lets SIGTERM and Ctrl-C end this process with 0 from now on.
 
     Except where `termination` says otherwise. Only for the main thread.
     """
@@ -27,14 +30,15 @@ def end_at_once() -> None:
 
 @contextlib.contextmanager
 def termination(nothing_to_save: Callable[[], bool]) -> Iterator[Callable[[], bool]]:
-    """Turns SIGTERM into a question: was it sent?
+    """Turns SIGTERM and Ctrl-C into a question: was one sent?
 
-    However often it is sent, what is being saved meanwhile is saved. Outside the main
-    thread, where signals cannot be handled, the answer is always no.
+    However often SIGTERM is sent, what is being saved meanwhile is saved. A second Ctrl-C ends
+    the process with 130, at once. Outside the main thread, where signals cannot be handled, the
+    answer is always no.
 
     Args:
-      nothing_to_save: where that is so, SIGTERM ends the process with 0 at once, whatever
-        it is doing. It is asked in a thread of its own.
+      nothing_to_save: where that is so, the first signal ends the process with 0 at once,
+        whatever it is doing. It is asked in a thread of its own.
     """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -48,27 +52,40 @@ def termination(nothing_to_save: Callable[[], bool]) -> Iterator[Callable[[], bo
 
 
 def _listen(note: Callable[[], None], nothing_to_save: Callable[[], bool]) -> Callable[[], None]:
-    """Handles SIGTERM as `termination` says, until what is returned is called."""
+    """Handles both signals as `termination` says, until what is returned is called."""
 
     def watch():
         # The main thread hears of signals only between two lines of Python, and compiling,
         # which takes minutes, is one line. The pipe is written to at once.
+        interrupts = 0
         with open(received, "rb", buffering=0) as signals:
             while number := signals.read(1):
-                if number[0] == signal.SIGTERM and nothing_to_save():
+                if number[0] not in _STOPS:
+                    continue
+                if nothing_to_save():
                     print("stopped on request with nothing to save; the same command goes on")
                     sys.stdout.flush()
                     os._exit(0)
+                interrupts += number[0] == signal.SIGINT
+                if interrupts == 2:
+                    print("interrupted", file=sys.stderr, flush=True)
+                    os._exit(130)
+                if interrupts == 1:
+                    told = "saving and stopping; Ctrl-C again stops at once, without saving"
+                    print(told, file=sys.stderr, flush=True)
 
     def restore():
         signal.set_wakeup_fd(wakeup)
-        signal.signal(signal.SIGTERM, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         os.close(sent)  # which ends the thread
 
     received, sent = os.pipe()
     os.set_blocking(sent, False)
     threading.Thread(target=watch, daemon=True).start()
-    handler = signal.signal(signal.SIGTERM, lambda *_: note())
+    # A shell lets what it runs in the background ignore Ctrl-C, and it should go on to.
+    listened = [number for number in _STOPS if signal.getsignal(number) != signal.SIG_IGN]
+    handlers = {number: signal.signal(number, lambda *_: note()) for number in listened}
     wakeup = signal.set_wakeup_fd(sent)
     return restore
 

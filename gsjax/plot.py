@@ -12,6 +12,7 @@ from absl import flags
 
 from gsjax import cli
 from gsjax.errors import UserError
+from gsjax.files import read_regular, write_atomically
 
 RUNS = flags.DEFINE_list("runs", None, "workdirs of runs, with commas between them")
 METRICS = flags.DEFINE_list("metrics", None, "which scalars; without it, losses and validation")
@@ -32,16 +33,16 @@ def read_curves(run: str | Path) -> Curves:
     path = Path(run) / "metrics.jsonl"
     curves: Curves = {}
     try:
-        for line in path.read_text().splitlines():
+        for line in read_regular(path).decode().splitlines():
             values = json.loads(line)
-            step = values.pop("step")
+            step = float(values.pop("step"))
             for name, value in values.items():
                 steps, series = curves.setdefault(name, ([], []))
                 steps.append(step)
-                series.append(float("nan") if value is None else value)
+                series.append(float("nan" if value is None else value))
     except OSError as error:
         raise UserError(f"--runs: {path}: {error.strerror}; is {run} a run's workdir?") from None
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except (ValueError, KeyError, AttributeError, TypeError, OverflowError, RecursionError):
         raise UserError(f"--runs: {path} is damaged; expected a JSON object a line") from None
     return curves
 
@@ -71,8 +72,6 @@ def draw_curves(runs: dict[str, Curves], metrics: Sequence[str]) -> bytes:
 
 def main() -> None:
     """Reads the runs and writes the picture."""
-    from gsjax.files import write_atomically
-
     if not OUTPUT.value.lower().endswith(".png"):
         raise UserError(f"--output: {OUTPUT.value} is no name of a PNG, like curves.png")
     runs = {run: read_curves(run) for run in RUNS.value}

@@ -250,7 +250,7 @@ def last_validation(workdir: str | os.PathLike, step: int) -> dict[str, float]:
     for line in reversed(content.splitlines()):
         if b'"val/' not in line:
             continue
-        with contextlib.suppress(ValueError):  # a broken disk
+        with contextlib.suppress(ValueError, RecursionError):  # a broken disk
             values = json.loads(line)
             if isinstance(values, dict) and values.pop("step", None) == step:
                 return values
@@ -329,7 +329,7 @@ def _drop_lines_after(path: Path, step: int) -> None:
 def _is_of_run(line: bytes, step: int) -> bool:
     try:
         return line.endswith(b"\n") and json.loads(line)["step"] <= step
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False
 
 

@@ -13,8 +13,7 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from gsjax import checkpoints, packed, reader, record, sharding
-from gsjax import config as config_lib
-from gsjax.errors import UserError
+from gsjax.errors import UserError, shown
 from gsjax.models.dino import DinoViT
 from gsjax.models.discriminator import Discriminator
 from gsjax.models.inpainter import GaussianInpainter, init_variables
@@ -79,12 +78,10 @@ def _warn_of_differences(config: ConfigDict) -> None:
         folder = checkpoints.workdir_of(config.initial)
     if not (folder / record.CONFIG).exists():
         return
-    before, default = record.read_config(str(folder)), config_lib.default()
+    before = record.read_config(str(folder))
     for group, names in (("model", list(config.model)), ("dino", ["normalize"])):
         for name in names:
-            # An older run has not known all fields.
-            there = before.get(group, {}).get(name, default[group][name])
-            here = config[group][name]
+            there, here = before[group][name], config[group][name]
             if name != "backend" and here != there:
                 logging.warning(
                     "initial: %s was trained with %s.%s=%s; here it is %s",
@@ -160,15 +157,18 @@ def load_initial(config: ConfigDict, networks: Networks) -> dict[str, PyTree]:
         return {}
     check_initial(config)
     wanted = jax.eval_shape(_starter(config, networks))
-    loaded = _read_initial(config.initial)
-    for name in loaded:
-        checkpoints.check_same_shapes(
-            f"initial: {config.initial}",
-            {name: loaded[name]},
-            {name: getattr(wanted, name)},
-            "Set model, discriminator and dino to what they are in its config.json",
-        )
-    _warn_of_differences(config)
+    try:
+        loaded = _read_initial(config.initial)
+        for name in loaded:
+            checkpoints.check_same_shapes(
+                config.initial,
+                {name: loaded[name]},
+                {name: getattr(wanted, name)},
+                "Set model, discriminator and dino to what they are in its config.json",
+            )
+        _warn_of_differences(config)
+    except UserError as error:
+        raise UserError(f"initial: {error}") from None
     logging.info("%s taken from %s", " and ".join(loaded), config.initial)
     return loaded
 
@@ -179,7 +179,8 @@ def _read_initial(path: str) -> dict[str, PyTree]:
         return {"generator": packed.read_packed(folder)}
     found = reader.names_in(path)
     if "generator" not in found:
-        raise UserError(f"initial: {path} holds {', '.join(found)}, but no generator")
+        names = ", ".join(map(shown, sorted(found)))
+        raise UserError(f"{path} holds {names}, but no generator")
     branches = {"generator": reader.generator_in(path), "discriminator": "discriminator"}
     return {
         name: reader.restore_params(path, branch)

@@ -4,6 +4,7 @@ import functools
 import math
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 
@@ -214,6 +215,8 @@ def _start_worker(index: int, count: int) -> None:
         os._exit(1)
 
     del index, count
+    # Ctrl-C is sent to them too, and the run still needs them for the step it is at.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A run that is killed cannot end its workers, and they would wait for it forever.
     threading.Thread(target=end_with_run, daemon=True).start()
     jax.config.update("jax_platforms", "cpu")

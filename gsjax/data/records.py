@@ -172,7 +172,7 @@ def _check_finished(folder: str, paths: list[str], all_of_them: bool = False) ->
         if remote.exists(remote.join(folder, f"{PROGRESS}/settings.json")):
             raise Missing(f"'{folder}' is not finished: {again}") from None
         return  # others made it
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return  # an index.json of others
     found = remote.sizes(folder)
     lost = sorted(shards.keys() - found.keys()) if all_of_them else []

@@ -17,7 +17,7 @@ from pathlib import Path
 from gsjax.data import records, remote
 from gsjax.data.images import ImageSource
 from gsjax.data.shard_workers import PART, Settings, make_in_processes, write_json, writing
-from gsjax.errors import UserError
+from gsjax.errors import UserError, first_line
 
 
 def default_shards(images: int) -> int:
@@ -107,7 +107,20 @@ def _check_folder(output: str, settings: Settings) -> None:
 
 
 def _notes(output: str) -> dict[int, dict]:
-    """Returns the notes of the shards that are there in full, by the number of the shard."""
+    """Returns the notes of the shards that are there in full, by the number of the shard.
+
+    Raises:
+      UserError: the notes are not of `prepare`.
+    """
+    try:
+        return _notes_in(output)
+    except (AttributeError, IndexError, KeyError, TypeError):
+        raise UserError(
+            f"--output: the notes in '{output}' were not written by this command; choose another"
+        ) from None
+
+
+def _notes_in(output: str) -> dict[int, dict]:
     index = _read_json(output, records.INDEX)
     if index is not None:
         notes = [dict(note, skipped=[]) for note in index["shards"]]
@@ -150,5 +163,6 @@ def _read_json(folder: str, name: str):
         return json.loads(remote.read(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError as e:
-        raise UserError(f"--output: '{path}' was not written by this command: {e}") from e
+    except (OSError, ValueError, RecursionError) as e:
+        reason = first_line(e)
+        raise UserError(f"--output: '{path}' was not written by this command: {reason}") from e

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PyTree
 from ml_collections import ConfigDict
 
 from gsjax import sharding
+from gsjax.errors import UserError
 from gsjax.models import patches
 from gsjax.models.dino import DinoViT
 from gsjax.models.fill import push_pull
@@ -69,6 +70,9 @@ class Network:
 
         Returns:
           The drawing and the Gaussians of each.
+
+        Raises:
+          UserError: the weights are so large that what is drawn is not finite.
         """
         painted, start = [], 0
         while start < len(crops):
@@ -82,6 +86,8 @@ class Network:
             place = sharding.over_batch if divides else sharding.replicated
             batch = jax.device_put((images, known), place(self._mesh))
             drawn, gaussians = jax.device_get(self._program(*self._variables, *batch))
+            if not np.isfinite(drawn).all():
+                raise UserError("checkpoint: its weights paint values that are NaN or infinite")
             painted += [
                 (drawn[i], jax.tree.map(lambda array, i=i: array[i], gaussians))
                 for i in range(min(count, left))
