@@ -17,6 +17,7 @@ from jaxtyping import Bool
 from gsjax.data.containers import Refused
 from gsjax.data.raster import Raster
 from gsjax.data.reader import MAX_PIXELS, read
+from gsjax.files import read_regular
 
 LOSSY_THRESHOLD = 127  # of 255
 MOSTLY = 0.9  # a hole that covers more of the image, or of its border, looks inverted
@@ -41,8 +42,7 @@ def read_hole(
       OSError: the file cannot be read.
       Refused: its content cannot be; see `reader.read`.
     """
-    with open(path, "rb") as file:
-        raster = read(file.read(), max_pixels)
+    raster = read(read_regular(path), max_pixels)
     if raster.pixels.dtype.kind == "f":
         raise Refused("floating-point pixels; convert it to 8 bits")
     if threshold is None:

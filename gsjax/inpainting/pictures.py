@@ -11,6 +11,7 @@ from gsjax.data.mask_files import read_hole
 from gsjax.data.raster import Raster
 from gsjax.data.reader import MAX_PIXELS, read
 from gsjax.errors import UserError
+from gsjax.files import read_regular
 from gsjax.inpainting.metadata import Metadata, clean
 
 FORMATS = {
@@ -89,8 +90,7 @@ def read_mask(
 
 
 def _raster(path: str, max_pixels: int) -> Raster:
-    with open(path, "rb") as file:
-        raster = read(file.read(), max_pixels)
+    raster = read(read_regular(path), max_pixels)
     if raster.kind not in {*FORMATS.values(), *READ_ONLY.values()}:
         raise Refused(f"it is no {NAMES} file")
     if raster.pixels.dtype.kind == "f":
