@@ -179,17 +179,6 @@ def read_config(workdir: str | os.PathLike) -> ConfigDict:
         raise UserError(f"{path}: {first_line(error)}") from error
 
 
-def completed(config: ConfigDict) -> ConfigDict:
-    """Returns an older run's config with the fields that it has not known at their defaults."""
-
-    def merged(known, own):
-        if not (isinstance(known, dict) and isinstance(own, dict)):
-            return own
-        return known | {n: merged(known[n], own[n]) if n in known else own[n] for n in own}
-
-    return ConfigDict(merged(default().to_dict(), config.to_dict()))
-
-
 # Groups of fields that decide what the parameters mean, though not their shapes, and those
 # that decide which data a step sees.
 _ARCHITECTURE = ("dino.size", "dino.patch_size", "dino.registers")
