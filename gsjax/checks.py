@@ -40,7 +40,11 @@ _MOST = {
     "max_skipped": _STEPS,
     "r1_every": _STEPS,
     "accumulate": 2**20,
+    "batch_size": 2**20,
     "samples": 2**20,
+    "images": 2**20,
+    "workers": 2**10,
+    "prefetch": 2**10,
 }
 _MOST_PIXELS = 2**13  # a side
 _MOST_DINO = {"patch_size": 64, "registers": 64}
@@ -132,6 +136,7 @@ def _check_numbers(config: ConfigDict) -> None:
         "optimizer.warmup_steps": 0,
         "optimizer.weight_decay": 0,
         "train.steps": 1,
+        "train.batch_size": 1,
         "train.accumulate": 1,
         "train.ema": 0,
         "train.max_skipped": 1,
@@ -140,6 +145,9 @@ def _check_numbers(config: ConfigDict) -> None:
         "checkpoint.keep": 1,
         "validate.every": 1,
         "validate.samples": 1,
+        "validate.images": 1,
+        "data.workers": 0,
+        "data.prefetch": 1,
     }
     for field, bound in least.items():
         group, name = field.split(".")

@@ -14,7 +14,7 @@ class Feed(Iterator):
 
     def __init__(self, config: ConfigDict, process: int, processes: int, done: int):
         self._stages, self._process, self._processes = plan(config), process, processes
-        self._source = open_training_source(config)
+        self.source = open_training_source(config)
         self._unreadable: set[int] = set()
         self._done = done
         self._open(stage_of(self._stages, done + 1))
@@ -27,7 +27,7 @@ class Feed(Iterator):
             self._process,
             self._processes,
             self._done - stage.first,
-            self._source,
+            self.source,
             stage.examples,
         )
 
@@ -40,7 +40,7 @@ class Feed(Iterator):
         self._waited += time.perf_counter() - start
         self._steps += 1
         self._done += 1
-        warn_unreadable(batch, self._source, self._unreadable)
+        warn_unreadable(batch, self.source, self._unreadable)
         return {name: array for name, array in batch.items() if name != "unreadable"}
 
     def rates(self) -> dict[str, float]:

@@ -42,7 +42,8 @@ def _check_group(fields: Mapping[str, Any], known: Mapping[str, Any], prefix: st
         if isinstance(like, dict):
             if not isinstance(value, Mapping):
                 raise UserError(f"{field}: {shown(repr(value))} is not a group of fields")
-            _check_group(value, like, f"{field}.")
+            if like:
+                _check_group(value, like, f"{field}.")
         elif not _is_like(value, like):
             kind, example = (
                 _KINDS[type(like)],

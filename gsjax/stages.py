@@ -118,7 +118,7 @@ def _as_text(begun: Sequence[tuple[str, int]]) -> str:
 def _check_names(names: Sequence[str], described: ConfigDict) -> None:
     known = ", ".join(described) or "none"
     for name in names:
-        if name not in described:
+        if not isinstance(name, str) or not isinstance(described.get(name), ConfigDict):
             raise UserError(f"train.stages: {name!r} is not described in stages; there are {known}")
     if len(set(names)) < len(names):
         raise UserError(f"train.stages: {names} names a stage twice")

@@ -18,6 +18,7 @@ from gsjax.ahead import TrainSteps
 from gsjax.best import Best
 from gsjax.checks import check_config
 from gsjax.data.examples import bands
+from gsjax.data.known import note_images
 from gsjax.data.pipeline import (
     open_validation_source,
     validation_batches,
@@ -98,6 +99,7 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
         stack.callback(feed.close)
         if process == 0:
             record.write_config(workdir, config)
+            note_images(workdir, feed.source, resumes=done > 0)
             announce(config, workdir, state, done)
 
         # On a CPU, the compiler would take its cores from the program that runs.
