@@ -27,7 +27,6 @@ from gsjax.errors import UserError, first_line
 from gsjax.fields import check_types, completed
 from gsjax.files import read_json, write_atomically
 from gsjax.grids import write_png
-from gsjax.stages import check_same_past
 from gsjax.workdir import explained, set_aside
 
 CONFIG = "config.json"
@@ -205,6 +204,8 @@ def check_changes(workdir: str | os.PathLike, config: ConfigDict, done: int) -> 
     Raises:
       UserError: the networks have changed, or the place of step `done` among the stages.
     """
+    from gsjax.stages import check_same_past  # with JAX, which a record does not need
+
     if not (Path(workdir) / CONFIG).exists():
         return
     recorded = read_config(workdir)
