@@ -41,6 +41,15 @@ def run(main: Callable[..., Any], commands: tuple[str, ...] = ()) -> NoReturn:
         )
     except UserError as error:
         _exit(str(error))
+    except (AssertionError, RuntimeError):
+        if "jax" in sys.modules:  # a backend that cannot start is a mistake, not a bug
+            from gsjax.backends import check_platform
+
+            try:
+                check_platform()
+            except UserError as error:
+                _exit(str(error))
+        raise
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

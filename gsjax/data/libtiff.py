@@ -17,9 +17,8 @@ from gsjax.data.containers import Refused
 
 RAW, DEFLATE = 1, (8, 32946)
 _PRINTING = threading.Lock()
-_ERROR = re.compile(
-    r"_?(TIFF|O?JPEG|Fax|LZW|ZIP|LZMA|ZSTD|PackBits|WEBP|Dump|Predictor)(?!.*Warning)\w*: "
-)
+_CODECS = "TIFF|O?JPEG|Fax|LZW|ZIP|LZMA|ZSTD|PackBits|WEBP|Dump|Predictor"
+_ERROR = re.compile(rf"(tempfile\.tif|_?({_CODECS})\w*): (?!Warning)")
 
 
 def inflated(packed: bytes, compression: int, wanted: int) -> bytes:
@@ -27,6 +26,7 @@ def inflated(packed: bytes, compression: int, wanted: int) -> bytes:
 
     Raises:
       Refused: damaged.
+      OSError: likewise, where libtiff inflates; see `refusing_errors`.
     """
     if compression == RAW:
         return packed
@@ -45,30 +45,35 @@ def inflated(packed: bytes, compression: int, wanted: int) -> bytes:
     entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
     directory = struct.pack("<H", len(tags)) + entries + b"\0\0\0\0"
     image = TiffImagePlugin.TiffImageFile(io.BytesIO(head + packed + directory))
-    try:
-        with refusing_errors():
-            return image.tobytes()
-    except OSError as error:
-        raise Refused("the file is damaged: not all of its pixels are there") from error
+    return image.tobytes()
 
 
 @contextlib.contextmanager
 def refusing_errors() -> Iterator[None]:
-    """Raises Refused where libtiff prints that the data is wrong: it goes on with what it has."""
+    """Raises Refused where libtiff fails, or prints an error and goes on with what it has."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # no stderr
+        yield
+        return
+    failure = None
     with _PRINTING, tempfile.TemporaryFile() as file:
         sys.stderr.flush()
-        kept = os.dup(2)
         os.dup2(file.fileno(), 2)
         try:
             yield
+        except OSError as error:
+            failure = error
         finally:
             os.dup2(kept, 2)
             os.close(kept)
-            file.seek(0)
-            lines = file.read().decode(errors="replace").splitlines()
-            errors = [line for line in lines if _ERROR.match(line)]
-            for line in lines:
-                if line not in errors and "Warning" not in line:  # another thread's
-                    print(line, file=sys.stderr)
-        if errors:
-            raise Refused(f"the file is damaged: {errors[0][:100]}")
+        file.seek(0)
+        lines = file.read().decode(errors="replace").splitlines()
+    errors = [line for line in lines if _ERROR.match(line)]
+    for line in lines:
+        if line not in errors and "Warning" not in line:  # another thread's
+            print(line, file=sys.stderr)
+    if errors:
+        raise Refused(f"its pixels cannot be decoded: {errors[0][:100]}") from failure
+    if failure is not None:
+        raise Refused("the file is damaged: not all of its pixels are there") from failure

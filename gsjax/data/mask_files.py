@@ -119,7 +119,7 @@ class Matcher:
         stem = place.name
         names = "" if self._marked else f"{stem}.png, "
         text = f"there is no {names}{stem}_mask.png or {stem}_mask001.png in {self._folder}"
-        near = difflib.get_close_matches(_plain(place), self._by_place, 1, 0.8)
+        near = difflib.get_close_matches(_plain(place), self._by_place, 1, 0.6)
         return f"{text}; did you mean {self._by_place[near[0]][0][1]}?" if near else text
 
 

@@ -5,6 +5,7 @@ and predictors are the same code whatever the compression. What is compressed as
 (JPEG, fax, WebP, …) is decoded by Pillow's libtiff.
 """
 
+import contextlib
 import io
 import logging
 import struct
@@ -74,7 +75,9 @@ def read_tiff(data: bytes, check_size: Callable[[int, int], None]) -> tuple[Stor
             if _needs_pillow(page):
                 stored.image = _by_pillow(data, page)
             else:
-                _interpret(stored, _values(page), page)
+                with refusing_errors() if _in_libtiff(page) else contextlib.nullcontext():
+                    values = _values(page)
+                _interpret(stored, values, page)
             return stored, _blocks(data, page)
     except tifffile.TiffFileError as error:
         raise Refused(f"the file is damaged: {error}") from error
@@ -121,6 +124,10 @@ def _needs_pillow(page: tifffile.TiffPage) -> bool:
             raise Refused("16-bit YCbCr; convert it to RGB")
         return True
     return False
+
+
+def _in_libtiff(page: tifffile.TiffPage) -> bool:
+    return int(page.compression) not in (RAW, *DEFLATE)
 
 
 def _by_pillow(data: bytes, page: tifffile.TiffPage) -> Image.Image:
