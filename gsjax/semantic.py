@@ -130,8 +130,8 @@ def load_dino(config: ConfigDict) -> tuple[DinoViT | None, PyTree]:
             raise UserError(
                 f"dino.weights: {weights} holds a DINO with {field}={there}; "
                 f"dino.size={config.dino.size}, dino.patch_size={config.dino.patch_size} and "
-                f"dino.registers={config.dino.registers} mean {field}={here}. Set them to what it "
-                "is; or convert it, whatever it is, with\n"
+                f"dino.registers={config.dino.registers} mean {field}={here}. Make them match, "
+                "or convert it, whatever it is, with\n"
                 f"python -m gsjax.convert dino --input={weights} --output=FOLDER\n"
                 "and use --config.dino.weights=FOLDER, which needs none of these fields"
             )

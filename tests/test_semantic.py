@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 
 from gsjax import config as configs
 from gsjax import convert, semantic
+from gsjax.convert import command
 from gsjax.errors import UserError
 from gsjax.fetch import REMOTE, Remote
 from gsjax.models.dino import DinoViT, preprocess
@@ -63,6 +64,21 @@ def test_weights_of_another_architecture_are_the_users_error(tmp_path, state_dic
     config = config_with(weights=str(tmp_path / "weights.npz"), **options)
     with pytest.raises(UserError, match=f"dino.weights: .*weights.npz holds a DINO with {named}"):
         semantic.load_dino(config)
+
+
+def test_a_file_of_another_depth_names_the_conversion_that_makes_it_usable(tmp_path, state_dict):
+    path, converted = tmp_path / "weights.npz", tmp_path / "converted"
+    kept = {
+        k: v for k, v in state_dict.items() if not k.startswith("blocks") or k[7:9] in ("0.", "1.")
+    }
+    np.savez(path, **kept)
+    with pytest.raises(UserError) as error:
+        semantic.load_dino(config_with(weights=str(path)))
+    assert "holds a DINO with depth=2; " in str(error.value)
+    assert f"python -m gsjax.convert dino --input={path} --output=FOLDER\n" in str(error.value)
+    command.convert_dino(str(path), str(converted))
+    module, _ = semantic.load_dino(config_with(weights=str(converted), size="no matter"))
+    assert module.depth == 2
 
 
 def test_a_missing_file_says_what_to_download_and_how_to_go_on_without(tmp_path):
