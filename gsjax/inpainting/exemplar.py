@@ -62,7 +62,8 @@ def copy_deep(
     if not parts:
         return copied
     if reason := missing():
-        logging.warning("deep holes are filled by the network alone: %s", reason)
+        message = "deep holes are filled by the network alone: %s"
+        logging.log_first_n(logging.WARNING, message, 1, reason)  # not once an image
         return copied
 
     def fill(part: _Part) -> np.ndarray | None:
