@@ -224,6 +224,13 @@ def _check_sizes(config: ConfigDict, devices: int) -> None:
             )
     if model.normalize_images and not model.residual_colors:
         raise UserError("model.normalize_images needs model.residual_colors")
+    if model.borrow and not model.residual_colors:
+        raise UserError("model.borrow needs model.residual_colors")
+    if model.borrow and model.patch_size % (2 * max(model.fold, 1)):
+        raise UserError(
+            f"model.borrow: half of model.patch_size, {model.patch_size}, must be a multiple of "
+            f"{max(model.fold, 1)} px, a cell of the encoder"
+        )
     if model.fold and model.patch_size % model.fold:
         raise UserError(
             f"model.fold: {model.fold} must divide model.patch_size, {model.patch_size}; 0 is the "

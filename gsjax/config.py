@@ -58,6 +58,8 @@ def default() -> ConfigDict:
     config.model.mask_channel = False  # the encoder sees which pixels are known
     config.model.residual_colors = False  # colors are corrections of a coarse fill
     config.model.normalize_images = False  # with them: brightness and contrast change nothing else
+    # Patches of the hole copy detail of known ones, by attention; with residual_colors.
+    config.model.borrow = False
     config.model.normalize_splats = False  # divide what is drawn by the summed opacity
     config.model.backend = "auto"  # of splatting and mixture: auto | xla | pallas | triton
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gsjax.models import patches
+from gsjax.models.borrow import Borrow
 from gsjax.models.encoder import Encoder
 from gsjax.models.fill import push_pull
 from gsjax.models.folded import FoldedEncoder
@@ -62,6 +63,7 @@ class GaussianInpainter(nn.Module):
     dtype: jnp.dtype | None = None
     crossfade: int = 0
     normalize_images: bool = False
+    borrow: bool = False
 
     @nn.compact
     def __call__(
@@ -81,6 +83,8 @@ class GaussianInpainter(nn.Module):
             raise ValueError("mask_channel and residual_colors need `known`")
         if self.normalize_images and not self.residual_colors:
             raise ValueError("normalize_images needs residual_colors")
+        if self.borrow and not self.residual_colors:
+            raise ValueError("borrow needs residual_colors")
         if dino_token is None and self.semantic:
             raise ValueError("the semantic branch needs `dino_token`")
         height, width = images.shape[1:3]
@@ -91,11 +95,18 @@ class GaussianInpainter(nn.Module):
         seen, contrast = images if fill is None else fill, 1.0
         if self.normalize_images:
             seen, contrast = normalized(seen)
-        features = self._encode(seen, token, known)
+        cells, features = self._encode(seen, token, known)
+        features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
+        copied = 0.0
+        if self.borrow:
+            features, copied = self._borrow(cells, features, seen, known)
         head = GaussianHead(self.patch_size, self.overlap, self.backend, name="head")
-        gaussians = head(features.astype(jnp.promote_types(features.dtype, jnp.float32)))
+        gaussians = head(features)
         if fill is not None:
-            colors = contrast * gaussians.colors + self._colors_at_anchors(fill)
+            corrections = contrast * (gaussians.colors + copied)
+            colors = corrections + self._sample_at_anchors(
+                patches.cut(fill, self.patch_size, self.overlap)
+            )
             gaussians = gaussians.replace(colors=colors)
         gaussians = gaussians.replace(means=gaussians.means + (self.reach - self.overlap))
         return Inpainting(self.picture(gaussians, images.shape[1:3]), token, gaussians)
@@ -123,8 +134,8 @@ class GaussianInpainter(nn.Module):
         dim = token.shape[-1]
         return Mlp((4 * dim, dim), self.dtype, name="alignment")(token)
 
-    def _encode(self, images, token, known) -> Float[Array, "b p n f"]:
-        """Returns each Gaussian's features: encoder, then one strided convolution a patch."""
+    def _encode(self, images, token, known) -> tuple[Array, Float[Array, "b p n f"]]:
+        """Returns the encoder's map and, by a strided convolution, each Gaussian's features."""
         seen = jnp.concatenate([images, known], -1) if self.mask_channel else images
         if self.fold:
             encoder = FoldedEncoder(
@@ -138,16 +149,33 @@ class GaussianInpainter(nn.Module):
             )  # fmt: skip
         side = self.patch_size // max(self.fold, 1)
         to_patches = PatchConv(self.gaussians * self.features, side, self.dtype, name="to_patches")
-        features = to_patches(encoder(seen, token))
-        return features.reshape(images.shape[0], -1, self.gaussians, self.features)
+        cells = encoder(seen, token)
+        features = to_patches(cells)
+        return cells, features.reshape(images.shape[0], -1, self.gaussians, self.features)
 
-    def _colors_at_anchors(self, image) -> Float[Array, "b p n 3"]:
-        """Samples an image, bilinearly, where the Gaussians of each patch are anchored."""
+    def _borrow(self, cells, features, seen, known) -> tuple[Array, Float[Array, "b p n 3"]]:
+        """Returns features and colors of Gaussians that take over what known patches show.
+
+        A Gaussian's color takes over as much of the copy as the features say, and they see it.
+        """
+        cell = max(self.fold, 1)
+        borrow = Borrow(self.patch_size, self.overlap, cell, self.dtype, name="borrow")
+        change = borrow(cells, seen, known).change
+        flat = change.reshape(*change.shape[:2], -1)
+        width = self.gaussians * self.features
+        zeros = nn.initializers.zeros
+        to_features = nn.Dense(width, False, kernel_init=zeros, name="borrowed_features")
+        features = features + to_features(flat).reshape(features.shape)
+        little = nn.initializers.constant(-2.0)
+        share = nn.sigmoid(nn.Dense(1, bias_init=little, name="borrowed_share")(features))
+        return features, share * self._sample_at_anchors(change)
+
+    def _sample_at_anchors(self, cut: Float[Array, "b p s s c"]) -> Float[Array, "b p n c"]:
+        """Samples padded patches, bilinearly, where their Gaussians are anchored."""
         side, extent = round(self.gaussians**0.5), self.patch_size + 2 * self.overlap
         along = anchors(side, extent)[:side, 0]
         pixels = np.arange(extent)
         weights = np.maximum(0.0, 1.0 - np.abs(np.clip(along, 0, extent - 1)[:, None] - pixels))
-        cut = patches.cut(image, self.patch_size, self.overlap)
         weights = jnp.asarray(weights, cut.dtype)
         sampled = jnp.einsum("bpyxc,iy,jx->bpijc", cut, weights, weights)
         return sampled.reshape(*cut.shape[:2], self.gaussians, cut.shape[-1])

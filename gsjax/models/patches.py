@@ -9,14 +9,20 @@ import numpy as np
 from jaxtyping import Array, Float
 
 
-def cut(image: Float[Array, "b h w c"], patch_size: int, overlap: int) -> Float[Array, "b p s s c"]:
-    """Returns the padded patches of an image whose border pixels go on outside it."""
+def cut(
+    image: Float[Array, "b h w c"], patch_size: int, overlap: int, step: int | None = None
+) -> Float[Array, "b p s s c"]:
+    """Returns the padded patches of an image whose border pixels go on outside it.
+
+    With a `step`, windows of that size so many pixels apart instead, all that fit.
+    """
     border = (overlap, overlap)
     padded = jnp.pad(image, ((0, 0), border, border, (0, 0)), mode="edge")
     extent = patch_size + 2 * overlap
-    rows, columns = image.shape[1] // patch_size, image.shape[2] // patch_size
-    y = (jnp.arange(rows) * patch_size)[:, None] + jnp.arange(extent)
-    x = (jnp.arange(columns) * patch_size)[:, None] + jnp.arange(extent)
+    step = step or patch_size
+    rows, columns = ((side - patch_size) // step + 1 for side in image.shape[1:3])
+    y = (jnp.arange(rows) * step)[:, None] + jnp.arange(extent)
+    x = (jnp.arange(columns) * step)[:, None] + jnp.arange(extent)
     patches = padded[:, y[:, None, :, None], x[None, :, None, :]]
     return patches.reshape(image.shape[0], rows * columns, extent, extent, image.shape[-1])
 
