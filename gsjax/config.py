@@ -27,7 +27,10 @@ def default() -> ConfigDict:
     config.data.help = ""  # how to get the data, shown when it is missing
     config.data.image_size = (256, 256)  # height, width; the patch size divides both
     config.data.crop = "resize"  # resize: the whole image | random: a part of it
-    config.data.crop_scale = (0.5, 1.0)  # a random part over the largest that fits
+    # The side of a random part over that of the largest that fits: the least and the most. From
+    # 0 on: from parts that are not reduced, pixel by pixel.
+    config.data.crop_scale = (0.5, 1.0)
+    config.data.crop_distribution = "uniform"  # uniform | log: each doubling as likely
     config.data.flip = False  # mirror half of the training images left to right
     config.data.workers = 4  # processes that read images; 0: threads, for small machines and data
     config.data.prefetch = 8  # batches kept ready

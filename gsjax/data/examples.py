@@ -39,6 +39,7 @@ class Recipe:
     image_size: tuple[int, int]  # H, W
     crop: str
     crop_scale: tuple[float, float]
+    crop_distribution: str
     flip: bool
     kinds: Sequence[str]
     curriculum: Sequence[tuple[int, float, float]]
@@ -65,6 +66,7 @@ def training_recipe(config: ConfigDict, first: int = 0) -> Recipe:
         image_size=tuple(config.data.image_size),
         crop=config.data.crop,
         crop_scale=tuple(config.data.crop_scale),
+        crop_distribution=config.data.crop_distribution,
         flip=config.data.flip,
         kinds=tuple(config.masks.kinds),
         curriculum=tuple(map(tuple, config.masks.curriculum)),
@@ -150,7 +152,12 @@ def _crop_box(
         return None
     height, width = recipe.image_size
     # The largest box of the right aspect that fits, scaled.
-    scale = min(shape[0] / height, shape[1] / width) * rng.uniform(*recipe.crop_scale)
+    largest, (low, high) = min(shape[0] / height, shape[1] / width), recipe.crop_scale
+    low = low or min(1 / largest, high)
+    if recipe.crop_distribution == "log":
+        scale = largest * low * (high / low) ** rng.random()
+    else:
+        scale = largest * rng.uniform(low, high)
     h = min(max(round(scale * height), 1), shape[0])
     w = min(max(round(scale * width), 1), shape[1])
     return int(rng.integers(shape[0] - h + 1)), int(rng.integers(shape[1] - w + 1)), h, w

@@ -20,6 +20,7 @@ from gsjax.data.sources import open_source, require_readable
 from gsjax.errors import UserError, check_whole
 
 CROPS = ("resize", "random")
+DISTRIBUTIONS = ("uniform", "log")
 
 
 def training_batches(
@@ -183,13 +184,19 @@ def check_data(config: ConfigDict) -> None:
 def _check_crop(data: ConfigDict) -> None:
     if data.crop not in CROPS:
         raise UserError(f"data.crop: '{data.crop}' is neither {' nor '.join(CROPS)}")
+    if data.crop_distribution not in DISTRIBUTIONS:
+        raise UserError(
+            f"data.crop_distribution: '{data.crop_distribution}' is neither "
+            f"{' nor '.join(DISTRIBUTIONS)}"
+        )
     try:
         low, high = (float(bound) for bound in data.crop_scale)
     except (TypeError, ValueError):
-        low = high = 0.0
-    if not 0 < low <= high <= 1:
+        low = high = -1.0
+    if not (0 <= low <= high <= 1 and high > 0):
         raise UserError(
-            f"data.crop_scale: {data.crop_scale!r} is not (low, high) with 0 < low ≤ high ≤ 1"
+            f"data.crop_scale: {data.crop_scale!r} is not (low, high) with 0 ≤ low ≤ high ≤ 1, "
+            "0 < high"
         )
 
 

@@ -4,9 +4,9 @@ SPEC is folder:DIR, list:FILE, tfds:NAME[:SPLIT], array_record:GLOB or photos. T
 result with --config.data.train=array_record:DIR
 
 Images whose short side is longer than --size are reduced to it, their aspect is kept, so that
-parts can still be cut out at random. Smaller ones keep their files; none is ever enlarged. An
-image that cannot be read is left out and listed in index.json with the reason. The same
-command goes on where it was stopped or killed.
+parts can still be cut out at random. Smaller ones keep their files, unless --reencode is given;
+none is ever enlarged. An image that cannot be read is left out and listed in index.json with the
+reason. The same command resumes where it was stopped or killed.
 """
 
 import os
@@ -25,6 +25,9 @@ QUALITY = flags.DEFINE_integer(
     "quality", 95, "of the JPEGs that reduced images become", lower_bound=1, upper_bound=100
 )
 LOSSLESS = flags.DEFINE_bool("lossless", False, "make reduced images PNGs instead")
+REENCODE = flags.DEFINE_bool(
+    "reencode", False, "make JPEGs of smaller images too, if they are none: WebP decodes slowly"
+)
 SHARDS = flags.DEFINE_integer(
     "shards", None, "files; without it, one for 4,096 images, or some more for few", 1, 10**5
 )
@@ -55,6 +58,7 @@ def main() -> None:
         size=SIZE.value,
         quality=QUALITY.value,
         lossless=LOSSLESS.value,
+        reencode=REENCODE.value,
         seed=SEED.value,
         shards=shards,
     )

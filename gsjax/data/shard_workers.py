@@ -39,6 +39,7 @@ class Settings:
       size: pixels that an image's short side is reduced to; 0: none is reduced.
       quality: of the JPEGs that reduced images become.
       lossless: whether they become PNGs instead.
+      reencode: whether images that are not reduced become JPEGs (or PNGs) too, if they are none.
       seed: of the order of the images.
       shards: how many files.
     """
@@ -51,6 +52,7 @@ class Settings:
     lossless: bool = False
     seed: int = 0
     shards: int = 1
+    reencode: bool = False
     version: int = VERSION
 
 
@@ -170,7 +172,7 @@ def _digest(path: Path) -> dict:
 def shrink(data: bytes, settings: Settings) -> bytes:
     """Returns the content of an image file, reduced if its short side is longer than the size.
 
-    It is never enlarged: smaller ones stay the same file.
+    It is never enlarged: smaller ones stay the same file, but for those to be encoded anew.
 
     Raises:
       UnreadableImage: it cannot be decoded.
@@ -178,11 +180,15 @@ def shrink(data: bytes, settings: Settings) -> bytes:
     # Twice the size leaves enough for the filter below.
     image = decode_image(data, "", side=2 * settings.size)
     height, width = image.shape[:2]
-    if not settings.size or min(height, width) <= settings.size:
+    large = 0 < settings.size < min(height, width)
+    start = b"\x89PNG" if settings.lossless else b"\xff\xd8"
+    if not large and (data.startswith(start) or not settings.reencode):
         return data
-    scale = settings.size / min(height, width)
-    shape = round(width * scale), round(height * scale)
-    image = Image.fromarray(image).resize(shape, Image.Resampling.LANCZOS)
+    image = Image.fromarray(image)
+    if large:
+        scale = settings.size / min(height, width)
+        shape = round(width * scale), round(height * scale)
+        image = image.resize(shape, Image.Resampling.LANCZOS)
     content = io.BytesIO()
     if settings.lossless:
         image.save(content, "PNG")

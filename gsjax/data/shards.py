@@ -92,6 +92,7 @@ def _check_folder(output: str, settings: Settings) -> None:
             )
         return
     wanted = dataclasses.asdict(settings)
+    made = {"reencode": False} | made  # older ones have no such setting
     changed = [
         f"{name} {made.get(name)!r}, now {value!r}"
         for name, value in wanted.items()

@@ -97,16 +97,16 @@ class GaussianInpainter(nn.Module):
             seen, contrast = normalized(seen)
         cells, features = self._encode(seen, token, known)
         features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
-        copied = 0.0
         if self.borrow:
-            features, copied = self._borrow(cells, features, seen, known)
+            features, copied, share = self._borrow(cells, features, seen, known)
         head = GaussianHead(self.patch_size, self.overlap, self.backend, name="head")
         gaussians = head(features)
         if fill is not None:
-            corrections = contrast * (gaussians.colors + copied)
-            colors = corrections + self._sample_at_anchors(
-                patches.cut(fill, self.patch_size, self.overlap)
-            )
+            corrections = gaussians.colors
+            if self.borrow:
+                corrections += share * (copied - corrections)
+            filled = patches.cut(fill, self.patch_size, self.overlap)
+            colors = contrast * corrections + self._sample_at_anchors(filled)
             gaussians = gaussians.replace(colors=colors)
         gaussians = gaussians.replace(means=gaussians.means + (self.reach - self.overlap))
         return Inpainting(self.picture(gaussians, images.shape[1:3]), token, gaussians)
@@ -153,22 +153,22 @@ class GaussianInpainter(nn.Module):
         features = to_patches(cells)
         return cells, features.reshape(images.shape[0], -1, self.gaussians, self.features)
 
-    def _borrow(self, cells, features, seen, known) -> tuple[Array, Float[Array, "b p n 3"]]:
-        """Returns features and colors of Gaussians that take over what known patches show.
-
-        A Gaussian's color takes over as much of the copy as the features say, and they see it.
+    def _borrow(self, cells, features, seen, known) -> tuple[Array, Array, Array]:
+        """Returns features that see what their patches borrow, the Gaussians' colors of it (as
+        corrections of the fill), and how much of these takes the place of their own.
         """
         cell = max(self.fold, 1)
         borrow = Borrow(self.patch_size, self.overlap, cell, self.dtype, name="borrow")
         change = borrow(cells, seen, known).change
-        flat = change.reshape(*change.shape[:2], -1)
+        zeros, little = nn.initializers.zeros, nn.initializers.constant(-2.0)
         width = self.gaussians * self.features
-        zeros = nn.initializers.zeros
         to_features = nn.Dense(width, False, kernel_init=zeros, name="borrowed_features")
-        features = features + to_features(flat).reshape(features.shape)
-        little = nn.initializers.constant(-2.0)
+        added = to_features(change.reshape(*change.shape[:2], -1))
+        features = features + added.reshape(features.shape)
         share = nn.sigmoid(nn.Dense(1, bias_init=little, name="borrowed_share")(features))
-        return features, share * self._sample_at_anchors(change)
+        # A patch that does not draw in the hole keeps its own colors.
+        share = share * jnp.any(change != 0, (2, 3, 4))[..., None, None]
+        return features, self._sample_at_anchors(change), share
 
     def _sample_at_anchors(self, cut: Float[Array, "b p s s c"]) -> Float[Array, "b p n c"]:
         """Samples padded patches, bilinearly, where their Gaussians are anchored."""

@@ -11,7 +11,7 @@ from absl import logging
 from PIL import Image
 
 from gsjax import config as configs
-from gsjax.data import pipeline
+from gsjax.data import examples, pipeline
 from gsjax.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -143,7 +143,7 @@ def test_worker_processes_change_nothing_and_resume_exactly(folder):
 def test_worker_processes_end_with_a_run_that_is_killed(folder):
     program = """if True:
         import multiprocessing, sys, time
-        from gsjax.data import pipeline
+        from gsjax.data import examples, pipeline
         from tests.data.test_pipeline import config_for
         if __name__ == "__main__":
             config = config_for(f"folder:{sys.argv[1]}", data__workers=1)
@@ -228,6 +228,32 @@ def test_whole_images_are_resized_with_lanczos(folder):
     np.testing.assert_array_equal(batch["image"][0], np.asarray(expected))
 
 
+def sides(count, image_size, shape, **fields):
+    """Heights of boxes that are cut out at random."""
+    config = config_for("photos", data__crop="random", data__image_size=image_size, **fields)
+    recipe, rng = examples.training_recipe(config), np.random.default_rng(0)
+    return np.array([examples._crop_box(rng, shape, recipe)[2] for _ in range(count)])
+
+
+def test_scales_of_crops_are_uniform_or_log_uniform():
+    shape, scale = (1600, 2000, 3), {"data__crop_scale": (0.1, 1.0)}
+    uniform = sides(2000, (32, 32), shape, **scale)
+    log = sides(2000, (32, 32), shape, **scale, data__crop_distribution="log")
+    for heights in (uniform, log):
+        assert 160 <= heights.min() < 180
+        assert 1500 < heights.max() <= 1600
+    assert np.median(uniform) == pytest.approx(880, rel=0.1)
+    assert np.median(log) == pytest.approx(1600 * 0.1**0.5, rel=0.1)
+
+
+def test_a_scale_from_zero_on_begins_at_the_images_own_pixels():
+    fields = {"data__crop_scale": (0.0, 1.0), "data__crop_distribution": "log"}
+    heights = sides(400, (32, 48), (64, 144, 3), **fields)
+    assert (heights.min(), heights.max()) == (32, 64)
+    assert set(sides(9, (32, 48), (20, 30, 3), **fields)) == {20}  # too small: all of it
+    assert 20 < sides(400, (32, 32), (160, 160, 3), data__crop_scale=(0.0, 0.5)).min() <= 34
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
@@ -235,6 +261,8 @@ def test_whole_images_are_resized_with_lanczos(folder):
         ("data__validation", "", r"data\.validation: no data"),
         ("data__crop", "centre", r"data\.crop: 'centre'"),
         ("data__crop_scale", (0.5, 1.5), r"data\.crop_scale"),
+        ("data__crop_scale", (0.0, 0.0), r"data\.crop_scale"),
+        ("data__crop_distribution", "square", r"data\.crop_distribution: 'square'"),
         ("data__workers", -1, r"data\.workers: -1"),
         ("data__prefetch", 0, r"data\.prefetch: 0"),
         ("masks__kinds", ("lines",), r"masks\.kinds: 'lines'"),

@@ -1,6 +1,8 @@
 """The command itself, in processes of its own, as a user runs it."""
 
+import dataclasses
 import hashlib
+import io
 import json
 import os
 import resource
@@ -18,7 +20,7 @@ from PIL import Image
 from gsjax.data import records
 from gsjax.data.images import UnreadableImage, decode_image
 from gsjax.data.shard_workers import Settings, shrink
-from gsjax.data.shards import default_shards
+from gsjax.data.shards import _check_folder, default_shards
 from gsjax.data.sources import open_source
 from gsjax.errors import UserError
 
@@ -238,6 +240,32 @@ def test_short_sides_are_reduced_and_never_enlarged(folder):
     assert lossless.startswith(b"\x89PNG")
     with pytest.raises(UnreadableImage):
         shrink(large[:2000], settings)
+
+
+def test_smaller_images_of_other_formats_become_jpegs_if_asked(folder):
+    content = io.BytesIO()
+    picture(0).save(content, "WEBP", quality=95)
+    webp, jpeg = content.getvalue(), (folder / "a" / "0.jpg").read_bytes()
+    for size in (500, 0):
+        settings = Settings("", "", 1, size=size, reencode=True)
+        made = shrink(webp, settings)
+        assert made.startswith(b"\xff\xd8")
+        error = decode_image(made, "").astype(int) - decode_image(webp, "")
+        assert np.abs(error).mean() < 1
+        assert shrink(jpeg, settings) == jpeg
+        png = shrink(webp, dataclasses.replace(settings, lossless=True))
+        assert png.startswith(b"\x89PNG")
+        np.testing.assert_array_equal(decode_image(png, ""), decode_image(webp, ""))
+    assert shrink(webp, Settings("", "", 1, size=500)) == webp
+
+
+def test_shards_of_an_older_version_without_reencode_are_finished(folder, tmp_path):
+    settings = Settings("s", "i", 3)
+    index = {"settings": {k: v for k, v in vars(settings).items() if k != "reencode"}}
+    (tmp_path / records.INDEX).write_text(json.dumps(index))
+    _check_folder(str(tmp_path), settings)
+    with pytest.raises(UserError, match="reencode False, now True"):
+        _check_folder(str(tmp_path), dataclasses.replace(settings, reencode=True))
 
 
 def test_the_number_of_shards_suits_few_and_many_images():
