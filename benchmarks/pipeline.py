@@ -5,6 +5,8 @@ python -m benchmarks.pipeline --sources=folder:DIR,array_record:DIR
 An image is read, decoded, cropped and resized, and gets a hole. Counted is the time of the
 processor, which a busy machine changes less than the time on the wall; waiting for a disk is
 not in it. The sources take turns, and the first round, which fills the caches, is not counted.
+With --processes, the trainer's own batches are counted too, by the clock: what so many worker
+processes make in a second, with what it costs to pass batches on.
 """
 
 import json
@@ -13,13 +15,14 @@ import time
 from collections.abc import Callable, Sequence
 
 import cv2
+import ml_collections
 import numpy as np
 from absl import flags
 
 from benchmarks import measure
 from gsjax import cli
 from gsjax import config as configs
-from gsjax.data import examples
+from gsjax.data import examples, pipeline
 from gsjax.data.images import ImageSource, decode_image
 from gsjax.data.masks import check_kinds, draw_hole
 from gsjax.data.sources import FileSource, open_source, require_readable
@@ -27,8 +30,16 @@ from gsjax.errors import UserError
 
 SOURCES = flags.DEFINE_list("sources", ["photos"], "data sets, such as folder:DIR,array_record:DIR")
 SIDE = flags.DEFINE_integer("side", 256, "pixels a side of the examples", lower_bound=8)
-CROPS = flags.DEFINE_list("crops", ["resize", "random"], "ways to cut, see config.data.crop")
+CROPS = flags.DEFINE_list(
+    "crops",
+    ["resize", "random"],
+    "ways to cut, see config.data.crop; zoom: random, mirrored, and log-uniform in scale from the "
+    "image's own pixels to all of it",
+)
 KINDS = flags.DEFINE_list("kinds", ["irregular", "free_form"], "of holes, see config.masks.kinds")
+RATIO = flags.DEFINE_list("ratio", ["0.2", "0.6"], "least and largest part that is hole")
+PROCESSES = flags.DEFINE_integer("processes", 0, "workers that make batches", lower_bound=0)
+BATCH = flags.DEFINE_integer("batch", 64, "images of such a batch", lower_bound=1)
 IMAGES = flags.DEFINE_integer("images", 200, "images a round", lower_bound=1)
 CHIP = flags.DEFINE_float(
     "images_per_second_chip",
@@ -45,8 +56,8 @@ def main() -> None:
     """Measures and prints."""
     check_kinds(KINDS.value, "--kinds")
     for crop in CROPS.value:
-        if crop not in ("resize", "random"):
-            raise UserError(f"--crops: '{crop}' is neither resize nor random")
+        if crop not in ("resize", "random", "zoom"):
+            raise UserError(f"--crops: '{crop}' is none of resize, random, zoom")
     cv2.setNumThreads(0)
     ways = {}
     for spec in SOURCES.value:
@@ -55,11 +66,14 @@ def main() -> None:
             source = FileSource([source.name(i) for i in range(len(source))])
         require_readable(source, "--sources")
         ways |= {(spec, crop): parts(source, crop) for crop in CROPS.value}
+    fed = {way: [] for way in ways}
     times = {way: {part: [] for part in ways[way]} for way in ways}
     for counted in range(measure.ROUNDS.value + 1):
         for way, programs in ways.items():
             for part, program in programs.items():
                 times[way][part] += [milliseconds(program)] if counted else []
+            if PROCESSES.value and counted:
+                fed[way].append(batches_per_second(*way) * BATCH.value)
     rows = []
     for (spec, crop), parts_times in times.items():
         medians = {part: float(np.median(of_part)) for part, of_part in parts_times.items()}
@@ -68,6 +82,8 @@ def main() -> None:
         row = {"source": spec.partition(":")[0], "crop": crop}
         row |= {f"{part} ms": value for part, value in medians.items()} | {"resize ms": rest}
         row |= {"images/s a core": 1000 / each, "cores a chip": CHIP.value * each / 1000}
+        if PROCESSES.value:
+            row["images/s of batches"] = float(np.median(fed[spec, crop]))
         rows.append(row)
     print(
         f"{measure.cpu_name()}, one core; {SIDE.value}², holes: {', '.join(KINDS.value)}; "
@@ -83,18 +99,14 @@ def main() -> None:
 
 def parts(source: ImageSource, crop: str) -> dict[str, Callable[[int], object]]:
     """Returns what is timed by name: functions of the number of an image, "all" of them at once."""
-    config = configs.default()
-    config.data.image_size = (SIDE.value, SIDE.value)
-    config.data.crop = crop
-    config.masks.kinds = tuple(KINDS.value)
-    config.masks.curriculum = ((0, 0.2, 0.6),)
+    config = config_for(crop)
     recipe = examples.training_recipe(config)
     contents = [source.encoded(i) for i in chosen(len(source))]
     rng = np.random.default_rng(0)
 
     def hole(k: int) -> np.ndarray:
         kind = recipe.kinds[k % len(recipe.kinds)]
-        return draw_hole(rng, kind, recipe.image_size, rng.uniform(0.2, 0.6))
+        return draw_hole(rng, kind, recipe.image_size, rng.uniform(*config.masks.curriculum[0][1:]))
 
     images = chosen(len(source))
     return {
@@ -103,6 +115,37 @@ def parts(source: ImageSource, crop: str) -> dict[str, Callable[[int], object]]:
         "hole": hole,
         "all": lambda k: examples.make_example(k, images[k], source, recipe),
     }
+
+
+def config_for(crop: str) -> ml_collections.ConfigDict:
+    """Returns what the flags ask for."""
+    config = configs.default()
+    config.data.image_size = (SIDE.value, SIDE.value)
+    config.data.crop = "random" if crop == "zoom" else crop
+    if crop == "zoom":
+        config.data.crop_scale, config.data.crop_distribution = (0.0, 1.0), "log"
+        config.data.flip = True
+    config.data.workers = PROCESSES.value
+    config.train.batch_size = BATCH.value
+    config.masks.kinds = tuple(KINDS.value)
+    config.masks.curriculum = ((0, *map(float, RATIO.value)),)
+    return config
+
+
+def batches_per_second(spec: str, crop: str) -> float:
+    """Returns how many batches of training the workers make in a second, once they run."""
+    config = config_for(crop)
+    config.data.train = spec
+    batches = pipeline.training_batches(config)
+    for _ in range(config.data.prefetch + PROCESSES.value):  # what was made meanwhile
+        next(batches)
+    count = max(1, 4 * IMAGES.value // BATCH.value)
+    start = time.perf_counter()
+    for _ in range(count):
+        next(batches)
+    seconds = time.perf_counter() - start
+    batches.close()
+    return count / seconds
 
 
 def chosen(length: int) -> Sequence[int]:
