@@ -61,6 +61,8 @@ class Best:
             kept = read_json(file)
             # Of runs before this was written down, as if nothing had changed.
             validation = kept.get("validation", self._validation)
+            # Older runs know one distribution.
+            validation = {"data.crop_distribution": "uniform"} | validation
             if (kept["metric"], validation) != (self._metric, self._validation):
                 return None, _OTHER
             if kept["step"] == step and step <= done:
@@ -117,7 +119,7 @@ def _validation(config: ConfigDict) -> dict:
     """
     fields = {
         "validate": ("images", "kinds", "bands", "center"),
-        "data": ("image_size", "crop", "crop_scale"),
+        "data": ("image_size", "crop", "crop_scale", "crop_distribution"),
     }
     settings = {f"{g}.{name}": config[g][name] for g, names in fields.items() for name in names}
     return json.loads(json.dumps(settings | {"seed": config.seed}))

@@ -16,8 +16,9 @@ from gsjax.errors import UserError, check_whole
 
 # Fields that a stage may set, and groups of them. Of others, one value holds for the whole run.
 MAY_DIFFER = (
-    *("data.image_size", "data.crop", "data.crop_scale", "data.flip", "masks.", "loss."),
-    *("optimizer.", "train.batch_size", "train.accumulate", "train.precision", "train.recompute"),
+    *("data.image_size", "data.crop", "data.crop_scale", "data.crop_distribution", "data.flip"),
+    *("masks.", "loss.", "optimizer."),
+    *("train.batch_size", "train.accumulate", "train.precision", "train.recompute"),
     "train.ema",
 )
 
