@@ -5,6 +5,7 @@ curriculum of the masks and the warm-up of the average begin anew with each. Onl
 of steps and of training examples continue, so that no two stages draw the same holes.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from gsjax import losses
+from gsjax.cli import field_names, suggestion
 from gsjax.errors import UserError, check_whole
 
 # Fields that a stage may set, and groups of them. Of others, one value holds for the whole run.
@@ -140,14 +142,15 @@ def _config_of(config: ConfigDict, name: str) -> ConfigDict:
         try:
             of_stage.update_from_flattened_dict({field: value})
         except (KeyError, TypeError):
-            group, _, last = field.rpartition(".")
-            known = of_stage[group]
-            wrong = (
-                f"is of type {type(known[last]).__name__}, like {known[last]!r}"
-                if last in known
-                else f"is no field of {group}; there are {', '.join(known)}"
-            )
-            raise UserError(f"stages.{name}.{field}={value!r}: {field} {wrong}") from None
+            names = field_names(of_stage)
+            if field in names:
+                known = functools.reduce(ConfigDict.__getitem__, field.split("."), of_stage)
+                wrong = f"{field} is of type {type(known).__name__}, like {known!r}"
+            else:
+                meant = suggestion(field, names)
+                hint = f"; did you mean {meant}?" if meant else ""
+                wrong = f"there is no field {field}{hint}"
+            raise UserError(f"stages.{name}.{field}={value!r}: {wrong}") from None
     if (of_stage.train.ema > 0) != (config.train.ema > 0):
         raise UserError(
             f"stages.{name}.train.ema: {of_stage.train.ema} is not possible where train.ema is "

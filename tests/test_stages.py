@@ -93,8 +93,9 @@ def stage_setting(field, value):
         (stage_setting("train.stages", ("smooth",)), "stages.texture.train.stages: a stage cannot"),
         (
             stage_setting("loss.gam", 0.5),
-            "stages.texture.loss.gam=0.5: loss.gam is no field of",
+            "there is no field loss.gam; did you mean loss.gan?",
         ),
+        (stage_setting("data.crop", {"x": 1}), "data.crop.x=1: there is no field data.crop.x"),
         (stage_setting("loss.gan", "x"), "stages.texture.loss.gan='x': loss.gan is of type float"),
         (stage_setting("train.ema", 0.0), "stages.texture.train.ema: 0.0 is not possible where"),
     ],
