@@ -142,6 +142,7 @@ def _quiet_libraries() -> None:
     logging.get_absl_handler().setFormatter(_Plain())
     python_logging.getLogger("asyncio").setLevel(python_logging.CRITICAL)
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata, which is read without it
     sys.unraisablehook = _except_for_closed_loops
 
 

@@ -30,7 +30,7 @@ _LOSSY = (6, 7, 34712, 50001)
 _COLORS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}  # channels by PhotometricInterpretation
 _UNSPECIFIED, _PREMULTIPLIED, _STRAIGHT = 0, 1, 2  # ExtraSamples
 _MOST_PACKED = 5000  # times that a byte stream can shrink: LZW 1,365, Deflate 1,032, …
-_LARGEST_SEGMENT = 2**28  # samples of a strip or tile
+_LARGEST_TILE = 8192  # pixels a side that a tile may reach beyond its picture
 
 
 class Stored:
@@ -153,7 +153,8 @@ def _values(page: tifffile.TiffPage) -> np.ndarray:
         rows, columns = page.tilelength, page.tilewidth
     else:
         rows, columns = min(page.rowsperstrip or height, height), width
-    if not rows or not columns or rows * columns * channels > _LARGEST_SEGMENT:
+    beyond = max(rows - height, columns - width)
+    if not rows or not columns or beyond > _LARGEST_TILE:
         raise Refused("the file is damaged: a strip or tile has no size that can be")
     down, across = -(-height // rows), -(-width // columns)
     offsets, lengths = page.dataoffsets, page.databytecounts

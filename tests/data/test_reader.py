@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from gsjax.data.containers import Refused, join_png
+from gsjax.data.containers import Refused, join_png, png_chunks
 from gsjax.data.reader import read
 
 HEIGHT, WIDTH = 21, 34
@@ -218,13 +218,24 @@ def test_a_chunk_of_pixels_with_a_wrong_checksum_is_refused():
 
 
 def test_more_pixels_than_are_allowed_are_refused_before_they_are_decoded():
-    data = encoded(Image.new("1", (20_000, 20_000)), "PNG")
+    head, *rest = png_chunks(encoded(Image.new("1", (20, 20)), "PNG"))
+    claimed = struct.pack(">II", 20_000, 20_000) + bytes(head[1])[8:]
+    data = join_png([(b"IHDR", claimed), *rest])
     with pytest.raises(Refused, match=r"20000×20000 .* --max_pixels"):
         read(data)
     small = encoded(Image.new("L", (40, 40)), "TIFF")
     assert read(small, max_pixels=1600).pixels.shape == (40, 40)
     with pytest.raises(Refused, match="1,599"):
         read(small, max_pixels=1599)
+
+
+@pytest.mark.slow
+def test_a_picture_may_be_one_large_strip():
+    wide = np.zeros((9_000, 10_000, 3), np.uint8)
+    wide[::1000, ::999] = 7
+    content = io.BytesIO()
+    tifffile.imwrite(content, wide, photometric="rgb", rowsperstrip=9_000, metadata=None)
+    check(content.getvalue(), wide)
 
 
 def test_kinds_that_cannot_be_shown_rightly_are_refused():
