@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Integer
 
 from gsjax.inpainting.field import paint_over
-from gsjax.inpainting.plan import Crop, Plan, make_plan
+from gsjax.inpainting.plan import Crop, Plan, make_plan, overlapping
 from gsjax.inpainting.windows import Patches
 from gsjax.models.gaussian_head import Gaussians
 
@@ -40,15 +40,19 @@ def fill(
       keep: is given each crop and its Gaussians, in the order they are painted.
     """
     plan = make_plan(hole, size, rim)
-    for crops in plan.levels.values():
-        # What crops of a level see and what they paint has nothing in common, so the result
-        # is the same whatever the size of a batch.
-        for some in (crops[i : i + batch_size] for i in range(0, len(crops), batch_size)):
-            answers = yield [_cut(image, hole, plan, crop) for crop in some]
-            for crop, (drawn, gaussians) in zip(some, answers, strict=True):
-                _put_back(image, hole, plan, patches, crop, drawn, gaussians)
-                if keep is not None:
-                    keep((crop, gaussians))
+    for waves in plan.levels.values():
+        before: list[Crop] = []
+        for wave in waves:
+            # Crops of a wave do not overlap: the result is the same whatever the batch's size.
+            for some in (wave[i : i + batch_size] for i in range(0, len(wave), batch_size)):
+                earlier = [overlapping(crop, before) for crop in some]
+                asked = zip(some, earlier, strict=True)
+                answers = yield [_cut(image, hole, plan, *pair) for pair in asked]
+                for crop, others, (drawn, gaussians) in zip(some, earlier, answers, strict=True):
+                    _put_back(image, hole, plan, patches, crop, others, drawn, gaussians)
+                    if keep is not None:
+                        keep((crop, gaussians))
+            before += wave
 
 
 def cut_known(image: Integer[np.ndarray, "h w 3"], crop: Crop, size: tuple[int, int]) -> Asked:
@@ -59,9 +63,13 @@ def cut_known(image: Integer[np.ndarray, "h w 3"], crop: Crop, size: tuple[int, 
     return pixels, np.ones((*size, 1), np.float32)
 
 
-def _cut(image, hole, plan: Plan, crop: Crop) -> Asked:
-    """Returns a crop as the network sees it: shrunk by its factor, and reflected up to size."""
+def _cut(image, hole, plan: Plan, crop: Crop, earlier: list[Crop]) -> Asked:
+    """Returns a crop as the network sees it: shrunk by its factor, and reflected up to size.
+
+    What earlier crops of its level have painted in their cores it sees as known.
+    """
     factor, (height, width) = crop.factor, plan.geometry.size
+    deep, cores = plan.geometry.above(factor), [plan.geometry.core_of(one) for one in earlier]
     rows, columns = -(-crop.height // factor), -(-crop.width // factor)
     pixels = np.empty((rows, columns, 3), np.float32)
     known = np.empty((rows, columns, 1), np.float32)
@@ -71,7 +79,13 @@ def _cut(image, hole, plan: Plan, crop: Crop) -> Asked:
         bottom = min(top + factor, crop.top + crop.height)
         where = np.s_[top:bottom, crop.left : crop.left + crop.width]
         # Deeper in the hole is what coarser crops have painted.
-        seen = ~hole[where] | (plan.depth[where] > reach)
+        depth = plan.depth[where]
+        seen = ~hole[where] | (depth > reach)
+        for down, across in cores:
+            if top < down.stop and down.start < bottom:
+                left, right = (max(edge - crop.left, 0) for edge in (across.start, across.stop))
+                first, last = max(down.start - top, 0), down.stop - top
+                seen[first:last, left:right] |= depth[first:last, left:right] > deep
         values = image[where] * seen[..., None]
         ends = np.arange(0, crop.width, factor)
         area = np.add.reduceat(np.full(crop.width, bottom - top), ends)
@@ -84,7 +98,7 @@ def _cut(image, hole, plan: Plan, crop: Crop) -> Asked:
     return np.pad(pixels, pad, "symmetric"), np.pad(known, pad, "symmetric")
 
 
-def _put_back(image, hole, plan: Plan, patches, crop: Crop, drawn, gaussians) -> None:
+def _put_back(image, hole, plan: Plan, patches, crop, earlier, drawn, gaussians) -> None:
     """Writes what is hole in a crop and no finer crop covers, a block at a time."""
     steps, peak = (1.0, 1.0), np.iinfo(image.dtype).max
     side = _BLOCK if crop.factor > 1 else max(crop.height, crop.width)
@@ -101,7 +115,7 @@ def _put_back(image, hole, plan: Plan, patches, crop: Crop, drawn, gaussians) ->
             own = drawn[: crop.height, : crop.width] if crop.factor == 1 else None
             paint_over(
                 canvas, (top, left), steps, plan.depth[where], plan.geometry, patches, crop,
-                gaussians, own,
+                earlier, gaussians, own,
             )  # fmt: skip
             values = np.rint(canvas * peak).astype(image.dtype)
             np.copyto(image[where], values, where=wanted[..., None])

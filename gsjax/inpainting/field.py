@@ -9,7 +9,7 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -233,10 +233,12 @@ class Field:
         depth = None
         if any(np.isfinite(self._geometry.reach(crop.factor)) for crop, _ in overlapping):
             depth = _resampled(self._all_depths(), corner, steps_between, canvas.shape[:2])
-        for crop, gaussians in overlapping:
+        for index, (crop, gaussians) in enumerate(overlapping):
+            earlier = [one for one, _ in overlapping[:index] if one.factor == crop.factor]
             paint_over(
-                canvas, corner, steps_between, depth, self._geometry, self.patches, crop, gaussians
-            )
+                canvas, corner, steps_between, depth, self._geometry, self.patches, crop, earlier,
+                gaussians,
+            )  # fmt: skip
         canvas = canvas.reshape(shape[0], fine[0], shape[1], fine[1], 3).mean((1, 3))
         if hole_only:
             hole = _resampled(self.hole, corner, steps, shape)[..., None]
@@ -290,6 +292,7 @@ def paint_over(
     geometry: Geometry,
     patches: Patches,
     crop: Crop,
+    earlier: Sequence[Crop],
     gaussians: Gaussians,
     drawn: Float[np.ndarray, "hc wc 3"] | None = None,
 ) -> None:
@@ -304,6 +307,7 @@ def paint_over(
       geometry: how crops lie in the image.
       patches: how patches lie in a crop.
       crop: what is drawn.
+      earlier: crops of its level that were painted before it, whose cores are theirs.
       gaussians: the crop's.
       drawn: their drawing in [0, 1], if it is known: at the samples within the crop.
     """
@@ -321,6 +325,8 @@ def paint_over(
         axes.append(Axis(steps[axis] / crop.factor, begin, stop - start))
         points.append(corner[axis] + (np.arange(start, stop) + 0.5) * steps[axis])
     weight = geometry.tent(crop, *points)
+    for other in earlier:
+        weight = weight * (1 - geometry.taken(other, *points))
     if depth is not None:
         weight = weight * geometry.weight(crop.factor, depth[tuple(ranges)])
     if not weight.any():

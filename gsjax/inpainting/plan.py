@@ -7,7 +7,7 @@ is, where it matters most: level k, whose crops are shrunk 2^k times, paints wha
 by the levels above it. So a hole costs what its border is long, not what its area is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -18,6 +18,9 @@ from jaxtyping import Bool, Float
 _CONTEXT = 3
 # Of the reach of a level, the inner part fades into the coarser level's painting.
 _FADE = 0.25
+# Crops of a level fade into each other over this part of their side, no more: the mean of two
+# textures has half the variance of one.
+_SEAM = 1 / 32
 
 
 class Crop(NamedTuple):
@@ -95,26 +98,58 @@ class Geometry(NamedTuple):
     def tent(
         self, crop: Crop, y: Float[np.ndarray, "h"], x: Float[np.ndarray, "w"]
     ) -> Float[np.ndarray, "h w"]:
-        """Returns a crop's weight at points of the image: 1 in its core, 0 outside.
+        """Returns a crop's weight at points of the image: 1 in its core and a seam around it.
 
-        Crops fade towards their edges, but not where these are the image's.
+        From there on crops fade towards their edges, but not where these are the image's.
 
         Args:
           crop: the crop.
           y: rows, in pixels from the image's upper edge: row i is at i + 1/2.
           x: columns, likewise.
         """
+        return self._fading(crop, y, x, [0.0, 0.0], [c - s for c, s in self._margins()])
 
-        def along(points, start, length, context, end):
-            ramp = context * crop.factor
-            low = (points - start) / ramp if start > 0 else np.inf
-            high = (start + length - points) / ramp if start + length < end else np.inf
-            inside = (points >= start) & (points <= start + length)
+    def taken(
+        self, crop: Crop, y: Float[np.ndarray, "h"], x: Float[np.ndarray, "w"]
+    ) -> Float[np.ndarray, "h w"]:
+        """Returns how much a crop leaves to later ones of its level: 1, nothing, in its core.
+
+        Over a seam around the core it falls to 0. Arguments as for `tent`.
+        """
+        starts, lengths = zip(*((c - s, s) for c, s in self._margins()), strict=True)
+        return self._fading(crop, y, x, starts, lengths)
+
+    def core_of(self, crop: Crop) -> tuple[slice, slice]:
+        """Returns the pixels of the image that are a crop's core."""
+        parts = []
+        for start, length, context, end in zip(
+            crop[:2], crop[2:4], self.context, self.shape, strict=True
+        ):
+            low = start + context * crop.factor if start > 0 else 0
+            stop = start + length
+            parts.append(slice(low, stop - context * crop.factor if stop < end else end))
+        return tuple(parts)
+
+    def _margins(self) -> list[tuple[int, float]]:
+        """Returns context and seam along each axis, in the network's pixels."""
+        return [(c, own * _SEAM) for c, own in zip(self.context, self.size, strict=True)]
+
+    def _fading(self, crop, y, x, starts, lengths) -> Float[np.ndarray, "h w"]:
+        """Returns what rises from 0 to 1 over a length, from so far inside a crop's edges on.
+
+        Of edges that are the image's it is 1.
+        """
+
+        def along(axis, points):
+            first, length = crop[axis], crop[2 + axis]
+            start, ramp = starts[axis] * crop.factor, lengths[axis] * crop.factor
+            low = (points - first - start) / ramp if first > 0 else np.inf
+            last = first + length
+            high = (last - points - start) / ramp if last < self.shape[axis] else np.inf
+            inside = (points >= first) & (points <= last)
             return np.where(inside, np.clip(np.minimum(low, high), 0, 1), 0)
 
-        rows = along(y, crop.top, crop.height, self.context[0], self.shape[0])
-        columns = along(x, crop.left, crop.width, self.context[1], self.shape[1])
-        return (rows[:, None] * columns).astype(np.float32)
+        return (along(0, y)[:, None] * along(1, x)).astype(np.float32)
 
 
 class Plan(NamedTuple):
@@ -123,12 +158,13 @@ class Plan(NamedTuple):
     Attributes:
       geometry: how crops lie in the image.
       depth: in the holes, the distance to the nearest known pixel; 0 where it is known.
-      levels: the crops of each factor, the coarsest first.
+      levels: the crops of each factor, the coarsest first, in waves: crops of a wave do not
+        overlap, and each sees what the waves before it have painted.
     """
 
     geometry: Geometry
     depth: Float[np.ndarray, "h w"]
-    levels: dict[int, list[Crop]]
+    levels: dict[int, list[list[Crop]]]
 
 
 def make_plan(hole: Bool[np.ndarray, "h w"], size: tuple[int, int], rim: float = 1.0) -> Plan:
@@ -158,7 +194,7 @@ def make_plan(hole: Bool[np.ndarray, "h w"], size: tuple[int, int], rim: float =
     levels = {}
     for factor in sorted(targets, reverse=True):
         boxes = _merge(targets[factor], geometry.room(factor))
-        levels[factor] = [_around(box, geometry, factor) for box in boxes]
+        levels[factor] = _waves([_around(box, geometry, factor) for box in boxes])
     return Plan(geometry, depth, levels)
 
 
@@ -306,3 +342,27 @@ def _around(box: Box, geometry: Geometry, factor: int) -> Crop:
     top, height = along(box.top, box.bottom, geometry.shape[0], geometry.size[0])
     left, width = along(box.left, box.right, geometry.shape[1], geometry.size[1])
     return Crop(top, left, height, width, factor)
+
+
+def overlapping(crop: Crop, others: Sequence[Crop]) -> list[Crop]:
+    """Returns those of other crops that share pixels with a crop, in their order."""
+    bottom, right = crop.top + crop.height, crop.left + crop.width
+    return [
+        other
+        for other in others
+        if other.top < bottom
+        and crop.top < other.top + other.height
+        and other.left < right
+        and crop.left < other.left + other.width
+    ]
+
+
+def _waves(crops: list[Crop]) -> list[list[Crop]]:
+    """Divides crops among as few waves as a greedy coloring finds."""
+    waves: list[list[Crop]] = []
+    for crop in crops:
+        wave = next((wave for wave in waves if not overlapping(crop, wave)), None)
+        if wave is None:
+            waves.append(wave := [])
+        wave.append(crop)
+    return waves

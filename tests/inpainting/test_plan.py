@@ -1,8 +1,10 @@
+import itertools
+
 import cv2
 import numpy as np
 import pytest
 
-from gsjax.inpainting.plan import make_plan
+from gsjax.inpainting.plan import make_plan, overlapping
 
 SIZE = (64, 64)
 
@@ -23,6 +25,11 @@ def holes():
     }  # fmt: skip
 
 
+def levels(plan):
+    """Returns the crops of each factor, in the order they are painted."""
+    return {factor: [*itertools.chain(*waves)] for factor, waves in plan.levels.items()}
+
+
 @pytest.mark.parametrize("rim", [1.0, 0.3])
 @pytest.mark.parametrize("name", holes())
 def test_every_hole_is_painted_over_whatever_lies_under_it(name, rim):
@@ -31,18 +38,21 @@ def test_every_hole_is_painted_over_whatever_lies_under_it(name, rim):
     plan = make_plan(hole, SIZE, rim)
     covered = np.zeros(hole.shape)
     y, x = (np.arange(side) + 0.5 for side in hole.shape)
-    for factor, crops in plan.levels.items():
+    for factor, crops in levels(plan).items():
         weight = plan.geometry.weight(factor, plan.depth)
         weight = weight * (plan.depth > plan.geometry.above(factor))
-        for crop in crops:
-            covered = np.maximum(covered, weight * plan.geometry.tent(crop, y, x))
+        for index, crop in enumerate(crops):
+            share = weight * plan.geometry.tent(crop, y, x)
+            for earlier in overlapping(crop, crops[:index]):
+                share = share * (1 - plan.geometry.taken(earlier, y, x))
+            covered += share * (1 - covered)
     assert covered[hole].min() == pytest.approx(1.0, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", holes())
 def test_crops_lie_in_the_image_and_are_of_the_networks_size(name):
     plan = make_plan(holes()[name], SIZE)
-    for factor, crops in plan.levels.items():
+    for factor, crops in levels(plan).items():
         for crop in crops:
             assert crop.factor == factor
             assert (crop.height, crop.width) == (min(300, 64 * factor), min(400, 64 * factor))
@@ -58,7 +68,7 @@ def test_depth_is_the_distance_to_the_nearest_known_pixel():
 
 def test_a_hole_that_fits_takes_one_crop_around_it():
     plan = make_plan(holes()["small"], SIZE)
-    ((crop,),) = plan.levels.values()
+    ((crop,),) = levels(plan).values()
     assert crop.factor == 1
     assert abs(crop.top + 32 - 115) <= 2
     assert abs(crop.left + 32 - 218) <= 2
@@ -68,7 +78,7 @@ def test_a_hole_as_large_as_the_core_takes_one_crop_wherever_it_is():
     for offset in range(7):
         hole = np.zeros((300, 400), bool)
         hole[100 + offset : 140 + offset, 200 - offset : 240 - offset] = True
-        assert [len(crops) for crops in make_plan(hole, SIZE).levels.values()] == [1]
+        assert [len(crops) for crops in levels(make_plan(hole, SIZE)).values()] == [1]
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (50, 64), (37, 20)])
@@ -78,13 +88,13 @@ def test_an_image_that_fits_into_a_crop_is_painted_in_one(name, shape):
         cv2.resize(255 * holes()[name].astype(np.uint8), shape[::-1], interpolation=cv2.INTER_AREA)
         > 0
     )
-    assert [len(crops) for crops in make_plan(hole, SIZE, rim=0.3).levels.values()] == [1]
+    assert [len(crops) for crops in levels(make_plan(hole, SIZE, rim=0.3)).values()] == [1]
 
 
 def test_an_image_as_high_as_a_crop_is_painted_in_crops_of_its_height():
     hole = np.ones((64, 400), bool)
     hole[::8] = False
-    ((_, crops),) = make_plan(hole, SIZE).levels.items()
+    (crops,) = levels(make_plan(hole, SIZE)).values()
     assert len(crops) == 10  # of 40 pixels each
     assert {(crop.top, crop.height) for crop in crops} == {(0, 64)}
 
@@ -102,16 +112,47 @@ def test_a_large_hole_takes_crops_in_proportion_to_its_border():
     for radius in (110, 440):
         y, x = np.mgrid[:1000, :1200]
         plan = make_plan((y - 500) ** 2 + (x - 600) ** 2 < radius**2, SIZE)
-        counts.append(sum(len(crops) for crops in plan.levels.values()))
+        counts.append(sum(len(crops) for crops in levels(plan).values()))
     assert counts[1] < 6 * counts[0]
 
 
 def test_neighboring_specks_share_crops():
     hole = np.zeros((300, 400), bool)
     hole[100:130:6, 200:230:6] = True
-    assert sum(len(crops) for crops in make_plan(hole, SIZE).levels.values()) == 1
-    assert sum(len(crops) for crops in make_plan(holes()["specks"], SIZE).levels.values()) < 80
+    assert sum(len(crops) for crops in levels(make_plan(hole, SIZE)).values()) == 1
+    assert sum(len(crops) for crops in levels(make_plan(holes()["specks"], SIZE)).values()) < 80
 
 
 def test_without_a_hole_there_is_no_crop():
     assert not make_plan(np.zeros((30, 40), bool), SIZE).levels
+
+
+@pytest.mark.parametrize("name", ["disk", "line", "noise"])
+def test_crops_of_a_wave_do_not_overlap_and_each_overlaps_one_of_the_wave_before(name):
+    plan = make_plan(holes()[name], SIZE)
+    assert max(map(len, plan.levels.values())) > 1
+    for waves in plan.levels.values():
+        for before, wave in zip([[], *waves], waves, strict=False):
+            for index, crop in enumerate(wave):
+                assert not overlapping(crop, wave[:index])
+                assert overlapping(crop, before) or not before
+
+
+def test_crops_fade_into_each_other_over_a_32nd_of_their_side_and_no_more():
+    """Wherever two of them draw, one of them draws alone but for a seam of two pixels."""
+    hole = np.zeros((64, 400), bool)
+    hole[20:40, 20:380] = True
+    plan = make_plan(hole, SIZE)
+    (crops,) = levels(plan).values()
+    x = np.arange(20, 380) + 0.5
+    drawn = []
+    for crop in crops:
+        taken = [plan.geometry.taken(earlier, np.array([30.5]), x)[0] for earlier in crops]
+        share = plan.geometry.tent(crop, np.array([30.5]), x)[0]
+        drawn.append(share * np.prod([1 - t for t in taken[: len(drawn)]], axis=0))
+    shown = np.zeros((len(crops), len(x)))
+    for index, share in enumerate(drawn):
+        shown *= 1 - share
+        shown[index] = share
+    np.testing.assert_allclose(shown.sum(0), 1, atol=1e-6)
+    assert (shown.max(0) < 0.999).sum() <= 2 * (len(crops) - 1)
