@@ -1,12 +1,14 @@
 """Filling one image: its crops are cut out, and what is painted of them is put back."""
 
 from collections.abc import Callable, Generator
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Integer
 
 from gsjax.inpainting.field import paint_over
-from gsjax.inpainting.plan import Crop, Plan, make_plan, overlapping
+from gsjax.inpainting.geometry import Crop, overlapping
+from gsjax.inpainting.plan import Layer, make_plan, specks_at_once
 from gsjax.inpainting.windows import Patches
 from gsjax.models.gaussian_head import Gaussians
 
@@ -19,39 +21,61 @@ Answer = tuple[np.ndarray, Gaussians]
 Work = Generator[list[Asked], list[Answer], None]
 
 
+class Layout(NamedTuple):
+    """How a network's crops lie.
+
+    Attributes:
+      size: (height, width) of crops.
+      rim: how deep a level paints; see `Geometry`.
+      patches: how the patches of a crop lie.
+      small: (height, width) of crops for holes of a few pixels; None: there are none.
+    """
+
+    size: tuple[int, int]
+    rim: float
+    patches: Patches
+    small: tuple[int, int] | None = None
+
+
 def fill(
     image: Integer[np.ndarray, "h w 3"],
     hole: Bool[np.ndarray, "h w"],
-    size: tuple[int, int],
-    rim: float,
-    patches: Patches,
+    layout: Layout,
     batch_size: int,
     keep: Callable[[tuple[Crop, Gaussians]], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Work:
     """Fills an image in place; a generator that asks for crops and is sent what was painted.
 
     Args:
       image: uint8 or uint16; only what is hole is written to.
       hole: True where it is to be filled.
-      size: (height, width) of crops.
-      rim: how deep a level paints; see `Geometry`.
-      patches: how the patches of a crop lie.
-      batch_size: the most crops to ask for at a time.
+      layout: of the crops.
+      batch_size: the most crops of full size to ask for at a time, or as much work in small ones.
       keep: is given each crop and its Gaussians, in the order they are painted.
+      progress: is told how many crops are painted, of how many.
     """
-    plan = make_plan(hole, size, rim)
-    for waves in plan.levels.values():
+    plan = make_plan(hole, layout.size, layout.rim, layout.small)
+    done, total = 0, sum(len(wave) for layer in plan.layers for wave in layer.waves)
+    for layer in plan.layers:
         before: list[Crop] = []
-        for wave in waves:
+        count = batch_size
+        if layer.geometry.size != layout.size:
+            count *= specks_at_once(layout.size, layer.geometry.size)
+        for wave in layer.waves:
             # Crops of a wave do not overlap: the result is the same whatever the batch's size.
-            for some in (wave[i : i + batch_size] for i in range(0, len(wave), batch_size)):
-                earlier = [overlapping(crop, before) for crop in some]
+            for some in (wave[i : i + count] for i in range(0, len(wave), count)):
+                earlier = overlapping(some, before)
                 asked = zip(some, earlier, strict=True)
-                answers = yield [_cut(image, hole, plan, *pair) for pair in asked]
+                answers = yield [_cut(image, hole, plan.depth, layer, *pair) for pair in asked]
                 for crop, others, (drawn, gaussians) in zip(some, earlier, answers, strict=True):
-                    _put_back(image, hole, plan, patches, crop, others, drawn, gaussians)
+                    put = (plan.depth, layer, layout.patches, crop, others, drawn, gaussians)
+                    _put_back(image, hole, *put)
                     if keep is not None:
                         keep((crop, gaussians))
+                done += len(some)
+                if progress is not None:
+                    progress(done, total)
             before += wave
 
 
@@ -63,23 +87,24 @@ def cut_known(image: Integer[np.ndarray, "h w 3"], crop: Crop, size: tuple[int, 
     return pixels, np.ones((*size, 1), np.float32)
 
 
-def _cut(image, hole, plan: Plan, crop: Crop, earlier: list[Crop]) -> Asked:
+def _cut(image, hole, depths, layer: Layer, crop: Crop, earlier: list[Crop]) -> Asked:
     """Returns a crop as the network sees it: shrunk by its factor, and reflected up to size.
 
-    What earlier crops of its level have painted in their cores it sees as known.
+    What earlier crops of its layer have painted in their cores it sees as known.
     """
-    factor, (height, width) = crop.factor, plan.geometry.size
-    deep, cores = plan.geometry.above(factor), [plan.geometry.core_of(one) for one in earlier]
+    factor, geometry = crop.factor, layer.geometry
+    height, width = geometry.size
+    deep, cores = geometry.above(factor), [geometry.core_of(one) for one in earlier]
     rows, columns = -(-crop.height // factor), -(-crop.width // factor)
     pixels = np.empty((rows, columns, 3), np.float32)
     known = np.empty((rows, columns, 1), np.float32)
-    reach = plan.geometry.reach(factor)
+    reach = geometry.reach(factor)
     for row in range(rows):  # a strip at a time: a coarse crop may be a large image
         top = crop.top + row * factor
         bottom = min(top + factor, crop.top + crop.height)
         where = np.s_[top:bottom, crop.left : crop.left + crop.width]
         # Deeper in the hole is what coarser crops have painted.
-        depth = plan.depth[where]
+        depth = depths[where]
         seen = ~hole[where] | (depth > reach)
         for down, across in cores:
             if top < down.stop and down.start < bottom:
@@ -98,23 +123,25 @@ def _cut(image, hole, plan: Plan, crop: Crop, earlier: list[Crop]) -> Asked:
     return np.pad(pixels, pad, "symmetric"), np.pad(known, pad, "symmetric")
 
 
-def _put_back(image, hole, plan: Plan, patches, crop, earlier, drawn, gaussians) -> None:
+def _put_back(
+    image, hole, depths, layer: Layer, patches, crop: Crop, earlier, drawn, gaussians
+) -> None:
     """Writes what is hole in a crop and no finer crop covers, a block at a time."""
     steps, peak = (1.0, 1.0), np.iinfo(image.dtype).max
     side = _BLOCK if crop.factor > 1 else max(crop.height, crop.width)
-    above = plan.geometry.above(crop.factor)
+    above = layer.geometry.above(crop.factor)
     for top in range(crop.top, crop.top + crop.height, side):
         for left in range(crop.left, crop.left + crop.width, side):
             bottom = min(top + side, crop.top + crop.height)
             right = min(left + side, crop.left + crop.width)
             where = np.s_[top:bottom, left:right]
-            wanted = hole[where] & (plan.depth[where] > above)
+            wanted = hole[where] & (depths[where] > above)
             if not wanted.any():
                 continue
             canvas = image[where].astype(np.float32) / peak
             own = drawn[: crop.height, : crop.width] if crop.factor == 1 else None
             paint_over(
-                canvas, (top, left), steps, plan.depth[where], plan.geometry, patches, crop,
+                canvas, (top, left), steps, depths[where], layer.geometry, patches, crop,
                 earlier, gaussians, own,
             )  # fmt: skip
             values = np.rint(canvas * peak).astype(image.dtype)

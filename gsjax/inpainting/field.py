@@ -18,11 +18,12 @@ from PIL import Image
 
 from gsjax.errors import UserError
 from gsjax.files import write_atomically
-from gsjax.inpainting.plan import Crop, Geometry, make_plan
+from gsjax.inpainting.geometry import Crop, Geometry
+from gsjax.inpainting.plan import make_plan
 from gsjax.inpainting.windows import Axis, Patches, draw_samples
 from gsjax.models.gaussian_head import Gaussians
 
-_FORMAT = 1
+_FORMAT = 2
 _BLOCK = 256  # samples a side that are drawn at a time
 _LARGEST = 2**31  # samples of a picture
 
@@ -36,9 +37,9 @@ class Field:
       hole: True where it was filled.
       size: (height, width) of the network's crops.
       patches: how the patches of a crop lie.
-      crops: in the order they were painted, coarse ones first.
+      crops: in the order they were painted: those of copied parts, small ones, coarse, fine.
       gaussians: those of each crop, in the pixels of their patches.
-      rim: how deep a level paints; see `gsjax.inpainting.plan.Geometry`.
+      rim: how deep a level paints; see `gsjax.inpainting.geometry.Geometry`.
       copied: True where the hole was filled from elsewhere in the image; None: nowhere.
     """
 
@@ -142,12 +143,14 @@ class Field:
             "layout": np.frombuffer(json.dumps(layout).encode(), np.uint8),
             "image": self.image,
             "hole": np.packbits(self.hole, axis=1),
-            "crops": np.array(self.crops, np.int32).reshape(-1, 5),
+            "crops": np.array(self.crops, np.int32).reshape(-1, 6),
+            "counts": np.array([len(one.means) for one in self.gaussians], np.int32),
         }
         empty = {"means": 2, "cholesky": 3, "colors": 3}
         for name, channels in empty.items():
             listed = [getattr(gaussians, name) for gaussians in self.gaussians]
-            arrays[name] = np.stack(listed) if listed else np.zeros((0, 0, 0, channels), np.float32)
+            empty_array = np.zeros((0, 0, channels), np.float32)
+            arrays[name] = np.concatenate(listed) if listed else empty_array
         content = io.BytesIO()
         np.savez_compressed(content, **arrays)
         try:
@@ -180,12 +183,22 @@ class Field:
                 crossfade=bool(layout.get("crossfade", False)),
             )  # fmt: skip
             crops = [Crop(*map(int, row)) for row in arrays["crops"]]
+            counts, (_, count, _) = arrays["counts"], arrays["means"].shape
             gaussians = [
                 Gaussians(*three)
-                for three in zip(arrays["means"], arrays["cholesky"], arrays["colors"], strict=True)
+                for three in zip(
+                    *(
+                        np.split(arrays[name], np.cumsum(counts)[:-1]) if len(counts) else []
+                        for name in ("means", "cholesky", "colors")
+                    ),
+                    strict=True,
+                )
             ]
-            shapes = {(g.means.shape[:-1], g.colors.shape) for g in gaussians}
-            count = arrays["means"].shape[2]
+            shapes = [(one.means.shape, one.cholesky.shape, one.colors.shape) for one in gaussians]
+            grids = [
+                (rows * columns, crop.height // patches.size * (crop.width // patches.size))
+                for crop in crops
+            ]
             fits = (
                 image.dtype == np.uint8
                 and image.shape == (height, width, 3)
@@ -194,7 +207,10 @@ class Field:
                 and len(crops) == len(gaussians)
                 and 0 < rim <= 1
                 and patches.crossfade <= patches.overlap <= patches.size / 2
-                and shapes <= {((rows * columns, count), (rows * columns, count, 3))}
+                and len(counts) == len(crops)
+                and all(own in grid for own, grid in zip(counts, grids, strict=True))
+                and shapes
+                == [((own, count, 2), (own, count, 3), (own, count, 3)) for own in counts]
             )
         except FileNotFoundError:
             raise UserError(f"{path}: there is no such file") from None
@@ -231,14 +247,15 @@ class Field:
         canvas = canvas.repeat(fine[0], 0).repeat(fine[1], 1)
         steps_between = (steps[0] / fine[0], steps[1] / fine[1])
         depth = None
-        if any(np.isfinite(self._geometry.reach(crop.factor)) for crop, _ in overlapping):
+        views = [self._view(*pair) for pair in overlapping]
+        pairs = zip(views, overlapping, strict=True)
+        if np.isfinite([view[0].reach(crop.factor) for view, (crop, _) in pairs]).any():
             depth = _resampled(self._all_depths(), corner, steps_between, canvas.shape[:2])
         for index, (crop, gaussians) in enumerate(overlapping):
-            earlier = [one for one, _ in overlapping[:index] if one.factor == crop.factor]
+            earlier = [one for one, _ in overlapping[:index] if one.layer == crop.layer]
             paint_over(
-                canvas, corner, steps_between, depth, self._geometry, self.patches, crop, earlier,
-                gaussians,
-            )  # fmt: skip
+                canvas, corner, steps_between, depth, *views[index], crop, earlier, gaussians
+            )
         canvas = canvas.reshape(shape[0], fine[0], shape[1], fine[1], 3).mean((1, 3))
         if hole_only:
             hole = _resampled(self.hole, corner, steps, shape)[..., None]
@@ -253,6 +270,15 @@ class Field:
             if across and crop.top < bottom and crop.top + crop.height > corner[0]:
                 yield crop, gaussians
 
+    def _view(self, crop: Crop, gaussians: Gaussians) -> tuple[Geometry, Patches]:
+        """Returns how a crop lies in the image and its patches in it: small ones have fewer."""
+        rows, columns = self.patches.grid
+        if len(gaussians.means) == rows * columns:
+            return self._geometry, self.patches
+        size = (crop.height, crop.width)
+        grid = tuple(side // self.patches.size for side in size)
+        return self._geometry._replace(size=size), self.patches._replace(grid=grid)
+
     def _all_depths(self) -> Float[np.ndarray, "h w"]:
         if self._depth is None:
             ring = self.hole if self.copied is None else self.hole & ~self.copied
@@ -261,7 +287,7 @@ class Field:
 
     def _outlines(self, crop, gaussians, scale, box, deviations) -> Iterator[tuple]:
         """Yields center and axes in sixteenths of a pixel, angle in degrees, and color."""
-        rows, columns = self.patches.grid
+        rows, columns = self._view(crop, gaussians)[1].grid
         y, x = np.divmod(np.arange(rows * columns), columns)
         corners = np.stack([x, y], -1) * self.patches.size - self.patches.overlap + 0.5
         centers = (gaussians.means + corners[:, None]).reshape(-1, 2) * crop.factor
@@ -307,7 +333,7 @@ def paint_over(
       geometry: how crops lie in the image.
       patches: how patches lie in a crop.
       crop: what is drawn.
-      earlier: crops of its level that were painted before it, whose cores are theirs.
+      earlier: crops of its layer that were painted before it, whose cores are theirs.
       gaussians: the crop's.
       drawn: their drawing in [0, 1], if it is known: at the samples within the crop.
     """

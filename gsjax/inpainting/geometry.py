@@ -23,6 +23,7 @@ class Crop(NamedTuple):
     height: int
     width: int
     factor: int  # pixels of the image that a pixel of the network spans, a power of two
+    layer: int = 0  # crops of a layer leave each other's cores alone
 
 
 class Geometry(NamedTuple):
@@ -144,14 +145,14 @@ class Geometry(NamedTuple):
         return (along(0, y)[:, None] * along(1, x)).astype(np.float32)
 
 
-def overlapping(crop: Crop, others: Sequence[Crop]) -> list[Crop]:
-    """Returns those of other crops that share pixels with a crop, in their order."""
-    bottom, right = crop.top + crop.height, crop.left + crop.width
-    return [
-        other
-        for other in others
-        if other.top < bottom
-        and crop.top < other.top + other.height
-        and other.left < right
-        and crop.left < other.left + other.width
-    ]
+def overlapping(crops: Sequence[Crop], others: Sequence[Crop]) -> list[list[Crop]]:
+    """Returns, for each crop, those of the others that share pixels with it, in their order."""
+    if not others:
+        return [[] for _ in crops]
+    top, left, height, width = np.array([other[:4] for other in others]).T
+    found = []
+    for crop in crops:
+        down = (top < crop.top + crop.height) & (crop.top < top + height)
+        across = (left < crop.left + crop.width) & (crop.left < left + width)
+        found.append([others[i] for i in np.flatnonzero(down & across)])
+    return found

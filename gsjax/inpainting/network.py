@@ -1,5 +1,7 @@
 """The compiled program that paints crops: the network, then its colors set to meet the border."""
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -41,6 +43,8 @@ class Network:
     Attributes:
       size: (height, width) of its crops, those it was trained at.
       rim: how deep it paints without a coarser look; `config.fill.rim`.
+      small: (height, width) of crops for holes of a few pixels, of which it paints many at a time;
+        None if it has been trained on crops too small for that, or needs to see the whole scene.
       module: the inpainter, without parameters.
     """
 
@@ -55,6 +59,7 @@ class Network:
         self.size = tuple(config.data.image_size)
         self.rim = float(config.get("fill", {}).get("rim", 1.0))  # older runs have none
         self.module = module
+        self.small = None if module.semantic else _small(self.size, module)
         self._mesh = jax.sharding.Mesh(np.array(jax.local_devices())[:, None], ("data", "fsdp"))
         program = make_program(config, module, dino)
         self._program = jax.jit(sharding.on_mesh(program, self._mesh))
@@ -66,7 +71,8 @@ class Network:
     ) -> list[tuple[np.ndarray, Gaussians]]:
         """Paints crops: f32[h, w, 3] in [0, 1] and known f32[h, w, 1] each.
 
-        However many there are, only batches of 1 and of `batch_size` are compiled.
+        They are of `size` or of `small`. However many there are, only batches of 1 and of
+        `batch_size` are compiled, and one of small crops, as many as are the same work.
 
         Returns:
           The drawing and the Gaussians of each.
@@ -74,25 +80,39 @@ class Network:
         Raises:
           UserError: the weights are so large that what is drawn is not finite.
         """
-        painted, start = [], 0
-        while start < len(crops):
-            left = len(crops) - start
-            count = batch_size if left > batch_size // 2 else 1
-            some = crops[start : start + count]
-            start += len(some)
-            some = [*some, *some[:1] * (count - len(some))]  # filled up, for the shape
-            images, known = (np.stack(arrays) for arrays in zip(*some, strict=True))
-            divides = count % self._mesh.size == 0
-            place = sharding.over_batch if divides else sharding.replicated
-            batch = jax.device_put((images, known), place(self._mesh))
-            drawn, gaussians = jax.device_get(self._program(*self._variables, *batch))
-            if not np.isfinite(drawn).all():
-                raise UserError("checkpoint: its weights paint values that are NaN or infinite")
-            painted += [
-                (drawn[i], jax.tree.map(lambda array, i=i: array[i], gaussians))
-                for i in range(min(count, left))
-            ]
+        painted: list[tuple[np.ndarray, Gaussians]] = []
+        for shape, some in itertools.groupby(crops, lambda crop: crop[0].shape[:2]):
+            left = list(some)
+            while left:
+                if shape == self.size:
+                    count = batch_size if len(left) > batch_size // 2 else 1
+                else:
+                    count = batch_size * (math.prod(self.size) // math.prod(shape))
+                painted += self._paint(left[:count], count)
+                left = left[count:]
         return painted
+
+    def _paint(self, some, count: int) -> list[tuple[np.ndarray, Gaussians]]:
+        """Paints crops in a batch of `count`."""
+        full = [*some, *some[:1] * (count - len(some))]  # filled up, for the shape
+        images, known = (np.stack(arrays) for arrays in zip(*full, strict=True))
+        divides = count % self._mesh.size == 0
+        place = sharding.over_batch if divides else sharding.replicated
+        batch = jax.device_put((images, known), place(self._mesh))
+        drawn, gaussians = jax.device_get(self._program(*self._variables, *batch))
+        if not np.isfinite(drawn).all():
+            raise UserError("checkpoint: its weights paint values that are NaN or infinite")
+        return [
+            (drawn[i], jax.tree.map(lambda array, i=i: array[i], gaussians))
+            for i in range(len(some))
+        ]
+
+
+def _small(size: tuple[int, int], module: GaussianInpainter) -> tuple[int, int] | None:
+    """Returns some three sixteenths of the size of crops, as the layers divide it."""
+    step = math.lcm(module.patch_size, max(module.fold, 1) * 2**module.downs)
+    small = tuple(side * 3 // 16 // step * step for side in size)
+    return small if min(small) >= 2 * step else None
 
 
 def make_program(config: ConfigDict, module: GaussianInpainter, dino: DinoViT | None) -> Callable:

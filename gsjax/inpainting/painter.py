@@ -14,12 +14,13 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from gsjax.data.mask_files import odd_hole
 from gsjax.errors import UserError
 from gsjax.inpainting.borders import check_margins, finish, prepare
-from gsjax.inpainting.crops import Asked, Work, cut_known, fill
+from gsjax.inpainting.crops import Asked, Layout, Work, cut_known, fill
 from gsjax.inpainting.exemplar import Deep, check_deep, copy_deep
 from gsjax.inpainting.field import Field
+from gsjax.inpainting.geometry import Crop, Geometry
 from gsjax.inpainting.load import load_network
 from gsjax.inpainting.network import Network
-from gsjax.inpainting.plan import Crop, Geometry, cover
+from gsjax.inpainting.plan import cover
 from gsjax.inpainting.windows import Patches
 from gsjax.models.gaussian_head import Gaussians
 
@@ -177,6 +178,7 @@ class Inpainter:
         batch_size: int | None = None,
         keep: Callable[[tuple[Crop, Gaussians]], None] | None = None,
         deep: Deep | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Iterator[tuple[Any, Integer[np.ndarray, "h w 3"]]]:
         """Fills images, in place, and yields each when it is done, with its name.
 
@@ -187,6 +189,7 @@ class Inpainter:
           batch_size: the most crops that are painted at a time; None: 8, on a CPU 1.
           keep: is given each crop and its Gaussians.
           deep: "exemplar" or "network"; see `load`, whose choice holds if None.
+          progress: is told how many crops of an image are painted, of how many.
         """
         deep = self.deep if deep is None else check_deep(deep)
         if batch_size is None:
@@ -202,8 +205,10 @@ class Inpainter:
                     name, image, hole, avoid = Task(*taken)
                     if deep == "exemplar":
                         hole = hole & ~copy_deep(image, hole, avoid)
-                    layout = (self.size, self._network.rim, self._patches)
-                    work = fill(image, hole, *layout, batch_size, keep)
+                    layout = Layout(
+                        self.size, self._network.rim, self._patches, self._network.small
+                    )
+                    work = fill(image, hole, layout, batch_size, keep, progress)
                     active.append(_Active(name, image, work, next(work, [])))
             for done in [one for one in active if not one.asked]:
                 active.remove(done)

@@ -7,6 +7,7 @@ is, where it matters most: level k, whose crops are shrunk 2^k times, paints wha
 by the levels above it. So a hole costs what its border is long, not what its area is.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -16,26 +17,39 @@ from jaxtyping import Bool, Float
 
 from gsjax.inpainting.geometry import Crop, Geometry, overlapping
 
-# Of a crop's side, that of a tile: a small crop for holes of a few pixels.
-_TILE = 3 / 16
+
+class Layer(NamedTuple):
+    """Crops of one size and factor.
+
+    Attributes:
+      geometry: how they lie in the image.
+      factor: pixels of the image to a pixel of the network.
+      waves: crops of a wave do not overlap; each sees what the waves before it have painted.
+    """
+
+    geometry: Geometry
+    factor: int
+    waves: list[list[Crop]]
 
 
 class Plan(NamedTuple):
     """What is to be painted.
 
     Attributes:
-      geometry: how crops lie in the image.
       depth: in the holes, the distance to the nearest known pixel; 0 where it is known.
-      levels: the crops of each factor, the coarsest first, in waves: crops of a wave do not
-        overlap, and each sees what the waves before it have painted.
+      layers: in the order they are painted: small crops, then others, the coarsest first.
     """
 
-    geometry: Geometry
     depth: Float[np.ndarray, "h w"]
-    levels: dict[int, list[list[Crop]]]
+    layers: list[Layer]
 
 
-def make_plan(hole: Bool[np.ndarray, "h w"], size: tuple[int, int], rim: float = 1.0) -> Plan:
+def make_plan(
+    hole: Bool[np.ndarray, "h w"],
+    size: tuple[int, int],
+    rim: float = 1.0,
+    small: tuple[int, int] | None = None,
+) -> Plan:
     """Returns the crops that fill a hole.
 
     Takes memory where the holes are: 4 bytes a pixel of the boxes around them.
@@ -44,26 +58,57 @@ def make_plan(hole: Bool[np.ndarray, "h w"], size: tuple[int, int], rim: float =
       hole: True where the image is to be filled.
       size: (height, width) of the network's input.
       rim: how deep a level paints; see `Geometry`.
+      small: of crops for holes of a few pixels, used where they halve the work; None: not.
     """
     geometry = Geometry(hole.shape, size, rim)
+    fits = small and all(side >= own for side, own in zip(hole.shape, small, strict=True))
+    specks = Geometry(hole.shape, small, rim) if fits else None
     depth = np.zeros(hole.shape, np.float32)  # pages that nothing is written to cost nothing
-    targets: dict[int, list[Box]] = {}
+    targets: dict[int, list[Box]] = {1: []}
+    tiny: list[tuple[list[Box], list[Box]]] = []
     for box, own in _groups(hole, max(1, min(size) // 16)):
         own_depth = np.where(own, _distance(hole, box), 0)
         np.maximum(depth[box], own_depth, out=depth[box])
         deepest = float(own_depth.max())
+        corner = (box[0].start, box[1].start)
+        if specks and deepest <= specks.full(1):
+            pieces = _cover(own, corner, specks, 1, divide=False)
+            if pieces:
+                tiny.append((pieces, _cover(own, corner, geometry, 1)))
+                continue
         for level in range(geometry.levels + 1):
             factor = 2**level
             target = (own_depth > geometry.above(factor)) & (own_depth <= geometry.reach(factor))
-            corner = (box[0].start, box[1].start)
             targets.setdefault(factor, []).extend(_cover(target, corner, geometry, factor))
             if deepest <= geometry.full(factor):
                 break
-    levels = {}
+    layers = []
+    if tiny:
+        pieces, boxes = ([*itertools.chain(*parts)] for parts in zip(*tiny, strict=True))
+        alone, merged = _crops(pieces, specks, 1, 1), _crops(targets[1] + boxes, geometry, 1, 1)
+        others = len(_crops(targets[1], geometry, 1, 1))
+        if 2 * (others + len(alone) / specks_at_once(size, small)) <= len(merged):
+            layers.append(Layer(specks, 1, _waves(alone)))
+        else:
+            targets[1] += boxes
     for factor in sorted(targets, reverse=True):
-        boxes = _merge(targets[factor], geometry.room(factor))
-        levels[factor] = _waves([_around(box, geometry, factor) for box in boxes])
-    return Plan(geometry, depth, levels)
+        crops = _crops(targets[factor], geometry, factor, len(layers) + 1)
+        if crops:
+            layers.append(Layer(geometry, factor, _waves(crops)))
+    return Plan(depth, layers)
+
+
+def specks_at_once(size: tuple[int, int], small: tuple[int, int]) -> int:
+    """Returns how many small crops are as much work as one of full size."""
+    return (size[0] * size[1]) // (small[0] * small[1])
+
+
+def _crops(boxes: list["Box"], geometry: Geometry, factor: int, layer: int) -> list[Crop]:
+    """Returns crops that hold boxes in their cores, those together that have room together."""
+    return [
+        _around(box, geometry, factor)._replace(layer=layer)
+        for box in _merge(boxes, geometry.room(factor))
+    ]
 
 
 def cover(mask: Bool[np.ndarray, "h w"], geometry: Geometry) -> list[Crop]:
@@ -71,7 +116,7 @@ def cover(mask: Bool[np.ndarray, "h w"], geometry: Geometry) -> list[Crop]:
     boxes = []
     for box, own in _groups(mask, max(1, min(geometry.size) // 16)):
         boxes += _cover(own, (box[0].start, box[1].start), geometry, 1)
-    return [_around(box, geometry, 1) for box in _merge(boxes, geometry.room(1))]
+    return _crops(boxes, geometry, 1, 0)
 
 
 def _groups(
@@ -138,11 +183,16 @@ def _box_of(mask: np.ndarray, top: int, left: int, cell: int = 1) -> Box:
 
 
 def _cover(
-    target: np.ndarray, corner: tuple[int, int], geometry: Geometry, factor: int
+    target: np.ndarray,
+    corner: tuple[int, int],
+    geometry: Geometry,
+    factor: int,
+    divide: bool = True,
 ) -> list[Box]:
     """Covers a mask, whose corner is at this pixel, with boxes for which a crop has room.
 
-    What fits into one crop gets one; what does not is divided, band by band.
+    What fits into one crop gets one; what does not is divided, band by band, or if it must not
+    be, there are no boxes.
     """
     cell = factor * max(1, min(geometry.size) // 16)
     cells, room = _any(target, cell), geometry.room(factor)
@@ -158,6 +208,8 @@ def _cover(
         if box.bottom - box.top <= room[0] and box.right - box.left <= room[1]:
             boxes.append(box)
             continue
+        if not divide:
+            return []
         high, wide = (
             count if own == side else max(1, own // cell)
             for count, own, side in zip((rows, columns), room, geometry.shape, strict=True)
@@ -215,9 +267,12 @@ def _around(box: Box, geometry: Geometry, factor: int) -> Crop:
 def _waves(crops: list[Crop]) -> list[list[Crop]]:
     """Divides crops among as few waves as a greedy coloring finds."""
     waves: list[list[Crop]] = []
-    for crop in crops:
-        wave = next((wave for wave in waves if not overlapping(crop, wave)), None)
-        if wave is None:
-            waves.append(wave := [])
-        wave.append(crop)
+    wave_of: dict[Crop, int] = {}
+    for crop, near in zip(crops, overlapping(crops, crops), strict=True):
+        taken = {wave_of.get(other) for other in near}
+        wave = next(i for i in range(len(waves) + 1) if i not in taken)
+        if wave == len(waves):
+            waves.append([])
+        waves[wave].append(crop)
+        wave_of[crop] = wave
     return waves

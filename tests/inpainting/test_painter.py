@@ -8,8 +8,8 @@ from gsjax.data.mask_files import odd_hole
 from gsjax.errors import UserError
 from gsjax.inpainting.exemplar import copy_deep
 from gsjax.inpainting.field import Field
+from gsjax.inpainting.geometry import Geometry
 from gsjax.inpainting.network import Painted, make_correction
-from gsjax.inpainting.plan import Geometry
 from gsjax.models import patches
 from gsjax.models.gaussian_head import Gaussians, anchors
 from gsjax.models.inpainter import GaussianInpainter, draw
@@ -107,6 +107,45 @@ def test_known_pixels_are_as_they_were_and_no_hole_is_left(large):
     assert {crop.factor for crop in result.field.crops} == {1, 2, 4}
     # A color that no picture has: what lies under the hole must not matter.
     assert not (result.image[hole] == (255, 0, 255)).all(-1).any()
+
+
+@pytest.fixture(scope="module")
+def specks(painter):
+    """A picture with specks all over, filled in small crops, and how the work went."""
+    image, hole = picture(160, 200, seed=3), np.zeros((160, 200), bool)
+    hole[5:160:36, 4:200:40] = hole[6:160:36, 4:200:40] = True
+    before, told = painter._network.small, []
+    painter._network.small = (16, 16)
+    try:
+        result = painter(image, hole, deep="network")
+        copy = image.copy()
+        for _ in painter.paint([(None, copy, hole)], 2, progress=lambda *n: told.append(n)):
+            pass
+    finally:
+        painter._network.small = before
+    return image, hole, result, copy, told
+
+
+def test_specks_are_filled_in_small_crops_whose_field_is_the_picture(specks, tmp_path):
+    image, hole, result, *_ = specks
+    assert {crop[2:4] for crop in result.field.crops} == {(16, 16)}
+    np.testing.assert_array_equal(result.image[~hole], image[~hole])
+    assert not (result.image[hole] == 0).all(-1).any()
+    drawn = result.field.render(1.0, hole_only=True)
+    assert np.abs(drawn.astype(int) - result.image)[hole].max() <= 2
+    result.field.save(tmp_path / "field.npz")
+    again = Field.load(tmp_path / "field.npz")
+    np.testing.assert_array_equal(again.render(1.0, hole_only=True), drawn)
+    assert result.field.ellipses(2.0, box=(0, 0, 40, 40)).shape == (80, 80, 3)
+
+
+def test_small_crops_are_the_same_in_batches_of_any_size_and_their_progress_is_told(specks):
+    _, hole, result, copy, told = specks
+    assert np.abs(copy.astype(int) - result.image)[hole].max() <= 1
+    done, totals = zip(*told, strict=True)
+    assert set(totals) == {len(result.field.crops)}
+    assert list(done) == sorted(set(done))
+    assert done[-1] == totals[0]
 
 
 def test_what_lies_under_the_hole_does_not_matter(painter, large):

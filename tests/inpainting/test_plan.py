@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from gsjax.inpainting.plan import make_plan, overlapping
+from gsjax.inpainting.geometry import overlapping
+from gsjax.inpainting.plan import make_plan
 
 SIZE = (64, 64)
 
@@ -27,24 +28,25 @@ def holes():
 
 def levels(plan):
     """Returns the crops of each factor, in the order they are painted."""
-    return {factor: [*itertools.chain(*waves)] for factor, waves in plan.levels.items()}
+    return {layer.factor: [*itertools.chain(*layer.waves)] for layer in plan.layers}
 
 
-@pytest.mark.parametrize("rim", [1.0, 0.3])
+@pytest.mark.parametrize(("rim", "small"), [(1.0, None), (1.0, (16, 16)), (0.3, None)])
 @pytest.mark.parametrize("name", holes())
-def test_every_hole_is_painted_over_whatever_lies_under_it(name, rim):
+def test_every_hole_is_painted_over_whatever_lies_under_it(name, rim, small):
     """Coarse to fine, each pixel of the hole is once given a weight of 1."""
     hole = holes()[name]
-    plan = make_plan(hole, SIZE, rim)
+    plan = make_plan(hole, SIZE, rim, small)
     covered = np.zeros(hole.shape)
     y, x = (np.arange(side) + 0.5 for side in hole.shape)
-    for factor, crops in levels(plan).items():
-        weight = plan.geometry.weight(factor, plan.depth)
-        weight = weight * (plan.depth > plan.geometry.above(factor))
+    for layer in plan.layers:
+        geometry, crops = layer.geometry, [*itertools.chain(*layer.waves)]
+        weight = geometry.weight(layer.factor, plan.depth)
+        weight = weight * (plan.depth > geometry.above(layer.factor))
         for index, crop in enumerate(crops):
-            share = weight * plan.geometry.tent(crop, y, x)
-            for earlier in overlapping(crop, crops[:index]):
-                share = share * (1 - plan.geometry.taken(earlier, y, x))
+            share = weight * geometry.tent(crop, y, x)
+            for earlier in overlapping([crop], crops[:index])[0]:
+                share = share * (1 - geometry.taken(earlier, y, x))
             covered += share * (1 - covered)
     assert covered[hole].min() == pytest.approx(1.0, abs=1e-6)
 
@@ -102,9 +104,9 @@ def test_an_image_as_high_as_a_crop_is_painted_in_crops_of_its_height():
 def test_with_a_narrow_rim_a_deep_hole_is_painted_coarse_before_fine():
     hole = np.zeros((300, 400), bool)
     hole[100:140, 200:240] = True
-    assert list(make_plan(hole, SIZE, rim=0.3).levels) == [4, 2, 1]
+    assert list(levels(make_plan(hole, SIZE, rim=0.3))) == [4, 2, 1]
     hole[106:] = False  # 6 pixels, of which 3 are the deepest
-    assert list(make_plan(hole, SIZE, rim=0.3).levels) == [1]
+    assert list(levels(make_plan(hole, SIZE, rim=0.3))) == [1]
 
 
 def test_a_large_hole_takes_crops_in_proportion_to_its_border():
@@ -123,19 +125,37 @@ def test_neighboring_specks_share_crops():
     assert sum(len(crops) for crops in levels(make_plan(holes()["specks"], SIZE)).values()) < 80
 
 
+def test_many_specks_are_painted_in_small_crops_and_what_is_larger_in_others():
+    hole = holes()["specks"]
+    whole = make_plan(hole, SIZE).layers
+    specks, *others = make_plan(hole, SIZE, small=(16, 16)).layers
+    assert {(crop.height, crop.width) for wave in specks.waves for crop in wave} == {(16, 16)}
+    work = sum(map(len, specks.waves)) / 16 + sum(len(w) for one in others for w in one.waves)
+    assert work < sum(map(len, whole[0].waves)) / 2
+    both = make_plan(hole | holes()["small"], SIZE, small=(16, 16)).layers
+    assert [layer.geometry.size for layer in both] == [(16, 16), SIZE]
+
+
+def test_few_specks_that_crops_hold_together_are_painted_in_these():
+    hole = np.zeros((300, 400), bool)
+    hole[100:140:12, 200:240:12] = True
+    (layer,) = make_plan(hole, SIZE, small=(16, 16)).layers
+    assert layer.geometry.size == SIZE
+    assert list(map(len, layer.waves)) == [1]
+
+
 def test_without_a_hole_there_is_no_crop():
-    assert not make_plan(np.zeros((30, 40), bool), SIZE).levels
+    assert not make_plan(np.zeros((30, 40), bool), SIZE).layers
 
 
 @pytest.mark.parametrize("name", ["disk", "line", "noise"])
 def test_crops_of_a_wave_do_not_overlap_and_each_overlaps_one_of_the_wave_before(name):
     plan = make_plan(holes()[name], SIZE)
-    assert max(map(len, plan.levels.values())) > 1
-    for waves in plan.levels.values():
-        for before, wave in zip([[], *waves], waves, strict=False):
-            for index, crop in enumerate(wave):
-                assert not overlapping(crop, wave[:index])
-                assert overlapping(crop, before) or not before
+    assert max(len(layer.waves) for layer in plan.layers) > 1
+    for layer in plan.layers:
+        for before, wave in zip([[], *layer.waves], layer.waves, strict=False):
+            assert overlapping(wave, wave) == [[crop] for crop in wave]
+            assert all(overlapping(wave, before)) or not before
 
 
 def test_crops_fade_into_each_other_over_a_32nd_of_their_side_and_no_more():
@@ -143,12 +163,12 @@ def test_crops_fade_into_each_other_over_a_32nd_of_their_side_and_no_more():
     hole = np.zeros((64, 400), bool)
     hole[20:40, 20:380] = True
     plan = make_plan(hole, SIZE)
-    (crops,) = levels(plan).values()
+    (crops,), geometry = levels(plan).values(), plan.layers[0].geometry
     x = np.arange(20, 380) + 0.5
     drawn = []
     for crop in crops:
-        taken = [plan.geometry.taken(earlier, np.array([30.5]), x)[0] for earlier in crops]
-        share = plan.geometry.tent(crop, np.array([30.5]), x)[0]
+        taken = [geometry.taken(earlier, np.array([30.5]), x)[0] for earlier in crops]
+        share = geometry.tent(crop, np.array([30.5]), x)[0]
         drawn.append(share * np.prod([1 - t for t in taken[: len(drawn)]], axis=0))
     shown = np.zeros((len(crops), len(x)))
     for index, share in enumerate(drawn):
