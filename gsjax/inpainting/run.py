@@ -77,7 +77,14 @@ def run_one(load: Callable[[], Inpainter], job: Job, options: Options) -> None:
     if painted.any():
         remove_leftovers([job])
         task = Task(None, image, painted, opened.avoid)
-        ((_, image),) = load().paint([task], options.batch_size, deep=options.deep)
+        with progress_bar(0, 0, "inpainting", unit=" crops") as bar:
+
+            def show(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            told = {"deep": options.deep, "progress": show}
+            ((_, image),) = load().paint([task], options.batch_size, **told)
     _write(opened, image, options)
 
 
