@@ -92,25 +92,45 @@ def _cut(image, hole, depths, layer: Layer, crop: Crop, earlier: list[Crop]) -> 
 
     What earlier crops of its layer have painted in their cores it sees as known.
     """
-    factor, geometry = crop.factor, layer.geometry
-    height, width = geometry.size
-    deep, cores = geometry.above(factor), [geometry.core_of(one) for one in earlier]
+    factor, (height, width) = crop.factor, layer.geometry.size
+    peak = np.iinfo(image.dtype).max
+    if factor == 1:
+        where = np.s_[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
+        known = _seen(hole, depths, layer, crop, earlier, where)[..., None].astype(np.float32)
+        pixels = image[where] * (known / peak)
+    else:
+        pixels, known = _shrunk(image, hole, depths, layer, crop, earlier)
+        pixels *= known / peak
+    pad = ((0, height - len(pixels)), (0, width - pixels.shape[1]), (0, 0))
+    return np.pad(pixels, pad, "symmetric"), np.pad(known, pad, "symmetric")
+
+
+def _seen(hole, depths, layer: Layer, crop: Crop, earlier: list[Crop], where):
+    """Returns which pixels a crop sees: known ones, and what others have painted for it."""
+    depth = depths[where]
+    # Deeper in the hole is what coarser crops have painted.
+    seen = ~hole[where] | (depth > layer.geometry.reach(crop.factor))
+    deep = depth > layer.geometry.above(crop.factor)
+    for core in map(layer.geometry.core_of, earlier):
+        part = tuple(
+            slice(max(own.start - here.start, 0), max(own.stop - here.start, 0))
+            for own, here in zip(core, where, strict=True)
+        )
+        seen[part] |= deep[part]
+    return seen
+
+
+def _shrunk(image, hole, depths, layer: Layer, crop: Crop, earlier: list[Crop]) -> Asked:
+    """Returns the mean of what is seen in each cell of a crop, and the cells that mostly are."""
+    factor = crop.factor
     rows, columns = -(-crop.height // factor), -(-crop.width // factor)
     pixels = np.empty((rows, columns, 3), np.float32)
     known = np.empty((rows, columns, 1), np.float32)
-    reach = geometry.reach(factor)
     for row in range(rows):  # a strip at a time: a coarse crop may be a large image
         top = crop.top + row * factor
         bottom = min(top + factor, crop.top + crop.height)
         where = np.s_[top:bottom, crop.left : crop.left + crop.width]
-        # Deeper in the hole is what coarser crops have painted.
-        depth = depths[where]
-        seen = ~hole[where] | (depth > reach)
-        for down, across in cores:
-            if top < down.stop and down.start < bottom:
-                left, right = (max(edge - crop.left, 0) for edge in (across.start, across.stop))
-                first, last = max(down.start - top, 0), down.stop - top
-                seen[first:last, left:right] |= depth[first:last, left:right] > deep
+        seen = _seen(hole, depths, layer, crop, earlier, where)
         values = image[where] * seen[..., None]
         ends = np.arange(0, crop.width, factor)
         area = np.add.reduceat(np.full(crop.width, bottom - top), ends)
@@ -118,9 +138,7 @@ def _cut(image, hole, depths, layer: Layer, crop: Crop, earlier: list[Crop]) -> 
         total = np.add.reduceat(values.sum(0, dtype=np.int64), ends, axis=0)
         pixels[row] = total / np.maximum(count, 1)[:, None]
         known[row, :, 0] = 2 * count >= area
-    pixels *= known / np.iinfo(image.dtype).max
-    pad = ((0, height - rows), (0, width - columns), (0, 0))
-    return np.pad(pixels, pad, "symmetric"), np.pad(known, pad, "symmetric")
+    return pixels, known
 
 
 def _put_back(
