@@ -14,10 +14,8 @@ from gsjax.data.blocks import XMP_KEYWORD
 from gsjax.data.containers import join_png, png_chunks
 from gsjax.data.exif import Exif, Tag, directories
 from gsjax.errors import UserError
-from gsjax.inpainting.metadata import IPTC, Metadata
+from gsjax.inpainting.metadata import IPTC, SEGMENT, Metadata
 from gsjax.inpainting.pictures import FORMATS, Picture
-
-_SEGMENT = 65_500  # bytes that fit into a segment of a JPEG, less than its header
 
 
 def lossy_warning(picture: Picture, suffix: str) -> str | None:
@@ -122,19 +120,19 @@ def _with_segments(jpeg: bytes, metadata: Metadata) -> bytes:
         across, down = (min(round(value), 65_535) for value in metadata.resolution[:2])
         density = struct.pack(">BHH", metadata.resolution[2] - 1, across, down)
     parts = [(0xE0, b"JFIF\0\1\1" + density + b"\0\0")]
-    exif, photoshop = metadata.exif_block(), metadata.photoshop_block()
-    if exif and len(exif) <= _SEGMENT:
+    exif, photoshop = metadata.small_exif_block(), metadata.photoshop_block()
+    if exif:
         parts.append((0xE1, b"Exif\0\0" + exif))
-    if metadata.xmp and len(metadata.xmp) <= _SEGMENT:
+    if metadata.xmp and len(metadata.xmp) <= SEGMENT:
         parts.append((0xE1, b"http://ns.adobe.com/xap/1.0/\0" + metadata.xmp))
     profile = metadata.icc or b""
     pieces = [profile[i : i + 65_000] for i in range(0, len(profile), 65_000)]
     for number, piece in enumerate(pieces, 1):
         parts.append((0xE2, b"ICC_PROFILE\0" + bytes([number, len(pieces)]) + piece))
-    if photoshop and len(photoshop) <= _SEGMENT:
+    if photoshop and len(photoshop) <= SEGMENT:
         parts.append((0xED, b"Photoshop 3.0\0" + photoshop))
     if metadata.comment:
-        parts.append((0xFE, metadata.comment.encode()[:_SEGMENT]))
+        parts.append((0xFE, metadata.comment.encode()[:SEGMENT]))
     start = 2
     if jpeg[2:4] == b"\xff\xe0":  # Pillow's own
         start += 2 + struct.unpack(">H", jpeg[4:6])[0]

@@ -5,6 +5,7 @@ it would still show what was filled. All else is kept where the format can hold 
 where it cannot.
 """
 
+import copy
 import dataclasses
 import re
 import struct
@@ -12,6 +13,7 @@ import struct
 from gsjax.data.blocks import Blocks
 from gsjax.data.exif import EXIF, Exif, Tag, parse, serialize
 
+SEGMENT = 65_500  # bytes that fit into a segment of a JPEG, less than its header
 IPTC = 0x0404  # the number of the Photoshop resource
 # Resources that are thumbnails, or copies of resolution, profile, EXIF and XMP.
 _UNWANTED = (0x0409, 0x040C, 0x03ED, 0x040F, 0x0422, 0x0423, 0x0424)
@@ -62,6 +64,19 @@ class Metadata:
             exif = exif._replace(tags=exif.tags | self.resolution_tags(exif.order))
         return serialize(exif) if exif.tags or exif.below else None
 
+    def small_exif_block(self) -> bytes | None:
+        """Returns the EXIF without its largest tags, so that it fits into a segment of a JPEG."""
+        small = copy.deepcopy(self)
+        while small.exif and len(small.exif_block()) > SEGMENT:
+            held = [small.exif.tags, *small.exif.below.values()]
+            _, tags, name = max(
+                (len(tag.value), place, name)
+                for place, tags in enumerate(held)
+                for name, tag in tags.items()
+            )
+            del held[tags][name]
+        return small.exif_block() if small.exif else None
+
     def resolution_tags(self, order: str) -> dict[int, Tag]:
         """Returns the resolution as tags of TIFF and EXIF."""
         *values, unit = self.resolution
@@ -79,9 +94,9 @@ class Metadata:
         iptc = (self.photoshop, "IPTC" if IPTC in self.photoshop else "Photoshop's resources")
         unitless = self.resolution and self.resolution[2] == 1
         large = [
-            (self.exif and len(self.exif_block() or b"") > 65_500, "EXIF over 64 KB"),
-            (self.xmp and len(self.xmp) > 65_500, "XMP over 64 KB"),
-            (len(self.photoshop_block()) > 65_500, "IPTC over 64 KB"),
+            (self.exif and len(self.exif_block()) > SEGMENT, "the largest tags of EXIF over 64 KB"),
+            (self.xmp and len(self.xmp) > SEGMENT, "XMP over 64 KB"),
+            (len(self.photoshop_block()) > SEGMENT, "IPTC over 64 KB"),
         ]
         comment = (self.comment, "comment")
         lacks = {
@@ -183,12 +198,11 @@ def _exif_resolution(exif: Exif) -> tuple[float, float, int] | None:
 
 def _clean_xmp(xmp: bytes) -> bytes | None:
     """Returns XMP without orientation and pictures, None if it cannot be cleaned."""
+    if xmp.startswith((b"\xff\xfe", b"\xfe\xff")):
+        xmp = xmp.decode("utf-16", "replace").encode()
     xmp = xmp.strip(b"\0")
-    if b"\0" in xmp:  # in 16 or 32 bits
-        try:
-            xmp = xmp.decode("utf-16").encode()
-        except UnicodeDecodeError:
-            return None
+    if b"\0" in xmp:  # of 16 or 32 bits, without a mark
+        return None
     xmp = _XMP_ATTRIBUTE.sub(b"", _XMP_ELEMENT.sub(b"", xmp))
     return None if _holds_picture(xmp) or b":Orientation" in xmp else xmp
 

@@ -213,6 +213,19 @@ def test_second_pictures_and_makers_notes_with_previews_are_left_out_with_a_warn
     assert picture.metadata.exif is None
 
 
+def test_exif_that_is_too_large_for_a_jpeg_loses_its_largest_tags_alone(tmp_path):
+    tags = Image.Exif()
+    tags[0x010F], tags[0x9C9C] = MAKER, b"x" * 40_000
+    tags.get_ifd(EXIF).update({0x9003: DATE, 0x927C: b"y" * 50_000})
+    Image.fromarray(RGB).save(tmp_path / "x.png", exif=tags)
+    picture = pictures.read_picture(tmp_path / "x.png")
+    assert picture.metadata.lost("JPEG") == ["the largest tags of EXIF over 64 KB"]
+    with Image.open(io.BytesIO(encode.encode(picture, picture.pixels, None, ".jpg"))) as image:
+        assert image.getexif()[0x010F] == MAKER
+        assert len(image.getexif()[0x9C9C]) == 40_000
+        assert dict(image.getexif().get_ifd(EXIF)) == {0x9003: DATE}
+
+
 def test_a_text_longer_than_pillow_reads_is_kept(tmp_path):
     text = PngImagePlugin.PngInfo()
     text.add_text("Workflow", "x" * 3_000_000, zip=True)
