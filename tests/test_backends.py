@@ -65,3 +65,12 @@ def test_kernels_compute_a_part_of_the_batch_on_each_device():
     env = os.environ | {"JAX_PLATFORMS": "cpu"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_backend_that_cannot_start_ends_a_command_in_one_line():
+    command = [sys.executable, "-m", "gsjax.evaluate", "--data=photos"]
+    environment = os.environ | {"JAX_PLATFORMS": "nowhere"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: JAX_PLATFORMS=nowhere: this JAX cannot start it")

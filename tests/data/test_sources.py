@@ -8,6 +8,7 @@ from PIL import Image
 from gsjax.data.sources import (
     PHOTOS,
     UnreadableImage,
+    left_out,
     open_source,
     read_image,
     require_readable,
@@ -150,3 +151,16 @@ def test_every_pixel_format_becomes_rgb(tmp_path):
         assert pixels.shape == (16, 16, 3)
         assert pixels.dtype == np.uint8
         assert np.abs(pixels.astype(int) - color).max() <= 2, name
+
+
+def test_files_that_are_not_read_are_counted_and_the_first_picture_is_named(tmp_path):
+    save(tmp_path / "a.png")
+    assert left_out(tmp_path) is None
+    (tmp_path / "a.txt").write_text("no picture")
+    (tmp_path / "b.heic").write_bytes(b"")
+    text = left_out(tmp_path)
+    if text.startswith("2 files are none of"):  # without pillow-heif
+        assert text.endswith("b.heic: it is HEIC; to read it: pip install pillow-heif")
+    else:
+        assert text.startswith("1 file is none of")
+        assert text.endswith("a.txt")
