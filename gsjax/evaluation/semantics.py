@@ -21,7 +21,7 @@ from gsjax.fetch import REMOTE
 from gsjax.models.dino import DinoOutput, DinoViT, preprocess, size_of
 from gsjax.semantic import read_weights
 
-_SIDE = 224  # pixels that images are resized to, as in training
+_SIDE = 224  # pixels that images are resized to, as in training, or a little less
 _LEAST_HOLE = 0.5  # of a patch, for its token to count
 
 
@@ -136,4 +136,5 @@ def _distance(tokens, others, mean):
 
 
 def _apply(module: DinoViT, variables: PyTree, images: UInt8[Array, "b s s 3"]) -> DinoOutput:
-    return module.apply(variables, preprocess(images / 255.0, _SIDE))
+    side = _SIDE // module.patch_size * module.patch_size  # whole patches
+    return module.apply(variables, preprocess(images / 255.0, side))
