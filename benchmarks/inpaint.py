@@ -6,15 +6,19 @@ Large: three small holes in a photograph of 6,000×4,000 pixels and in the 1,000
 as the command fills them: time, the most memory, and whether known pixels are the same by hash.
 Seams: the mean step across a hole's border against that at the same places of the original.
 Batches: crops a second by the batch's size.
+Specks: holes of 2 to 6 pixels all over a large picture: crops and seconds, and how long the network
+takes for one full crop and for as many pixels in small ones.
 """
 
 import hashlib
+import math
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 from absl import flags
 from PIL import Image
@@ -52,6 +56,7 @@ def main() -> None:
     _large(painter, photos[0])
     _seams(painter, photos)
     _batches(painter)
+    _specks(painter)
 
 
 def _large(painter: Inpainter, photo: np.ndarray) -> None:
@@ -162,6 +167,37 @@ def _batches(painter: Inpainter) -> None:
                 pass
             rates.append(64 / (time.perf_counter() - start))
         print(f"| {size} | {np.median(rates[1:]):.1f} |")
+
+
+def _specks(painter: Inpainter) -> None:
+    rng = np.random.default_rng(0)
+    print("\n| image | specks | crops | s |\n|---|---|---|---|")
+    for scale, count in ((1, 375), (2, 1500)):
+        height, width = 1000 * scale, 1500 * scale
+        image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        hole = np.zeros((height, width), np.uint8)
+        for x, y, radius in rng.integers((0, 0, 1), (width, height, 4), (count, 3)).tolist():
+            cv2.circle(hole, (x, y), radius, 1, -1)
+        seconds = []
+        for _ in range(ROUNDS.value + 1):
+            crops: list = []
+            task = [(None, image.copy(), hole > 0)]
+            start = time.perf_counter()
+            for _ in painter.paint(task, deep="network", keep=crops.append):
+                pass
+            seconds.append(time.perf_counter() - start)
+        print(f"| {width}×{height} | {count} | {len(crops)} | {np.median(seconds[1:]):.2f} |")
+    network = painter._network
+    print("\n| crops at a time | network, ms |\n|---|---|")
+    for size in filter(None, (network.size, network.small)):
+        count = math.prod(network.size) // math.prod(size)
+        crop = np.zeros((*size, 3), np.float32), np.ones((*size, 1), np.float32)
+        seconds = []
+        for _ in range(2 * ROUNDS.value + 1):
+            start = time.perf_counter()
+            network.paint([crop] * count, 1)
+            seconds.append(time.perf_counter() - start)
+        print(f"| {count} of {size[1]}×{size[0]} | {1e3 * np.median(seconds[1:]):.0f} |")
 
 
 if __name__ == "__main__":
