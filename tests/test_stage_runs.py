@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from gsjax import checkpoints, packed
+from gsjax import checkpoints, packed, reader
 from gsjax.inpainting.load import read_generator
 from tests.runs import COUNTED, assert_same_run, command, ended, lines, run, started
 
@@ -70,7 +70,7 @@ def test_the_generator_at_the_end_of_each_stage_is_kept(straight):
         config, generator = read_generator(folder)
         assert config.data.image_size == (48, 48)
         packed.write_packed(workdir.parent / "packed" / name, config, generator)
-    last = checkpoints.restore_params(workdir, "average")
+    last = reader.restore_params(workdir, "average")
     jax.tree.map(np.testing.assert_array_equal, last, generator)
 
 
