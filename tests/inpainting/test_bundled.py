@@ -38,8 +38,8 @@ def detail(image, hole):
 
 @pytest.fixture(scope="module")
 def filled(name):
-    """Photographs, their holes, and what is filled."""
-    painter, cases = gsjax.Inpainter.load(name), []
+    """Photographs, their holes, and what the network fills, as in comparisons with papers."""
+    painter, cases = gsjax.Inpainter.load(name, deep="network"), []
     for index, photo in enumerate(("astronaut", "coffee", "chelsea", "rocket")):
         image = square(photo)
         hole = draw_hole(np.random.default_rng(index), "irregular", (256, 256), 0.25)

@@ -139,13 +139,13 @@ _WITHIN_A_GIGABYTE = """
 import pathlib, resource, sys
 import numpy as np
 from gsjax.inpainting.painter import Inpainter
-from tests.inpainting import test_fuzz
+from tests.inpainting import test_fuzz_pictures
 checkpoint, folder = sys.argv[1], pathlib.Path(sys.argv[2])
 painter, said = Inpainter.load(checkpoint, deep="network"), []
-painter(np.zeros((*test_fuzz.SIZE, 3), np.uint8), test_fuzz.HOLE)  # compiles
-for number, (suffix, data) in enumerate(test_fuzz.files(np.random.default_rng(1), 2000)):
+painter(np.zeros((*test_fuzz_pictures.SIZE, 3), np.uint8), test_fuzz_pictures.HOLE)  # compiles
+for number, (suffix, data) in enumerate(test_fuzz_pictures.files(np.random.default_rng(1), 2000)):
     print(number, suffix, file=sys.stderr, flush=True)
-    said.append(test_fuzz.fill(painter, folder, number, suffix, data))
+    said.append(test_fuzz_pictures.fill(painter, folder, number, suffix, data))
 print(said.count(None), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
