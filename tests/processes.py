@@ -12,6 +12,7 @@ import numpy as np
 
 from gsjax.convert import folder as converted
 from gsjax.models.dino import DinoViT
+from tests import quick
 from tests.weights import random_variables
 
 ROOT = Path(__file__).parents[1]
@@ -70,7 +71,7 @@ class Run:
             "JAX_PLATFORMS": "cpu",
             "JAX_COMPILATION_CACHE_DIR": str(self.workdir.parent / "cache"),
             "JAX_NUM_CPU_DEVICES": str(devices),
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",
+            "XLA_FLAGS": quick.FLAGS,
         }
         for i in range(processes):
             own = FIELDS | {name.replace("__", "."): value for name, value in fields.items()}

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from gsjax import checkpoints, reader
+from tests import quick
 
 ROOT = Path(__file__).parents[1]
 # All that a run has, in steps of a second.
@@ -46,8 +47,6 @@ COUNTED = """if True:
     jax.monitoring.register_event_duration_secs_listener(note)
     runpy.run_module("gsjax.main", run_name="__main__", alter_sys=True)
 """
-# For XLA: programs that run a few times are compiled in a fifth of the time.
-QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 # What differs from run to run.
 _SPEEDS = ("images_per_second", "data/wait_fraction")
 
@@ -64,7 +63,7 @@ def environment(cache):
     return os.environ | {
         "JAX_PLATFORMS": "cpu",
         "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "XLA_FLAGS": QUICK,
+        "XLA_FLAGS": quick.FLAGS,
     }
 
 

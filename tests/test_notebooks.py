@@ -7,6 +7,8 @@ import nbclient
 import nbformat
 import pytest
 
+from tests import quick
+
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 
@@ -38,7 +40,7 @@ def pictures(notebook):
 def workdir(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_PLATFORMS", "cpu")
-        patch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
+        patch.setenv("XLA_FLAGS", quick.FLAGS)
         yield tmp_path_factory.mktemp("notebooks") / "run"
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from gsjax.data.sources import open_source
 from gsjax.inpainting.painter import Inpainter
+from tests import quick
 
 ROOT = Path(__file__).parents[2]
 COUNT = 60
@@ -37,7 +38,7 @@ def started(folder, checkpoint, output, *flags):
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "XLA_FLAGS": quick.FLAGS,
     }
     arguments = [
         f"--checkpoint={checkpoint}", f"--image={folder / 'in'}", f"--mask={folder / 'mask.png'}",

@@ -13,6 +13,7 @@ from PIL import Image
 
 from gsjax.inpainting.exemplar import copy_deep
 from gsjax.inpainting.pictures import read_picture
+from tests import quick
 
 ROOT = Path(__file__).parents[2]
 OK, SOME_FAILED, MISTAKE = 0, 1, 2
@@ -347,7 +348,7 @@ def results(folder, checkpoint, bad_checkpoints, tmp_path_factory):
         listed.append(given)
     file = tmp_path_factory.mktemp("commands") / "commands.json"
     file.write_text(json.dumps(listed))
-    level = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    level = {"XLA_FLAGS": quick.FLAGS}
     done = subprocess.run(
         [sys.executable, "-m", "tests.inpainting.commands", str(file)],
         cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu"} | level, capture_output=True, text=True,
