@@ -32,7 +32,7 @@ class Best:
         Args:
           workdir: the run's folder.
           config: its `checkpoint.best` is the name of a validation metric without `val/`.
-          done: the step that the run goes on after. What was kept later is removed: the run
+          done: the step that the run resumes after. What was kept later is removed: the run
             comes to that step again. What is of another run, metric or validation does not
             compare and is set aside.
         """
@@ -52,7 +52,7 @@ class Best:
         self._manager: ocp.CheckpointManager = checkpoints.open_manager(self._folder, keep=1)
 
     def _known(self, done: int) -> tuple[float | None, int]:
-        """Returns the value of what is kept, if this run may go on from it, and what that is."""
+        """Returns the value of what is kept, if this run may resume from it, and its step."""
         step = checkpoints.latest_step(self._folder)
         file = self._folder / "best.json"
         if step is None and not file.exists():  # a run may end before its first validation
@@ -86,7 +86,7 @@ class Best:
     def offer(self, step: int, values: Mapping[str, float], generator: PyTree) -> None:
         """Keeps the generator if its value is better than that of the one that is kept.
 
-        A value that is no number is not.
+        A value that is NaN or infinite is not.
 
         Args:
           step: after which it was validated.

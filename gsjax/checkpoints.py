@@ -1,7 +1,7 @@
 """Checkpoints of a run with Orbax: everything that training changes.
 
 The place in the data needs no entry of its own: what a step sees follows from its
-number (see `data.pipeline.training_batches`), so a run may go on with other numbers of
+number (see `data.pipeline.training_batches`), so a run may resume with other numbers of
 data workers, of processes or of devices, which each read the parts that they hold.
 
 A checkpoint is a folder named by its step. It is written beside it under a temporary
@@ -100,7 +100,7 @@ def _explained(manager: ocp.CheckpointManager) -> Iterator[None]:
     except (OSError, ValueError) as error:
         raise UserError(
             f"cannot write a checkpoint to {manager.directory}: {_reason(error)}. Those before it "
-            "are intact: make room or mend the folder, and the same command goes on from the last"
+            "are intact: make room or mend the folder, and the same command resumes from the last"
         ) from error
 
 

@@ -126,7 +126,7 @@ def _quiet_libraries() -> None:
     """Shows what libraries log only from warnings on; of our own, everything.
 
     Orbax alone logs some thirty lines a checkpoint, which hide what matters. When it cannot
-    save one it raises an error, which is told in a line, and logs a hundred tracebacks.
+    save one it raises an error, which becomes one line, and logs a hundred tracebacks.
     """
     package = os.path.dirname(__file__)
     main = os.path.abspath(sys.argv[0])
@@ -300,7 +300,7 @@ def _help(config_flag: flags.Flag | None, argv: list[str]) -> str:
     lines = [(sys.modules["__main__"].__doc__ or "").strip(), "", "Flags:"]
     for flag in _own_flags():
         default = ",".join(flag.default) if isinstance(flag.default, list) else flag.default
-        default = "" if default is None else f" (default: {default})"
+        default = f" (default: {default})" if default not in (None, "") else ""
         lines.append(f"  --{flag.name}: {flag.help}{default}")
     if config_flag is None:
         return "\n".join(lines)

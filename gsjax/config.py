@@ -67,8 +67,8 @@ def default() -> ConfigDict:
     config.model.backend = "auto"  # of splatting and mixture: auto | xla | pallas | triton
 
     config.dino = ConfigDict()
-    # ti | S | B | L | g. What a converted folder holds it says itself: size, patch_size and
-    # registers are then read from it; size is "" where it is none of these.
+    # ti | S | B | L | g. Of a converted folder, size, patch_size and registers are read from it;
+    # size is "" if it is none of these.
     config.dino.size = "B"
     # dinov2_vitb14 and the like, fetched once | a file of weights | a converted checkpoint | random
     config.dino.weights = ""
@@ -133,7 +133,7 @@ def default() -> ConfigDict:
     config.train.precision = "float32"  # float32 | bfloat16, of all networks; not of splats
     config.train.recompute = False  # less memory, a third more work: blocks are computed twice
     config.train.ema = 0.999  # of the generator that is validated and kept; 0: none
-    config.train.max_skipped = 10  # stop after so many steps in a row whose loss is no number
+    config.train.max_skipped = 10  # stop after so many steps in a row with a NaN or infinite loss
 
     config.log = ConfigDict()
     config.log.every = 100
@@ -152,7 +152,7 @@ def default() -> ConfigDict:
     config.validate.samples = 8  # rows of the sample grid
 
     config.fill = ConfigDict()
-    # How deep a hole is painted without looking at it coarser: of half a crop's core.
+    # How deep a crop paints before a coarser one takes over, as a part of half its core.
     config.fill.rim = 1.0
 
     config.mesh = ConfigDict()

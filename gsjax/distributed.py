@@ -21,13 +21,13 @@ from typing import NoReturn
 
 from gsjax.errors import UserError, first_line
 
-OTHER_FAILED = "another process of this run cannot go on; its output says why"
+OTHER_FAILED = "another process of this run failed; its output says why"
 GONE = os.EX_TEMPFAIL  # exit code of a process that ends since another one has; 75
 _MEET = 300  # seconds that processes wait for each other at the start
 _SILENCE = 30  # seconds without a sign of life after which a process counts as gone
 _LEAVE = 30  # seconds that a failed process waits for its last checkpoint and the others
 
-_GOES_ON = "the same command, on all processes, goes on from the last checkpoint"
+_RESUMES = "the same command, on all processes, resumes from the last checkpoint"
 _keep_alive = []  # what C code calls
 
 
@@ -78,12 +78,12 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
         )
     except ValueError as error:
         raise UserError(
-            f"the cluster does not tell which processes there are ({first_line(error)}). Say it "
+            f"the cluster does not show which processes there are ({first_line(error)}). Set them "
             "with --coordinator=HOST:PORT of process 0, --processes=N and --process=I"
         ) from error
     except RuntimeError as error:
         _end_unmet(first_line(error))
-    _when_jax_aborts(f"error: another process of this run is gone; {_GOES_ON}", GONE)
+    _when_jax_aborts(f"error: another process of this run is gone; {_RESUMES}", GONE)
 
 
 def _check_port(port: int) -> None:
@@ -243,7 +243,7 @@ def _end(error: BaseException, finish: Callable[[], None]) -> None:
     loss = _loss(error)
     if loss:
         code = GONE
-        print(f"error: another process of this run is gone ({loss}); {_GOES_ON}", file=sys.stderr)
+        print(f"error: another process of this run is gone ({loss}); {_RESUMES}", file=sys.stderr)
     elif isinstance(error, UserError):
         code = 2
         print(f"error: {error}", file=sys.stderr)

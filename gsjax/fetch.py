@@ -116,7 +116,7 @@ def cached_path(name: str) -> Path:
 def fetch(name: str, field: str) -> Path:
     """Returns the file of published weights, from the cache or else from the network.
 
-    A download that was cut short goes on where it stopped. Only a file whose hash is right
+    A download that was cut short resumes where it stopped. Only a file whose hash is right
     ever has its name in the cache; a damaged one there is replaced. Processes that ask for
     the same file at once wait for the first.
 
@@ -208,7 +208,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, requests.exceptions.Timeout):
         return "no answer in time"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection broke off; the same command goes on from there"
+        return "the connection broke off; the same command resumes there"
     if type(error) is requests.exceptions.ConnectionError:
         return "no connection"
     return str(error) or type(error).__name__

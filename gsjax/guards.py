@@ -63,7 +63,7 @@ def _listen(note: Callable[[], None], nothing_to_save: Callable[[], bool]) -> Ca
                 if number[0] not in _STOPS:
                     continue
                 if nothing_to_save():
-                    print("stopped on request with nothing to save; the same command goes on")
+                    print("stopped on request with nothing to save; the same command resumes")
                     sys.stdout.flush()
                     os._exit(0)
                 interrupts += number[0] == signal.SIGINT

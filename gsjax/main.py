@@ -1,6 +1,6 @@
 """Trains an inpainting model: python -m gsjax.main --config=configs/photos.py
 
-The same command again goes on where the last run stopped. Every field of the config
+The same command resumes a run that was stopped. Every field of the config
 can be set on the command line: --config.train.steps=1000
 
 On several machines, the same command on each of them is one run, whose --workdir they share:
@@ -24,7 +24,7 @@ WORKDIR = flags.DEFINE_string(
 COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
-    "with --processes and --process, where TPU pods and SLURM do not tell: HOST:PORT of process 0",
+    "HOST:PORT of process 0, with --processes and --process, if not on TPU pods or SLURM",
 )
 PROCESSES = flags.DEFINE_integer("processes", None, "how many processes there are")
 PROCESS = flags.DEFINE_integer("process", None, "which of them this is, from 0")
@@ -57,7 +57,7 @@ def main() -> None:
     if outcome.stopped:
         if jax.process_index() == 0:
             told = "stopped on request after step"
-            print(f"{told} {outcome.steps}; the same command goes on from there")
+            print(f"{told} {outcome.steps}; the same command resumes there")
         ahead.leave()
         return
     if jax.process_index() != 0:

@@ -25,7 +25,7 @@ Curves = dict[str, tuple[list[int], list[float]]]  # by metric: steps, values
 
 
 def read_curves(run: str | Path) -> Curves:
-    """Returns the curves in a run's `metrics.jsonl`; values that are no number are NaN.
+    """Returns the curves in a run's `metrics.jsonl`; null values, once NaN or infinite, are NaN.
 
     Raises:
       UserError: there is none, or it is damaged.

@@ -92,7 +92,7 @@ class Record:
 
 
 def open_record(workdir: str | os.PathLike, step: int, active: bool = True) -> Record:
-    """Opens the record of a run that goes on after `step`; 0 for a new run.
+    """Opens the record of a run that resumes after `step`; 0 for a new run.
 
     What a killed run recorded after its last checkpoint is dropped, since its steps
     are run again: lines beyond `step`, and a line that was not finished. A run that

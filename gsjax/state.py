@@ -33,7 +33,7 @@ class TrainState:
     discriminator: PyTree
     discriminator_optimizer: optax.OptState
     average: PyTree | None  # of the generator over the steps; None if not asked for
-    skipped: jax.Array  # steps that changed nothing, for a loss or gradient that was no number
+    skipped: jax.Array  # steps that changed nothing, for a NaN or infinite loss or gradient
 
 
 @dataclasses.dataclass(frozen=True)

@@ -57,7 +57,7 @@ class Outcome(NamedTuple):
     Attributes:
       steps: those done in all.
       values: the metrics of the last validation; none if the run was stopped.
-      stopped: whether SIGTERM ended it; the state is saved, the same command goes on.
+      stopped: whether SIGTERM ended it; the state is saved, the same command resumes.
     """
 
     steps: int
@@ -66,14 +66,14 @@ class Outcome(NamedTuple):
 
 
 def train(config: ConfigDict, workdir: Path) -> Outcome:
-    """Trains up to the last step of the last stage, going on from what is in `workdir`.
+    """Trains up to the last step of the last stage, resuming from what is in `workdir`.
 
     Every stage ends with a checkpoint and a validation, whose images have the size that the
     config names outside of stages.
 
     Raises:
       UserError: a mistake in the config, or data or weights that are missing, said
-        before anything is written; or too many steps whose loss is no number.
+        before anything is written; or too many steps with a NaN or infinite loss.
     """
     process, processes = jax.process_index(), jax.process_count()
     config, trained = whole(config), False
@@ -277,7 +277,7 @@ def announce(config: ConfigDict, workdir: Path, state: TrainState, done: int) ->
     ]
     device = jax.devices()[0]
     of = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
-    goes_on = f", going on after step {done}" if done else ""
+    resuming = f", resuming after step {done}" if done else ""
     parts = [
         f"{stage.config.train.steps} steps of {stage.config.train.batch_size} images"
         + (f" of {_size(stage)} ({stage.name})" if stage.name else "")
@@ -285,7 +285,7 @@ def announce(config: ConfigDict, workdir: Path, state: TrainState, done: int) ->
     ]
     print(
         f"{workdir}: generator {sizes[0]:.1f} M parameters, discriminator {sizes[1]:.1f} M; "
-        f"{jax.device_count()} {device.device_kind} device(s){of}, {', '.join(parts)}{goes_on}",
+        f"{jax.device_count()} {device.device_kind} device(s){of}, {', '.join(parts)}{resuming}",
         file=sys.stderr,
     )
 

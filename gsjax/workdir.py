@@ -110,7 +110,7 @@ def explained(workdir: Path) -> Iterator[None]:
         where = f" ({error.filename})" if error.filename else ""
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         remedy = (
-            "make room, and the same command goes on from the last checkpoint"
+            "make room, and the same command resumes from the last checkpoint"
             if full
             else "point --workdir at a folder that can be written to"
         )

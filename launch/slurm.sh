@@ -6,7 +6,7 @@
 #
 # All arguments but --dry-run go to python -m gsjax.main, which finds the other processes by itself.
 # Before the time limit and when the job is preempted the run saves and stops, and the job goes back
-# into the queue; from there it goes on where it stopped. A run that fails is not started again.
+# into the queue; from there it resumes where it stopped. A run that fails is not started again.
 #
 # To change: the lines below, as your cluster asks (partition, account, time), how the environment is
 # entered, and where runs lie: --workdir must be on a file system that all nodes share.

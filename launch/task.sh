@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs a command, like launch/task.sh python -m gsjax.main …, so that who started it can tell a stop
 # from the end: asked to stop, a run saves and ends with 0, and this with 75. That is also the code of
-# a run whose other processes are gone: after either, the same command goes on.
+# a run whose other processes are gone: after either, the same command resumes.
 asked=""
 trap 'asked=yes; kill -TERM "$run" 2> /dev/null' TERM
 "$@" &

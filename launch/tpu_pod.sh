@@ -6,7 +6,7 @@
 #
 # It asks for the slice and waits for it, copies this folder to all hosts, installs it, mounts the
 # bucket, and runs python -m gsjax.main on all of them with the other arguments. When the slice is taken
-# back, it asks for another and goes on from the last checkpoint. A mistake (exit code 2) ends it; so
+# back, it asks for another and resumes from the last checkpoint. A mistake (exit code 2) ends it; so
 # does a run that fails three times on the same slice. The slice is kept: it costs until you delete
 # it with the command that is printed at the end.
 #
@@ -160,6 +160,6 @@ python3 -m uv pip install -q --python=.venv/bin/python -r requirements.txt 'jax[
 
 code=0
 main "$@" || code=$?
-echo "the slice goes on to cost; to give it back:" >&2
+echo "the slice still costs money; to give it back:" >&2
 echo "  gcloud compute tpus queued-resources delete $name --force --zone=$ZONE" >&2
 exit "$code"

@@ -68,7 +68,7 @@ def test_a_stop_asked_of_one_process_stops_all_after_the_same_step(stopped):
 def test_other_processes_devices_and_mesh_go_on_to_the_same_losses(stopped, start, alone):
     run = start("run", 1, 2)  # one process of two devices, and no fsdp
     assert run.wait() == [0], run.output(0)
-    assert "going on after step" in run.output(0)
+    assert "resuming after step" in run.output(0)
     assert_same_losses(metrics(run.workdir), alone)
 
 
@@ -105,7 +105,7 @@ def test_a_mistake_on_one_machine_ends_all_processes(start, tmp_path):
     run = start("mistake", 2, of_each=own)
     assert run.wait(100) == [2, 2]
     assert "error: data.train: the folder" in run.output(1)
-    assert "error: another process of this run cannot go on" in run.output(0)
+    assert "error: another process of this run failed" in run.output(0)
     assert not run.workdir.exists()
 
 
@@ -123,11 +123,11 @@ def test_the_others_end_within_a_minute_when_one_is_killed(start, alone, folder,
     told = [line for line in run.output(1 - victim).splitlines() if line.startswith("error: ")]
     assert told
     assert all("another process of this run is gone" in line for line in told)
-    assert all("goes on from the last checkpoint" in line for line in told)
+    assert all("resumes from the last checkpoint" in line for line in told)
 
     again = start(workdir.name, 2, 2)
     assert again.wait() == [0, 0], again.output(0)
-    assert "going on after step" in again.output(0)
+    assert "resuming after step" in again.output(0)
     assert_same_losses(metrics(workdir), alone)
 
 
@@ -157,7 +157,7 @@ def test_a_corrupt_checkpoint_is_set_aside_by_all_processes(start, alone):
         path.write_bytes(path.read_bytes()[:100])
     again = start("corrupt", 2, 2, mesh__fsdp=2)
     assert again.wait() == [0, 0], again.output(0)
-    assert "going on after step 5" in again.output(0)
+    assert "resuming after step 5" in again.output(0)
     assert (run.workdir / "checkpoints" / "corrupt_10").exists()
     assert_same_losses(metrics(run.workdir), alone)
 
@@ -182,7 +182,7 @@ def test_data_that_goes_away_from_one_machine_ends_all_after_a_checkpoint(start,
     shutil.rmtree(folder / "pictures")
     assert run.wait() == [2, 2], run.output(1)
     assert "can be read any more" in run.output(1)
-    assert "error: another process of this run cannot go on" in run.output(0)
+    assert "error: another process of this run failed" in run.output(0)
     assert checkpoints.latest_step(run.workdir / "checkpoints") > 3
 
 

@@ -131,7 +131,7 @@ def test_a_corrupt_last_checkpoint_costs_the_steps_since_the_one_before(workdir,
     assert result.returncode == 0, result.stderr
     assert "set aside as corrupt_4" in result.stderr
     assert "checkpoint.keep was 3 in this run so far and is 4 now" in result.stderr
-    assert "going on after step 2" in result.stderr
+    assert "resuming after step 2" in result.stderr
     assert_same_state(workdir, whole)
     assert lines(workdir) == lines(whole)
     assert (workdir / "checkpoints" / "corrupt_4").exists()
@@ -158,7 +158,7 @@ def test_before_the_first_step_a_run_ends_at_once(folder):
     process.send_signal(signal.SIGTERM)  # it is about to compile
     seconds, output, errors = ended(process)
     assert process.returncode == 0, errors
-    assert output == "stopped on request with nothing to save; the same command goes on\n"
+    assert output == "stopped on request with nothing to save; the same command resumes\n"
     assert seconds < 5
     assert not list((workdir / "checkpoints").iterdir())
 

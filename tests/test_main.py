@@ -69,7 +69,7 @@ def test_a_run_that_is_asked_to_stop_saves_and_ends_well(terminated, folder):
 def test_a_killed_run_goes_on_from_its_last_checkpoint(killed_and_resumed):
     _, last = killed_and_resumed
     assert last.returncode == 0, last.stderr
-    assert any(f"going on after step {step}" in last.stderr for step in (6, 8))
+    assert any(f"resuming after step {step}" in last.stderr for step in (6, 8))
     assert "an UNTRAINED DINO" in last.stderr  # weights that mean nothing are told
     assert last.stdout.count("\n") == 1
     assert last.stdout.startswith("done: 8 steps in ")

@@ -68,7 +68,7 @@ def odd_hole(hole: Bool[np.ndarray, "h w"]) -> str | None:
     if share == 0:
         return "the mask is empty, nothing is to be filled: holes are what is not black"
     if share == 1:
-        return "the mask covers the whole image: nothing is known to go on from"
+        return "the mask covers the whole image: nothing is known to fill it from"
     if looks_inverted(hole):
         return (
             f"the mask covers {100 * share:.1f} % of the image: is it inverted? Holes are what is "

@@ -36,7 +36,7 @@ def training_batches(
     What step s holds follows from the config and s alone, whatever the number of
     workers and processes, whose parts lie one behind the other in the batch; all images
     are seen once before any is seen again. So
-    resuming needs no saved state: pass the step to go on with as `first_step`, and
+    resuming needs no saved state: pass the next step as `first_step`, and
     `source` if `config.data.train` is already open. A stage of a run is a config
     whose step 0 has example number `first_example`.
     (Grain's get_state and set_state work too, with the same number of workers and

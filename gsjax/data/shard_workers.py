@@ -25,7 +25,7 @@ from gsjax.errors import UserError
 
 VERSION = 1  # of the index
 PART = ".part"  # ends the names of shards that are being made
-GOES_ON = "what is finished stays, and the same command goes on from there"
+RESUMES = "what is finished stays, and the same command resumes there"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,8 +87,8 @@ def make_in_processes(source, settings, output, shards, workers, bar) -> Iterato
                     yield future.result()
         except BrokenProcessPool as e:
             raise UserError(
-                "a worker process was killed, perhaps for want of memory: give fewer --workers; "
-                + GOES_ON
+                "a worker process was killed, perhaps for lack of memory: give fewer --workers; "
+                + RESUMES
             ) from e
         finally:
             worker.stop.set()
@@ -206,7 +206,7 @@ def writing(path: str) -> Iterator[None]:
         raise
     except Exception as e:  # ArrayRecord raises RuntimeError, buckets anything
         reason = getattr(e, "strerror", None) or str(e).partition(";")[0]
-        raise UserError(f"--output: '{path}' cannot be written: {reason}; {GOES_ON}") from e
+        raise UserError(f"--output: '{path}' cannot be written: {reason}; {RESUMES}") from e
 
 
 def write_json(folder: str, name: str, value) -> None:

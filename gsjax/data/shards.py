@@ -1,4 +1,4 @@
-"""Makes ArrayRecord shards of a source's images, in several processes, and goes on after a kill.
+"""Makes ArrayRecord shards of a source's images, in several processes; resumes after a kill.
 
 The images are shuffled by a seed and dealt out to the shards, so that every shard is a fair
 sample. Which image is in which shard follows from the settings alone. A shard is made whole
@@ -103,7 +103,7 @@ def _check_folder(output: str, settings: Settings) -> None:
     if changed:
         raise UserError(
             f"--output: '{output}' was made with other settings: {'; '.join(changed)}.\n"
-            "Name another folder, or give the same settings to go on."
+            "Name another folder, or give the same settings to resume."
         )
 
 

@@ -33,7 +33,7 @@ class Geometry(NamedTuple):
       shape: (height, width) of the image.
       size: (height, width) of the network's input.
       rim: how deep a level paints without a coarser one, of half a core's side, up to 1. The
-        deeper a hole, the more of a crop it is, and the less of the crop shows what to go on with.
+        deeper a hole, the more of a crop it is, and the less of the crop shows what to continue.
     """
 
     shape: tuple[int, int]

@@ -287,12 +287,12 @@ def check_hole(hole: np.ndarray, name: str = "hole") -> Bool[np.ndarray, "h w"]:
     return np.ascontiguousarray(hole != 0)
 
 
-def check_sizes(image: tuple[int, int], hole: tuple[int, int], name: str = "mask") -> None:
+def check_sizes(image: tuple[int, int], hole: tuple[int, int], name: str = "the mask") -> None:
     """Raises UserError unless an image and its mask have the same (height, width)."""
     if image != hole:
         turned = image == hole[::-1]
         hint = "; one of them is turned by 90°" if turned else ""
         raise UserError(
-            f"the {name} is {hole[1]}×{hole[0]} pixels and the image {image[1]}×{image[0]} "
+            f"{name} is {hole[1]}×{hole[0]} pixels and the image {image[1]}×{image[0]} "
             f"(width×height); they must be of the same size{hint}"
         )

@@ -89,7 +89,7 @@ def run_one(load: Callable[[], Inpainter], job: Job, options: Options) -> None:
 
 
 def run_folder(load: Callable[[], Inpainter], jobs: list[Job], options: Options) -> Summary:
-    """Fills files, batch by batch over all of them; what fails is told and passed over.
+    """Fills files, batch by batch over all of them; what fails is reported and passed over.
 
     Outputs that are there are not made again: they are whole, since files are written whole
     or not at all.

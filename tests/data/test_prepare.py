@@ -221,7 +221,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_of_a_shard(arguments, tmp_path):
     assert full.returncode == 2
     assert "error: --output: " in full.stderr
     assert "cannot be written: write() failed: File too large" in full.stderr
-    assert "the same command goes on" in full.stderr
+    assert "the same command resumes" in full.stderr
     assert "Traceback" not in full.stderr
     assert not list(output.glob(".prepare/*.part"))
     assert not list(output.glob("*.array_record"))
