@@ -29,7 +29,7 @@ class TrainSteps:
     """Trains, step after step, by the programs of the stages that the steps belong to.
 
     Where programs are compiled ahead, a thread compiles the next one while the present one
-    runs. What fails there, for want of memory beside the running program for instance, is
+    runs. What fails there, for lack of memory beside the running program for instance, is
     compiled again when it is needed.
     """
 

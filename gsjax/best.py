@@ -52,7 +52,7 @@ class Best:
         self._manager: ocp.CheckpointManager = checkpoints.open_manager(self._folder, keep=1)
 
     def _known(self, done: int) -> tuple[float | None, int]:
-        """Returns the value of what is kept, if this run may resume from it, and its step."""
+        """Returns the value of what is kept, if it compares, and which of the cases above it is."""
         step = checkpoints.latest_step(self._folder)
         file = self._folder / "best.json"
         if step is None and not file.exists():  # a run may end before its first validation

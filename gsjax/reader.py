@@ -52,8 +52,16 @@ def names_in(path: str | os.PathLike) -> set[str]:
 
 
 def generator_in(path: str | os.PathLike) -> str:
-    """Returns the branch with the generator that fills best: its average, if there is one."""
-    return "average" if "average" in names_in(path) else "generator"
+    """Returns the branch with the generator that fills best: its average, if there is one.
+
+    Raises:
+      UserError: as `names_in`, or there is no generator in the checkpoint.
+    """
+    found = names_in(path)
+    if "generator" not in found:
+        names = ", ".join(shown(name) for name in sorted(found)[:12])
+        raise UserError(f"{path} holds {names}, but no generator")
+    return "average" if "average" in found else "generator"
 
 
 def _read(checkpoint: epath.Path, use: Callable[[Any], Any]) -> Any:

@@ -13,7 +13,7 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from gsjax import checkpoints, packed, reader, record, sharding
-from gsjax.errors import UserError, shown
+from gsjax.errors import UserError
 from gsjax.models.dino import DinoViT
 from gsjax.models.discriminator import Discriminator
 from gsjax.models.inpainter import GaussianInpainter, init_variables
@@ -178,9 +178,6 @@ def _read_initial(path: str) -> dict[str, PyTree]:
     if packed.is_packed(folder):
         return {"generator": packed.read_packed(folder)}
     found = reader.names_in(path)
-    if "generator" not in found:
-        names = ", ".join(map(shown, sorted(found)))
-        raise UserError(f"{path} holds {names}, but no generator")
     branches = {"generator": reader.generator_in(path), "discriminator": "discriminator"}
     return {
         name: reader.restore_params(path, branch)
