@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Integer
 
-from gsjax.errors import UserError
+from gsjax.errors import UserError, shown
 
 _ROWS = 256  # that are looked at at a time
 
@@ -43,8 +43,9 @@ class Prepared(NamedTuple):
 def check_margins(grow: float, feather: float) -> None:
     """Raises UserError unless both are widths in pixels."""
     for name, value in {"grow": grow, "feather": feather}.items():
-        if not 0 <= value <= 1000:
-            raise UserError(f"{name}: {value} is not from 0 to 1000 pixels")
+        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        if not number or not 0 <= value <= 1000:
+            raise UserError(f"{name}: {shown(repr(value))} is no width from 0 to 1000 pixels")
 
 
 def prepare(
