@@ -14,8 +14,8 @@ import numpy as np
 from absl import flags
 from jax.stages import Compiled
 
-from gsjax.backends import BACKENDS as KNOWN
 from gsjax.errors import UserError
+from gsjax.kernels.backends import BACKENDS as KNOWN
 
 PATCHES = flags.DEFINE_integer(
     "patches", 256, "patches; 256 of 16 pixels are an image of 256²", lower_bound=1

@@ -13,7 +13,7 @@ from absl import flags
 
 from benchmarks import measure
 from gsjax import cli
-from gsjax.mixture import mix, reference
+from gsjax.kernels.mixture import mix, reference
 
 ATOMS = flags.DEFINE_integer("atoms", 730, "atoms in the dictionary", lower_bound=1)
 FEATURES = flags.DEFINE_integer("features", 12, "channels of queries and keys", lower_bound=1)

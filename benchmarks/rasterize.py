@@ -15,7 +15,7 @@ from absl import flags
 
 from benchmarks import measure
 from gsjax import cli
-from gsjax.rasterizer import rasterize, reference
+from gsjax.kernels.rasterizer import rasterize, reference
 
 SIDE = flags.DEFINE_integer("side", 18, "pixels a side of a patch with its overlap", lower_bound=1)
 CHANNELS = flags.DEFINE_integer("channels", 3, "channels of a color", lower_bound=1)

@@ -14,14 +14,15 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
 from benchmarks import measure
-from gsjax import cli, losses, sharding
-from gsjax.checks import check_config
+from gsjax import cli, sharding
 from gsjax.data.pipeline import training_batches
-from gsjax.perceptual import load_lpips
-from gsjax.semantic import load_dino
-from gsjax.stages import plan
-from gsjax.state import build_networks, init_state
-from gsjax.step import make_train_step
+from gsjax.models import losses
+from gsjax.models.perceptual import load_lpips
+from gsjax.models.semantic import load_dino
+from gsjax.training.checks import check_config
+from gsjax.training.stages import plan
+from gsjax.training.state import build_networks, init_state
+from gsjax.training.step import make_train_step
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "the config file, one of configs/")
 flags.mark_flag_as_required("config")

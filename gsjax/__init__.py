@@ -13,7 +13,7 @@ import importlib
 _PUBLIC = {
     "Inpainter": "gsjax.inpainting.painter",
     "convert": "gsjax.convert",
-    "rasterize": "gsjax.rasterizer",
+    "rasterize": "gsjax.kernels.rasterizer",
 }
 __all__ = ["Inpainter", "convert", "rasterize"]
 __version__ = "0.1.0"

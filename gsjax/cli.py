@@ -43,7 +43,7 @@ def run(main: Callable[..., Any], commands: tuple[str, ...] = ()) -> NoReturn:
         _exit(str(error))
     except (AssertionError, RuntimeError):
         if "jax" in sys.modules:  # a backend that cannot start is a mistake, not a bug
-            from gsjax.backends import check_platform
+            from gsjax.kernels.backends import check_platform
 
             try:
                 check_platform()

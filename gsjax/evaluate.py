@@ -72,9 +72,11 @@ def main() -> None:
     if MASKS.value is not None and flags.FLAGS["bands"].present:
         raise UserError("--bands: holes are those of --masks; give one of them")
 
-    from gsjax.backends import check_platform  # only now: --help and mistyped flags need no JAX
     from gsjax.evaluation import report
-    from gsjax.evaluation.run import Settings, evaluate
+    from gsjax.evaluation.measure import Settings, evaluate
+    from gsjax.kernels.backends import (
+        check_platform,  # only now: --help and mistyped flags need no JAX
+    )
     from gsjax.programs import keep_compiled
 
     check_platform()

@@ -80,38 +80,38 @@ def main() -> None:
     if not image.exists():
         raise UserError(f"--image: {image} does not exist")
 
-    from gsjax.inpainting import files  # only now: --help and mistyped flags need no decoders
+    from gsjax.inpainting import pairing  # only now: --help and mistyped flags need no decoders
 
     if image.is_dir():
-        jobs = files.folder_jobs(image, mask, output, suffix)
+        jobs = pairing.folder_jobs(image, mask, output, suffix)
     else:
-        jobs = [files.single_job(image, mask, output, suffix)]
+        jobs = [pairing.single_job(image, mask, output, suffix)]
         if shard:
             raise UserError("--shard: one image cannot be shared; it is for a folder")
     _check_writable(output)
     if AVOID.value is not None:
-        jobs = files.with_avoided(jobs, image, Path(AVOID.value).expanduser())
+        jobs = pairing.with_avoided(jobs, image, Path(AVOID.value).expanduser())
     checkpoint = os.path.expanduser(CHECKPOINT.value)
 
-    from gsjax.backends import check_platform  # JAX from here on
-    from gsjax.inpainting import run
-    from gsjax.inpainting.load import check_path
+    from gsjax.inpainting import batch
     from gsjax.inpainting.painter import Inpainter
+    from gsjax.kernels.backends import check_platform  # JAX from here on
     from gsjax.programs import keep_compiled
+    from gsjax.trained.load import check_path
 
     check_path(checkpoint)
     check_platform()
     keep_compiled()
-    options = run.Options(
+    options = batch.Options(
         THRESHOLD.value, QUALITY.value, BATCH_SIZE.value, OVERWRITE.value, DEEP.value,
-        INVERT.value, GROW.value, FEATHER.value, MAX_PIXELS.value or run.MAX_PIXELS,
+        INVERT.value, GROW.value, FEATHER.value, MAX_PIXELS.value or batch.MAX_PIXELS,
     )  # fmt: skip
 
     def load() -> Inpainter:
         return Inpainter.load(checkpoint)
 
     if not image.is_dir():
-        run.run_one(load, jobs[0], options)
+        batch.run_one(load, jobs[0], options)
         print(f"wrote {jobs[0].output}")
         return
     if shard is None:
@@ -120,7 +120,7 @@ def main() -> None:
         shard = (jax.process_index(), jax.process_count())
     if shard[0] == 0:
         _warn_of_the_rest(image, mask, jobs)
-    summary = run.run_folder(load, jobs[shard[0] :: shard[1]], options)
+    summary = batch.run_folder(load, jobs[shard[0] :: shard[1]], options)
     there = f", {summary.skipped} were there already" if summary.skipped else ""
     failed = f", {len(summary.failed)} failed" if summary.failed else ""
     print(f"{output}: {summary.painted} written{there}{failed}")
@@ -170,11 +170,11 @@ def _warn_of_the_rest(image: Path, mask: Path | None, jobs: list) -> None:
     from absl import logging
 
     from gsjax.data.sources import left_out
-    from gsjax.inpainting import files
+    from gsjax.inpainting import pairing
 
     if unread := left_out(image):
         logging.warning("--image: %s", unread)
-    if mask is not None and mask.is_dir() and (masks := files.unmatched_masks(jobs, mask)):
+    if mask is not None and mask.is_dir() and (masks := pairing.unmatched_masks(jobs, mask)):
         logging.warning("--mask: %d masks are no image's, the first %s", len(masks), masks[0])
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from absl import flags
 from ml_collections.config_flags import config_flags
 
-from gsjax import cli, guards
+from gsjax import cli
 from gsjax.errors import UserError
+from gsjax.training import guards
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "the config file, one of configs/")
 WORKDIR = flags.DEFINE_string(
@@ -41,10 +42,11 @@ def main() -> None:
         )
     import jax  # only now: --help and mistyped flags need no JAX
 
-    from gsjax import ahead, distributed
-    from gsjax.backends import check_platform
+    from gsjax import distributed
+    from gsjax.kernels.backends import check_platform
     from gsjax.programs import keep_compiled
-    from gsjax.train import train
+    from gsjax.training import compiled_steps
+    from gsjax.training.train import train
 
     keep_compiled()
     start = time.monotonic()
@@ -58,7 +60,7 @@ def main() -> None:
         if jax.process_index() == 0:
             told = "stopped on request after step"
             print(f"{told} {outcome.steps}; the same command resumes there")
-        ahead.leave()
+        compiled_steps.leave()
         return
     if jax.process_index() != 0:
         return

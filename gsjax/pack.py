@@ -20,8 +20,8 @@ flags.mark_flags_as_required(["checkpoint", "output"])
 
 def main() -> None:
     """Packs the generator that validated best, or that of the checkpoint that is named."""
-    from gsjax import packed
-    from gsjax.inpainting.load import read_generator
+    from gsjax.trained import packed
+    from gsjax.trained.load import read_generator
 
     output = os.path.expanduser(OUTPUT.value)
     check_new_folder(output)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gsjax.convert import folder as converted
 from gsjax.models.dino import DinoViT
+from gsjax.trained import folder as converted
 from tests import quick
 from tests.weights import random_variables
 

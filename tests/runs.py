@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from gsjax import checkpoints, reader
+from gsjax.trained import checkpoints, restore
 from tests import quick
 
 ROOT = Path(__file__).parents[1]
@@ -112,13 +112,13 @@ def lines(workdir):
 
 def assert_same_state(one, other):
     """In every bit of the last checkpoints: parameters, averages, optimizers, counters, key."""
-    names = reader.names_in(one)
-    assert names == reader.names_in(other)
+    names = restore.names_in(one)
+    assert names == restore.names_in(other)
     assert checkpoints.latest_step(one / "checkpoints") == checkpoints.latest_step(
         other / "checkpoints"
     )
     for name in names:
-        a, b = (reader.restore_params(workdir, name) for workdir in (one, other))
+        a, b = (restore.restore_params(workdir, name) for workdir in (one, other))
         jax.tree.map(np.testing.assert_array_equal, a, b)
 
 

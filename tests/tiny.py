@@ -5,8 +5,8 @@ import numpy as np
 from gsjax import config as configs
 from gsjax import sharding
 from gsjax.models.dino import DinoViT
-from gsjax.state import build_networks, init_state
-from gsjax.step import make_train_step
+from gsjax.training.state import build_networks, init_state
+from gsjax.training.step import make_train_step
 from tests.quick import jit
 from tests.weights import random_variables
 

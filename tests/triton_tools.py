@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gsjax import gpu
-from gsjax.backends import vary_alike
+from gsjax.kernels import gpu
+from gsjax.kernels.backends import vary_alike
 
 missing = [name for name in ("triton", "torch") if importlib.util.find_spec(name) is None]
 needs_triton = pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")

@@ -44,7 +44,7 @@ def main() -> None:
     chips.check_compiler()
     chips.prepare_environment()
 
-    from gsjax.aot.run import run  # only now: --help and mistakes need no JAX
+    from gsjax.aot.estimate import run  # only now: --help and mistakes need no JAX
 
     options = INFERENCE.value, CONFIRM.value, STAGE.value
     result = run(config, TOPOLOGY.value, chip, sides, *options)

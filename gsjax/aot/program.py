@@ -12,15 +12,17 @@ from jax.stages import Compiled, Lowered
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from gsjax import losses, mosaic, sharding
-from gsjax.ahead import abstract_batch, jitted_step
+from gsjax import sharding
+from gsjax.kernels import mosaic
+from gsjax.models import losses
 from gsjax.models.inpainter import composite
 from gsjax.models.lpips import BACKBONES, Lpips
-from gsjax.perceptual import load_lpips
-from gsjax.semantic import make_tokens
-from gsjax.stages import plan
-from gsjax.state import Networks, abstract_state, build_networks, pictured
-from gsjax.step import unpack
+from gsjax.models.perceptual import load_lpips
+from gsjax.models.semantic import make_tokens
+from gsjax.training.compiled_steps import abstract_batch, jitted_step
+from gsjax.training.stages import plan
+from gsjax.training.state import Networks, abstract_state, build_networks, pictured
+from gsjax.training.step import unpack
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 

@@ -3,7 +3,7 @@
 `dino`, `discriminator` and `reference` (the inpainter) take a state dict, `{key: array}`
 with the published keys, read the architecture off keys and shapes, and return
 `(module, variables)`; so does `inception`, FID's. `lpips` takes two, of a classifier and of its
-heads. `files.read_state_dict` reads a state dict from disk.
+heads. `state_dicts.read_state_dict` reads a state dict from disk.
 """
 
 import importlib

@@ -9,14 +9,14 @@ import jax
 
 from gsjax import config as configs
 from gsjax import convert
-from gsjax.convert import folder
-from gsjax.convert.files import read_state_dict
 from gsjax.convert.perceptual import backbone_of, has_heads
+from gsjax.convert.state_dicts import read_state_dict
 from gsjax.errors import UserError
 from gsjax.fetch import fetch
 from gsjax.models.dino import DinoViT, size_of
 from gsjax.models.inpainter import GaussianInpainter
-from gsjax.semantic import set_architecture
+from gsjax.models.semantic import set_architecture
+from gsjax.trained import folder
 
 _DINO_PREFIX = "dino_model."  # where the published inpainter keeps its frozen DINO
 

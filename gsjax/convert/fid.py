@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
 from gsjax.convert import keys
-from gsjax.convert.files import read_state_dict
+from gsjax.convert.state_dicts import read_state_dict
 from gsjax.errors import UserError
 from gsjax.fetch import fetch
 from gsjax.models.inception import SIDE, Inception

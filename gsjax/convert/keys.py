@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from gsjax.arrays import to_float32
+from gsjax.convert.arrays import to_float32
 from gsjax.errors import UserError, first_line, shown
 
 _NESTED_UNDER = ("model", "state_dict")

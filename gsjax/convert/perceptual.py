@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gsjax.convert import keys
-from gsjax.convert.files import read_state_dict
+from gsjax.convert.state_dicts import read_state_dict
 from gsjax.errors import UserError, shown
 from gsjax.fetch import fetch
 from gsjax.models.lpips import BACKBONES, LEAST_SIDE, Lpips, Tap

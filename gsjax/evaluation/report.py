@@ -12,8 +12,8 @@ from jaxtyping import Bool, UInt8
 
 from gsjax.errors import UserError
 from gsjax.files import write_atomically
-from gsjax.grids import HOLE_COLOR, encode_png, picture_grid
 from gsjax.models.lpips import BACKBONES, lpips_name
+from gsjax.training.grids import HOLE_COLOR, encode_png, picture_grid
 
 FILES = ("per_image.csv", "table.md", "worst.png", "summary.json")  # in the order of writing
 # Of the table: title, field of the summary, factor, decimals.

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 from absl import logging
 from jaxtyping import PyTree
 
-from gsjax import metrics
 from gsjax.errors import UserError
 from gsjax.evaluation.semantics import read_dino
+from gsjax.models import metrics
 from gsjax.models.dino import DinoViT
 from gsjax.models.lpips import lpips_name
-from gsjax.perceptual import check_weights, read_lpips
+from gsjax.models.perceptual import check_weights, read_lpips
 
 LPIPS, INCEPTION, DINO, NONE = "alex", "inception", "dinov2_vits14", "none"
 
@@ -100,10 +100,10 @@ def _read_lpips(weights, flag):
 
 
 def _read_inception(weights, flag):
-    from gsjax.checkpoints import check_same_shapes
     from gsjax.convert.fid import fetch_inception
     from gsjax.models.inception import SIDE, Inception
-    from gsjax.reader import restore_params
+    from gsjax.trained.checkpoints import check_same_shapes
+    from gsjax.trained.restore import restore_params
 
     if weights == INCEPTION:
         _need_torch(flag, "inception")

@@ -19,7 +19,7 @@ from gsjax.errors import UserError
 from gsjax.evaluation.fid import extract_all
 from gsjax.fetch import REMOTE
 from gsjax.models.dino import DinoOutput, DinoViT, preprocess, size_of
-from gsjax.semantic import read_weights
+from gsjax.models.semantic import read_weights
 
 _SIDE = 224  # pixels that images are resized to, as in training, or a little less
 _LEAST_HOLE = 0.5  # of a patch, for its token to count

@@ -13,13 +13,13 @@ from ml_collections import ConfigDict
 
 from gsjax import sharding
 from gsjax.errors import UserError
+from gsjax.kernels.rasterizer import rasterize
 from gsjax.models import patches
+from gsjax.models.coarse_fill import push_pull
 from gsjax.models.dino import DinoViT
-from gsjax.models.fill import push_pull
 from gsjax.models.gaussian_head import Gaussians
 from gsjax.models.inpainter import GaussianInpainter
-from gsjax.rasterizer import rasterize
-from gsjax.semantic import make_tokens
+from gsjax.models.semantic import make_tokens
 
 _FEWEST_OPACITY = 0.25  # where less than this is drawn, colors are not moved further
 

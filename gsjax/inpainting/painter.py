@@ -18,11 +18,11 @@ from gsjax.inpainting.crops import Asked, Layout, Work, cut_known, fill
 from gsjax.inpainting.exemplar import Deep, check_deep, copy_deep
 from gsjax.inpainting.field import Field
 from gsjax.inpainting.geometry import Crop, Geometry
-from gsjax.inpainting.load import load_network
 from gsjax.inpainting.network import Network
 from gsjax.inpainting.plan import cover
 from gsjax.inpainting.windows import Patches
 from gsjax.models.gaussian_head import Gaussians
+from gsjax.trained.load import load_network
 
 _MEANING = {
     "hole": "the image is to be filled", "avoid": "nothing is to be copied from",

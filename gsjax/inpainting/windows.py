@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from gsjax.kernels.rasterizer.reference import fade
 from gsjax.models.gaussian_head import Gaussians
 from gsjax.models.inpainter import draw
-from gsjax.rasterizer.reference import fade
 
 _AT_ONCE = 256  # windows of the smaller kind
 # Summed opacity that counts as much as the pixels around.

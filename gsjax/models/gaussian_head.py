@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from gsjax.mixture import mix
+from gsjax.kernels.mixture import mix
 from gsjax.models.mlp import Mlp
 
 
@@ -52,7 +52,7 @@ class GaussianHead(nn.Module):
     Attributes:
       patch_size: side p of a patch in pixels.
       overlap: pixels by which a patch draws over its neighbors.
-      backend: of the mixture of atoms; see `gsjax.backends`.
+      backend: of the mixture of atoms; see `gsjax.kernels.backends`.
     """
 
     patch_size: int

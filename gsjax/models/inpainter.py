@@ -9,15 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from gsjax.kernels.rasterizer import rasterize
 from gsjax.models import patches
 from gsjax.models.borrow import Borrow
+from gsjax.models.coarse_fill import push_pull
 from gsjax.models.encoder import Encoder
-from gsjax.models.fill import push_pull
 from gsjax.models.folded import FoldedEncoder
 from gsjax.models.gaussian_head import GaussianHead, Gaussians, anchors
 from gsjax.models.mlp import Mlp
 from gsjax.models.patch_conv import PatchConv
-from gsjax.rasterizer import rasterize
 
 
 @flax.struct.dataclass

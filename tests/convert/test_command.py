@@ -14,10 +14,13 @@ import pytest
 from safetensors.numpy import save_file
 
 from gsjax import config as configs
-from gsjax import convert, reader, record, semantic
-from gsjax.convert import command, folder
+from gsjax import convert
+from gsjax.convert import command
 from gsjax.errors import UserError
+from gsjax.models import semantic
 from gsjax.models.inpainter import GaussianInpainter
+from gsjax.trained import folder, restore
+from gsjax.training import record
 from tests import published
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +64,7 @@ def test_a_published_checkpoint_becomes_a_folder_with_both_networks(converted, i
     expected, variables = convert.reference(inpainter)
     config = record.read_config(path)
     assert GaussianInpainter(**config.model) == expected
-    assert_same(reader.restore_params(path, "generator"), variables)
+    assert_same(restore.restore_params(path, "generator"), variables)
     assert_same(folder.read_dino(path, "dino.weights")[1], convert.dino(dino)[1])
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from gsjax import convert
 from gsjax.errors import UserError
+from gsjax.kernels.rasterizer import rasterize
 from gsjax.models.gaussian_head import anchors
 from gsjax.models.inpainter import GaussianInpainter, init_variables
-from gsjax.rasterizer import rasterize
 from tests import published
 from tests.weights import random_variables
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gsjax import convert
-from gsjax.convert.files import read_state_dict
+from gsjax.convert.state_dicts import read_state_dict
 from tests import published
 
 torch = pytest.importorskip("torch", reason="PyTorch is the reference of this file")

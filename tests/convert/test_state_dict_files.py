@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from gsjax.convert.files import read_state_dict
+from gsjax.convert.state_dicts import read_state_dict
 from gsjax.errors import UserError
 
 ARRAYS = {

@@ -191,7 +191,7 @@ def test_training_reads_data_without_tensorflow(fields, trap, tmp_path):
         "if __name__ == '__main__':  # the workers import it as well\n"
         "    from configs.photos import get_config\n"
         "    from gsjax import train\n"
-        "    from gsjax.feed import Feed\n"
+        "    from gsjax.training.feed import Feed\n"
         "    config = get_config()\n"
         f"    config.data.train = {fields['data.train']!r}\n"
         f"    config.data.validation = {fields['data.validation']!r}\n"

@@ -14,12 +14,13 @@ from PIL import Image
 from safetensors.numpy import save_file
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from gsjax.convert import folder, lpips
+from gsjax.convert import lpips
 from gsjax.errors import UserError
-from gsjax.evaluation import methods, run
-from gsjax.evaluation.run import Settings, evaluate
+from gsjax.evaluation import measure, methods
+from gsjax.evaluation.measure import Settings, evaluate
 from gsjax.inpainting.painter import Inpainter
 from gsjax.models.dino import DinoViT
+from gsjax.trained import folder
 from tests.models.test_lpips import published, weights
 from tests.weights import random_variables
 
@@ -96,7 +97,7 @@ def test_every_image_band_and_method_has_a_row(rows):
 
 
 def test_values_are_those_of_scikit_image_and_of_the_published_lpips(settings, rows, painter):
-    plan = run._make_protocol(settings)
+    plan = measure._make_protocol(settings)
     backbone, heads = weights("alex")
     for index, image in plan.crops():
         for band in plan.bands:
@@ -294,7 +295,7 @@ def test_a_command_measures_everything_with_converted_weights(pictures, checkpoi
     compute = Published()
     compute.weights = inception
     settings = Settings(data=f"folder:{pictures}", size=SIZE, bands=["center"])
-    plan = run._make_protocol(settings)
+    plan = measure._make_protocol(settings)
     hole, way = plan.hole(0, plan.bands[0]), methods.Method("mean", methods.mean)
     images = np.stack([image for _, image in plan.crops()])
     filled = np.stack([way(image, hole) for image in images])

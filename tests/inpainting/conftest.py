@@ -4,10 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from gsjax.convert import folder as converted
 from gsjax.inpainting.painter import Inpainter
 from gsjax.models.dino import DinoViT
-from gsjax.state import build_networks
+from gsjax.trained import folder as converted
+from gsjax.training.state import build_networks
 from tests.tiny import make_config
 from tests.weights import random_variables
 

@@ -9,8 +9,8 @@ import pytest
 from skimage import data
 
 import gsjax
-from gsjax import packed
 from gsjax.data.masks import draw_hole
+from gsjax.trained import packed
 
 
 @pytest.fixture(scope="module", params=packed.BUNDLED)
@@ -73,7 +73,7 @@ def test_photos_paints_the_fine_detail_that_photos_smooth_leaves_out(name, fille
 
 
 def test_they_are_small_and_tell_nothing_of_where_they_were_made(name):
-    folder = Path(packed.__file__).parent / packed.BUNDLED[name]
+    folder = Path(packed.__file__).parents[1] / packed.BUNDLED[name]
     assert sum(path.stat().st_size for path in folder.iterdir()) < 17e6
     fields = json.loads((folder / "config.json").read_text())
     assert fields["data"]["train"] == fields["data"]["validation"] == fields["initial"] == ""

@@ -10,7 +10,7 @@ from PIL import Image
 from gsjax.errors import UserError
 from gsjax.inpainting import exemplar
 from gsjax.inpainting.exemplar import DEEP, copy_deep
-from gsjax.inpainting.files import Job, with_avoided
+from gsjax.inpainting.pairing import Job, with_avoided
 from gsjax.inpainting.patchmatch import find_sources, patchmatch
 from tests.inpainting.test_painter import disk
 

@@ -14,9 +14,9 @@ import tifffile
 from PIL import Image
 
 from gsjax.errors import UserError
-from gsjax.inpainting import run
+from gsjax.inpainting import batch
 from gsjax.inpainting.encode import encode
-from gsjax.inpainting.files import Job
+from gsjax.inpainting.pairing import Job
 from gsjax.inpainting.pictures import read_picture
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +100,7 @@ def fill(painter, folder, number, suffix, data):
     start = time.monotonic()
     said = None
     try:
-        run.run_one(lambda: painter, Job(image, folder / "mask.png", output), run.Options())
+        batch.run_one(lambda: painter, Job(image, folder / "mask.png", output), batch.Options())
     except UserError as error:
         said = str(error)
     else:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gsjax import convert
-from gsjax.convert.files import read_state_dict
+from gsjax.convert.state_dicts import read_state_dict
 from gsjax.errors import UserError
 from gsjax.models.dino import IMAGENET_MEAN, IMAGENET_STD, DinoViT, dino, preprocess
 from tests import published

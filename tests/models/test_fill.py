@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import scipy.sparse.linalg
 
-from gsjax.models import fill
+from gsjax.models import coarse_fill
 from tests.quick import jit
 
-push_pull = jit(fill.push_pull)
+push_pull = jit(coarse_fill.push_pull)
 sizes = pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 5), (16, 33)], ids=str)
 
 
@@ -48,7 +48,9 @@ def test_what_the_holes_hold_does_not_matter():
 
 def test_without_a_known_pixel_there_is_black_and_a_finite_gradient():
     image, known = np.ones((1, 7, 5, 3), np.float32), np.zeros((1, 7, 5, 1), np.float32)
-    differentiate = jit(jax.value_and_grad(lambda *a: jnp.square(fill.push_pull(*a)).sum(), (0, 1)))
+    differentiate = jit(
+        jax.value_and_grad(lambda *a: jnp.square(coarse_fill.push_pull(*a)).sum(), (0, 1))
+    )
     value, gradients = differentiate(image, known)
     assert value == 0
     assert all(np.isfinite(gradient).all() for gradient in gradients)

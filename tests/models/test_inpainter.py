@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gsjax.models.fill import push_pull
+from gsjax.kernels.rasterizer import rasterize
+from gsjax.models.coarse_fill import push_pull
 from gsjax.models.gaussian_head import Gaussians
 from gsjax.models.inpainter import (
     GaussianInpainter,
@@ -16,7 +17,6 @@ from gsjax.models.inpainter import (
     init_variables,
     normalized,
 )
-from gsjax.rasterizer import rasterize
 from tests.quick import jit
 from tests.weights import random_variables
 

@@ -1,0 +1,85 @@
+"""The command's work: from a config to figures."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from gsjax import sharding
+from gsjax.aot import chips, program, report
+from gsjax.errors import UserError
+from gsjax.training.checks import check_program
+from gsjax.training.stages import Stage, plan, whole
+
+
+def run(
+    config: ConfigDict,
+    topology: str,
+    chip: chips.Chip,
+    sides: Sequence[int],
+    inference: bool = False,
+    confirm: bool = False,
+    stage: str = "",
+) -> dict[str, Any]:
+    """Compiles, prints, and returns `report.figures` and what they are of.
+
+    Args:
+      config: of the run; what it says of data is not looked at.
+      topology: the slice, like v5e:4x4.
+      chip: its generation, from `chips.parse`.
+      sides: its sides in chips, from there too.
+      inference: of the filling of images instead of the train step.
+      confirm: compile with the largest batch suggested as well.
+      stage: whose train step; "" for that which draws the most pixels, the last of several.
+
+    Raises:
+      UserError: a mistake in the config, or it does not go with the slice.
+    """
+    config = whole(config) if inference else _stage_config(config, stage)
+    config = config.copy_and_resolve_references()
+    if config.model.backend == "triton":
+        raise UserError("model.backend: triton is for GPUs; for TPUs there are auto, pallas, xla")
+    if config.model.backend == "auto":  # would choose by what runs here
+        config.model.backend = "pallas"
+        print("model.backend=auto: pallas, as on TPUs", flush=True)
+    devices = chips.devices_of(topology)
+    mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp, devices)
+    check_program(config, len(devices))
+
+    parts = 1 if inference else config.train.accumulate
+
+    def compiled(batch: int) -> dict[str, Any]:
+        config.train.batch_size = batch
+        lowered = program.lower(config, mesh, inference)
+        outcome = program.compile_program(lowered.lowered)
+        result = {
+            "program": "inference" if inference else "train step",
+            "topology": topology,
+            "mesh": dict(mesh.shape),
+        } | report.figures(lowered, outcome, chip, sides, batch, parts)
+        print(report.text(result), flush=True)
+        return result
+
+    result = compiled(config.train.batch_size)
+    largest = result["largest_batch_per_chip"]
+    if confirm and largest:
+        # A batch is computed in equal parts.
+        result["confirmed"] = compiled(max(largest - largest % parts, parts) * len(devices))
+    return result
+
+
+def _stage_config(config: ConfigDict, name: str) -> ConfigDict:
+    """Returns the config of the stage of that name, or of the one with most to draw."""
+
+    def pixels(stage: Stage) -> tuple[int, int]:
+        return stage.config.train.batch_size * math.prod(stage.config.data.image_size), stage.index
+
+    stages = {stage.name: stage for stage in plan(config)}
+    if name and name not in stages:
+        known = ", ".join(config.train.stages) or "none"
+        raise UserError(f"--stage: the run has no stage {name!r}; there are {known}")
+    chosen = stages[name] if name else max(stages.values(), key=pixels)
+    if chosen.name:
+        print(f"stage {chosen.name}, {chosen.index + 1} of {len(stages)}", flush=True)
+    return chosen.config

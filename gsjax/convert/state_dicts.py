@@ -1,0 +1,123 @@
+"""State dicts on disk: .pth, .pt and .bin, .safetensors, .npz."""
+
+import math
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from gsjax.convert import keys
+from gsjax.convert.arrays import check_claim
+from gsjax.errors import UserError, first_line, shown
+
+
+def read_state_dict(path: str | Path, field: str) -> dict[str, np.ndarray]:
+    """Reads the arrays of a file of weights, in float32, by their published keys.
+
+    Nothing in the file is ever run: PyTorch files are read as weights only, and
+    archives without pickles.
+
+    Args:
+      path: the file; its suffix tells the format.
+      field: the flag or config field that named it, for errors.
+
+    Raises:
+      UserError: no such file, another format, damaged, with code in it, or without arrays.
+    """
+    path = Path(path)
+    named = f"{field}: {path}"
+    if path.is_dir():
+        raise UserError(f"{named} is a folder; expected a file of weights")
+    if not path.exists():
+        raise UserError(f"{named} does not exist; expected a file of weights")
+    if not path.is_file():  # which may never end
+        raise UserError(f"{named} is not a regular file; expected a file of weights")
+    suffix = path.suffix.lower()
+    if suffix not in _READERS:
+        raise UserError(f"{named} is in an unknown format; expected {', '.join(_READERS)}")
+    if not path.stat().st_size:
+        raise UserError(f"{named} is empty; expected a file of weights")
+    try:
+        _check_archive(path)
+        loaded = _READERS[suffix](path)
+        if isinstance(loaded, Mapping):
+            loaded = keys.innermost(loaded)
+            _check_sizes(loaded, path.stat().st_size)
+    except ImportError as error:
+        raise UserError(
+            f"{named} needs {error.name} to be read: "
+            f"pip install {error.name}, or convert the file to .safetensors"
+        ) from None
+    except pickle.UnpicklingError:
+        raise UserError(
+            f"{named} is damaged, or holds code or objects besides arrays, which are never run; "
+            "save the state_dict() alone"
+        ) from None
+    except Exception as error:  # a broken byte leads the readers to errors of any type
+        reason = first_line(error)
+        raise UserError(f"{named} is damaged or not a {path.suffix} file ({reason})") from None
+    if not isinstance(loaded, Mapping):
+        kind = type(loaded).__name__
+        raise UserError(f"{named} holds a {kind}; expected a state dict, arrays by their key")
+    return keys.unwrap(loaded, named)
+
+
+def _check_archive(path: Path) -> None:
+    """Raises ValueError for a ZIP, which .npz and .pth are, that unpacks to more than it can be."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            check_claim(sum(entry.file_size for entry in archive.infolist()), path.stat().st_size)
+
+
+def _check_sizes(arrays: Mapping, held: int) -> None:
+    """Raises ValueError if arrays claim more values than the file has, by strides of 0."""
+    claimed = 0
+    for key, value in arrays.items():
+        if hasattr(value, "untyped_storage"):
+            size = value.numel() * value.element_size()
+            if size > value.untyped_storage().nbytes():
+                raise ValueError(f"{shown(key)} claims {value.numel()} values and has fewer")
+            claimed += 4 * value.numel()
+    check_claim(claimed, held)
+
+
+def _torch(path: Path) -> Any:
+    import torch  # large, and needed for this format only
+
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _safetensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    return load_file(path)
+
+
+def _npz(path: Path) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            with archive.open(entry) as file:
+                _check_header(file, entry)
+    with np.load(path, allow_pickle=False) as archive:
+        return {key: archive[key] for key in archive.files}
+
+
+def _check_header(file: IO[bytes], entry: zipfile.ZipInfo) -> None:
+    """Raises ValueError if the array of an entry claims to be larger than the entry."""
+    readers = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+    major, _ = np.lib.format.read_magic(file)
+    shape, _, dtype = readers[major](file)
+    if math.prod(shape) * dtype.itemsize > entry.file_size:
+        raise ValueError(f"{shown(entry.filename)} claims {math.prod(shape)} values and has fewer")
+
+
+_READERS = {
+    ".pth": _torch,
+    ".pt": _torch,
+    ".bin": _torch,
+    ".safetensors": _safetensors,
+    ".npz": _npz,
+}

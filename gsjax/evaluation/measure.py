@@ -1,0 +1,243 @@
+"""An evaluation from its settings to its report."""
+
+import dataclasses
+import hashlib
+import os
+import platform
+import time
+from collections.abc import Iterator, Sequence
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+
+from gsjax.data.examples import Band
+from gsjax.data.sources import open_source, require_readable
+from gsjax.errors import UserError
+from gsjax.evaluation import fid, methods, protocol, report, scores, semantics
+from gsjax.evaluation.methods import Method
+from gsjax.evaluation.protocol import Protocol
+from gsjax.evaluation.report import Report, Worst
+from gsjax.evaluation.scores import Scores
+from gsjax.evaluation.semantics import Semantics
+from gsjax.models.inception import FEATURES
+from gsjax.training.record import progress_bar
+
+_SHOWN = 2  # of the worst, in each band
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The flags of `python -m gsjax.evaluate`, by their names."""
+
+    data: str
+    checkpoint: str | None = None
+    masks: str | None = None
+    invert: bool = False
+    output: str | None = None
+    deep: Sequence[str] | None = None
+    baselines: Sequence[str] | None = None
+    bands: Sequence[str] = ("5-20", "20-40", "40-60", "center")
+    images: int | None = None
+    size: int = 256
+    seed: int = 0
+    lpips: str | None = None
+    fid: str | None = None
+    dino: str | None = None
+
+
+@dataclasses.dataclass
+class _Found:
+    """What is collected on the way."""
+
+    rows: list[dict]
+    features: dict[str, dict[tuple[str, str], list]]  # by metric; by band and method
+    worst: dict[str, list[Worst]]  # by band, the worst first
+    names: list[str]  # of the images
+    semantics: Semantics | None = None
+    digest: str = ""  # of the images
+
+
+def evaluate(settings: Settings) -> Report:
+    """Checks the settings, fills, measures, and writes to the output folder if there is one.
+
+    Raises:
+      UserError: a setting is wrong, or what it names cannot be had.
+    """
+    notes: list[str] = []
+    deep = methods.choose(settings.deep, list(methods.OURS), "--deep", notes)
+    names = methods.choose(settings.baselines, list(methods.BASELINES), "--baselines", notes)
+    ways = [Method(name, methods.BASELINES[name]) for name in names]
+    if settings.deep is not None and settings.checkpoint is None:
+        raise UserError("--deep: it is for the model of a --checkpoint; name one")
+    plan = _make_protocol(settings)
+    if settings.output is not None:
+        report.check_writable(settings.output)
+    if settings.checkpoint is not None:
+        ways = methods.trained(settings.checkpoint, deep) + ways
+    if not ways:
+        raise UserError("--baselines: none are named, and no --checkpoint; give one of them")
+    measures = scores.load_scores(settings.lpips, settings.fid, settings.dino)
+    found = _measure(plan, ways, measures)
+    if not found.rows:
+        raise UserError("--data: none of the images can be read any more")
+    outcome = Report(
+        _describe(settings, plan, ways, measures, found),
+        notes + _notes(plan, measures, found),
+        found.rows,
+        report.summarize(found.rows, _distances(plan, measures, found)),
+        [one for band in found.worst.values() for one in band],
+    )
+    if settings.output is not None:
+        report.write(settings.output, outcome)
+    return outcome
+
+
+def _make_protocol(settings: Settings) -> Protocol:
+    bands = protocol.parse_bands(settings.bands)
+    source = open_source(settings.data, "validation", "--data")
+    count = len(source) if settings.images is None else settings.images
+    if count > len(source):
+        raise UserError(f"--images: {count} asked for, but {settings.data} has {len(source)}")
+    require_readable(source, "--data")
+    indices, masks = range(count), []
+    if settings.masks is not None:
+        bands = [Band(protocol.FILES, (protocol.FILES,), 0.0, 1.0)]
+        masks = protocol.match_masks(
+            source, indices, settings.masks, settings.size, settings.invert
+        )
+    return Protocol(source, indices, settings.size, settings.seed, bands, masks, settings.invert)
+
+
+def _measure(plan: Protocol, ways: Sequence[Method], measures: Scores) -> _Found:
+    """Fills every hole of every image by every method, and measures."""
+    found = _Found([], {}, {band.name: [] for band in plan.bands}, [])
+    digest = hashlib.sha256()
+    total = len(plan.indices) * len(plan.bands) * len(ways)
+    with progress_bar(total, 0, "evaluating", unit=" fills") as bar:
+        for index, image in plan.crops():
+            digest.update(image)
+            name = plan.source.short_name(index)
+            holes = {band.name: plan.hole(index, band) for band in plan.bands}
+            if not found.names:
+                if measures.dino is not None:
+                    images = (image for _, image in plan.crops())
+                    found.semantics = semantics.look_at_originals(*measures.dino, images)
+                _warm_up(ways, image, holes.values())
+            found.names.append(name)
+            cases, filled = [], []
+            for band, hole in holes.items():
+                for way in ways:
+                    start = time.perf_counter()
+                    filled.append(way(image, hole))
+                    cases.append((band, way.name, time.perf_counter() - start))
+                    bar.update()
+            _collect(found, name, image, holes, cases, np.stack(filled), measures)
+    found.digest = digest.hexdigest()
+    return found
+
+
+def _warm_up(ways, image, holes) -> None:
+    """Has compiled what is compiled, so that it is not timed."""
+    for way in ways:
+        for hole in holes:
+            if way.compiles:
+                way(image, hole)
+
+
+def _collect(found, name, image, holes, cases, filled, measures) -> None:
+    """Measures all fills of an image at once, and keeps what the report needs."""
+    of_case = np.stack([holes[band] for band, _, _ in cases])
+    values = jax.device_get(measures.measure(filled, image[None], of_case))
+    features = {}
+    if measures.extract is not None:
+        features["fid"] = np.asarray(measures.extract(filled))
+    if found.semantics is not None:
+        distances = semantics.compare(found.semantics, filled, image, of_case)
+        values |= {"dino_class": distances.class_token, "dino_patches": distances.patch_tokens}
+        features["fd_dino"] = distances.features
+    for metric, rows in features.items():
+        kept = found.features.setdefault(metric, {})
+        for (band, way, _), row in zip(cases, rows, strict=True):
+            kept.setdefault((band, way), []).append(row)
+    psnr: dict[str, dict[str, float]] = {}
+    for place, (band, way, seconds) in enumerate(cases):
+        row = {"image": name, "band": band, "method": way, "hole": float(holes[band].mean())}
+        row |= {metric: float(value[place]) for metric, value in values.items()}
+        found.rows.append(row | {"seconds": seconds})
+        psnr.setdefault(band, {})[way] = row["psnr_hole"]
+    for band, of_way in psnr.items():
+        first = next(iter(of_way))  # the model's, if there is one
+        pictures = {way: filled[i] for i, (own, way, _) in enumerate(cases) if own == band}
+        values = ", ".join(f"{way} {value:.1f}" for way, value in of_way.items())
+        part = f"{100 * holes[band].mean():.0f} %"
+        caption = f"{band}: PSNR in the hole of {part}: {values} · {name}"
+        worst = [*found.worst[band], Worst(of_way[first], caption, image, holes[band], pictures)]
+        found.worst[band] = sorted(worst, key=lambda one: one.psnr)[:_SHOWN]
+
+
+def _distances(
+    plan: Protocol, measures: Scores, found: _Found
+) -> dict[str, dict[tuple[str, str], float]]:
+    """Returns Fréchet distances by metric; by band and method. None are of a single image."""
+    if len(found.names) < 2:
+        return {}
+
+    def images() -> Iterator[UInt8[np.ndarray, "s s 3"]]:
+        return (image for _, image in plan.crops())
+
+    originals = {}
+    if measures.extract is not None:
+        originals["fid"] = fid.cached_features(
+            measures.extract, measures.weights, found.digest, images()
+        )
+    if found.semantics is not None:
+        originals["fd_dino"] = found.semantics.originals
+    return {
+        metric: {
+            case: fid.frechet_distance(np.stack(features), originals[metric])
+            for case, features in by_case.items()
+        }
+        for metric, by_case in found.features.items()
+    }
+
+
+def _notes(plan: Protocol, measures: Scores, found: _Found) -> list[str]:
+    notes = list(measures.notes)
+    left_out = len(plan.indices) - len(found.names)
+    if left_out:
+        notes.append(f"{left_out} of {len(plan.indices)} images cannot be read and are left out")
+    sizes = {"FID": FEATURES} if measures.extract is not None else {}
+    if measures.dino is not None:
+        sizes["Fréchet distance on DINO"] = measures.dino[0].width
+    for name, features in sizes.items():
+        if len(found.names) < 2:
+            notes.append(f"no {name}: it takes two images")
+        elif len(found.names) <= features:
+            notes.append(
+                f"{name} over {len(found.names)} images, fewer than its {features} features: it is "
+                "biased upwards and only to be compared with that of the very same images and holes"
+            )
+    return notes
+
+
+def _describe(settings, plan: Protocol, ways, measures: Scores, found: _Found) -> dict:
+    return {
+        "data": settings.data,
+        "images": len(found.names),
+        "images_sha256": found.digest,
+        "size": plan.size,
+        "bands": [band.name for band in plan.bands],
+        "seed": None if plan.masks else plan.seed,
+        "masks": settings.masks,
+        "checkpoint": settings.checkpoint,
+        "methods": [way.name for way in ways],
+        "dino": measures.dino and semantics.describe(measures.dino[0]),
+        "device": _device(),
+    }
+
+
+def _device() -> str:
+    device = jax.devices()[0]
+    kind = f"{os.cpu_count()} CPU cores" if device.platform == "cpu" else device.device_kind
+    return f"{kind}, JAX {jax.__version__}, Python {platform.python_version()}"

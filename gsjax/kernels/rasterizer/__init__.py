@@ -1,0 +1,3 @@
+"""Splatting of 2D Gaussians, patch by patch."""
+
+from gsjax.kernels.rasterizer.api import rasterize as rasterize

@@ -1,3 +1,0 @@
-"""Mixtures of dictionary atoms: attention with a few hundred shared keys and tiny values."""
-
-from gsjax.mixture.api import mix as mix

@@ -1,0 +1,107 @@
+"""The perceptual loss: a frozen LPIPS, as loss and as metric."""
+
+import importlib.util
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
+
+from gsjax.errors import UserError
+from gsjax.models.lpips import BACKBONES, LEAST_SIDE, Lpips
+
+
+def check_lpips(config: ConfigDict) -> None:
+    """Raises UserError where `config.lpips` cannot work; reads and fetches no weights."""
+    weights, size = config.lpips.weights, config.data.image_size
+    if not weights:
+        if config.loss.lpips > 0:
+            raise UserError(
+                "lpips.weights: none are named, but loss.lpips is "
+                f"{config.loss.lpips}. Have the published ones fetched with\n"
+                "--config.lpips.weights=alex, or do without with --config.loss.lpips=0"
+            )
+        return
+    check_weights(weights, "lpips.weights")
+    least = LEAST_SIDE.get(weights, max(LEAST_SIDE.values()))
+    if min(size) < least:
+        raise UserError(
+            f"data.image_size: {tuple(size)} is too small for LPIPS, which needs {least} pixels a "
+            "side; use larger images, or none of it with --config.loss.lpips=0 "
+            "--config.lpips.weights="
+        )
+
+
+def check_weights(weights: str, field: str, otherwise: str = "") -> None:
+    """Checks that `read_lpips` has something to read; reads and fetches no weights.
+
+    Args:
+      weights: see `read_lpips`.
+      field: what named it, for errors.
+      otherwise: what else the field may be, for errors.
+
+    Raises:
+      UserError: it has not.
+    """
+    if weights not in BACKBONES and not Path(weights).exists():
+        raise UserError(
+            f"{field}: {weights!r} is none of {', '.join(BACKBONES)}, which are fetched, nor a "
+            "folder that `python -m gsjax.convert lpips` has written, nor a file of such weights"
+            + (otherwise and f", nor {otherwise}")
+        )
+    if weights in BACKBONES and not importlib.util.find_spec("torch"):
+        raise UserError(
+            f"{field}: {weights} is published in PyTorch's format: pip install torch, or "
+            "convert it where that is installed with `python -m gsjax.convert lpips`"
+        )
+
+
+def load_lpips(config: ConfigDict) -> tuple[Lpips | None, PyTree]:
+    """Returns the module and its variables, from `config.lpips.weights`.
+
+    Without weights there is no module and nothing in the variables.
+
+    Raises:
+      UserError: the weights cannot be had.
+    """
+    if not config.lpips.weights:
+        return None, {}
+    module, variables = read_lpips(config.lpips.weights, "lpips.weights")
+    return module.clone(normalize=config.lpips.normalize), variables
+
+
+def read_lpips(weights: str, field: str) -> tuple[Lpips, PyTree]:
+    """Returns the module and its variables.
+
+    Args:
+      weights: alex, vgg or squeeze, which are fetched, a converted folder, or a file of a
+        backbone and its heads that `gsjax.convert.lpips` reads.
+      field: what named it, for errors.
+
+    Raises:
+      UserError: the weights cannot be had.
+    """
+    # Only now: most runs of small models need none of this.
+    from gsjax.convert.perceptual import backbone_of_params, fetch_lpips, from_state_dicts
+    from gsjax.convert.state_dicts import read_state_dict
+    from gsjax.trained.checkpoints import check_same_shapes
+    from gsjax.trained.restore import restore_params
+
+    if weights in BACKBONES:
+        return fetch_lpips(weights, field)
+    if Path(weights).is_file():
+        arrays = read_state_dict(weights, field)
+        try:
+            return from_state_dicts(arrays)
+        except UserError as error:
+            raise UserError(f"{field}: {weights}: {error}") from None
+    variables = restore_params(weights, "lpips")
+    try:
+        module = Lpips(backbone_of_params(variables["params"]))
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"{field}: {weights} holds no LPIPS of ours") from None
+    image = jnp.zeros((1, *[LEAST_SIDE[module.backbone]] * 2, 3))
+    wanted = jax.eval_shape(lambda: module.init(jax.random.key(0), image, image))
+    check_same_shapes(f"{field}: {weights}", variables, wanted, "Convert the file again")
+    return module, variables

@@ -1,0 +1,131 @@
+"""Finding and reading a trained inpainter."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
+
+from gsjax.config import default
+from gsjax.errors import UserError, first_line, shown
+from gsjax.inpainting.network import Network
+from gsjax.models.inpainter import init_variables
+from gsjax.models.semantic import load_dino
+from gsjax.trained import checkpoints, packed, restore
+from gsjax.training import record
+from gsjax.training.checks import check_program
+from gsjax.training.state import build_networks
+
+
+def check_path(path: str | os.PathLike) -> Path:
+    """Returns the folder that a path, or the name of weights that come with gsjax, means.
+
+    Raises:
+      UserError: there is no such folder.
+    """
+    name, folder = os.fspath(path), packed.find(path)
+    if not folder.exists():
+        raise UserError(
+            f"checkpoint: there is no folder {name!r}; give a run's workdir, or "
+            f"{packed.bundled_hint(name)}"
+        )
+    if not folder.is_dir():
+        raise UserError(f"checkpoint: {name} is a file; give a run's workdir or a checkpoint in it")
+    return folder
+
+
+def read_generator(path: str | os.PathLike) -> tuple[ConfigDict, PyTree]:
+    """Returns the config of a trained inpainter and its variables: what validated best of a run.
+
+    Raises:
+      UserError: there is no checkpoint, or no inpainter in it.
+    """
+    return _read(_read_checked, path)
+
+
+def load_network(path: str | os.PathLike) -> Network:
+    """Reads a trained inpainter, as `Inpainter.load` says.
+
+    Raises:
+      UserError: there is no checkpoint, or no inpainter in it.
+    """
+
+    def read(folder: Path) -> Network:
+        config, generator = _read_checked(folder)
+        # Only now: the weights of a DINO may be large.
+        dino, dino_variables = load_dino(config)
+        networks = build_networks(config, dino)
+        return Network(config, networks.generator, networks.dino, generator, dino_variables)
+
+    return _read(read, path)
+
+
+def _read(read: Callable[[Path], Any], path: str | os.PathLike) -> Any:
+    """Reads what validated best, if a whole run is given; errors name the flag."""
+    folder = check_path(path)
+    best = folder / "best"
+    try:
+        return read(best if checkpoints.latest_step(best) is not None else folder)
+    except UserError as error:
+        raise UserError(f"checkpoint: {' '.join(str(error).splitlines())}") from None
+
+
+def _read_generator(folder: Path) -> tuple[ConfigDict, PyTree]:
+    if packed.is_packed(folder):
+        return _read_config(folder), packed.read_packed(folder)
+    checkpoint = checkpoints.find_checkpoint(folder)
+    has_dino = "dino" in restore.names_in(checkpoint)
+    config = _read_config(checkpoints.workdir_of(checkpoint), has_dino)
+    return config, restore.restore_params(checkpoint, restore.generator_in(checkpoint))
+
+
+def _read_config(folder: str | os.PathLike, has_dino: bool = False) -> ConfigDict:
+    """Reads a config, and checks it as training does."""
+    config = record.read_config(folder)
+    if has_dino:  # which is where it is, wherever it was converted to
+        config.dino.weights = os.fspath(folder)
+    try:
+        if unknown := sorted({*config.model} - {*default().model}):
+            raise UserError(f"model.{shown(unknown[0])} is no field of this version of gsjax")
+        check_program(config, devices=1)
+    except UserError as error:
+        raise UserError(f"{Path(folder) / record.CONFIG}: {shown(error, 300)}") from None
+    return config
+
+
+def _read_checked(folder: Path) -> tuple[ConfigDict, PyTree]:
+    """Returns a config and the variables of the generator that it describes."""
+    config, generator = _read_generator(folder)
+    workdir = folder if packed.is_packed(folder) else checkpoints.workdir_of(folder)
+    named = f"{workdir}/{record.CONFIG}"
+    _check_sizes(config, generator, named)
+    try:
+        networks = build_networks(config)
+        token = networks.dino.width if networks.dino else 0
+        wanted = jax.eval_shape(
+            lambda: init_variables(networks.generator, jax.random.key(0), token)
+        )
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{named} does not describe an inpainter of this version: {first_line(error)}"
+        ) from error
+    checkpoints.check_same_shapes(
+        str(folder), generator, wanted, "Its config.json must be that of the same run"
+    )
+    return config, generator
+
+
+def _check_sizes(config: ConfigDict, generator: PyTree, named: str) -> None:
+    """Raises UserError for sizes that the arrays cannot have; building them could take forever."""
+    shapes = [array.shape for array in jax.tree.leaves(generator)]
+    largest = max((side for shape in shapes for side in shape), default=0)
+    for fields, bound, reason in (
+        (("blocks", "downs"), len(shapes), f"it has {len(shapes)} arrays"),
+        (("width", "gaussians", "features"), largest, f"its arrays have up to {largest} a side"),
+    ):
+        for field in fields:
+            if config.model[field] > bound:
+                raise UserError(f"{named}: model.{field} is {config.model[field]}, but {reason}")

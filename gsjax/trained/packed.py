@@ -1,0 +1,99 @@
+"""Packed inpainters: a generator in half precision in one file, and the config beside it."""
+
+import difflib
+import os
+from pathlib import Path
+
+import numpy as np
+from flax.traverse_util import flatten_dict
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
+from safetensors import safe_open
+from safetensors.numpy import save
+
+from gsjax.convert.arrays import nested, to_float32
+from gsjax.errors import UserError, first_line
+from gsjax.fetch import REMOTE
+from gsjax.files import new_folder, write_atomically
+from gsjax.training import record
+
+FILE = "generator.safetensors"
+# Weights that come with gsjax, by name: the folder of each, beside this file.
+BUNDLED: dict[str, str] = {
+    "photos": "weights/photos",  # fills that look best
+    "photos-smooth": "weights/photos-smooth",  # fills with the highest PSNR
+}
+_LARGEST = float(np.finfo(np.float16).max)
+
+
+def find(path: str | os.PathLike) -> Path:
+    """Returns the folder that a path, or the name of weights that come with gsjax, means."""
+    bundled = BUNDLED.get(os.fspath(path))
+    return Path(__file__).parents[1] / bundled if bundled else Path(path).expanduser()
+
+
+def bundled_hint(path: str | os.PathLike) -> str:
+    """Names the weights that come with gsjax, and the one that was probably meant."""
+    meant = difflib.get_close_matches(os.fspath(path).lower(), BUNDLED, 1)
+    asked = f"; did you mean {meant[0]}?" if meant else ""
+    return f"one of the weights that come with gsjax: {', '.join(BUNDLED)}{asked}"
+
+
+def is_packed(folder: str | os.PathLike) -> bool:
+    """Whether the folder holds a packed inpainter."""
+    return (Path(folder) / FILE).is_file()
+
+
+def write_packed(folder: str | os.PathLike, config: ConfigDict, generator: PyTree) -> int:
+    """Writes a generator's variables and the config that describes it, both or nothing.
+
+    What the config says of the places of data and weights is left out.
+
+    Args:
+      folder: where to; must not exist, or be empty.
+      config: of the run.
+      generator: nested dicts of float arrays.
+
+    Returns:
+      The bytes of the parameters' file.
+
+    Raises:
+      UserError: the folder holds something or cannot be written, a parameter is too large for
+        half precision, or the inpainter needs a DINO that has no name.
+    """
+    arrays = {}
+    for name, array in flatten_dict(generator, sep="/").items():
+        if not np.all(np.abs(array) <= _LARGEST):
+            raise UserError(f"--checkpoint: {name} has values that half precision does not hold")
+        arrays[name] = np.ascontiguousarray(array, np.float16)
+    content = save(arrays)
+    config = config.copy_and_resolve_references()
+    config.initial = config.data.train = config.data.validation = config.data.help = ""
+    config.lpips.weights = ""
+    if not config.model.semantic:
+        config.dino.weights = ""
+    elif config.dino.weights not in (*REMOTE, "random"):
+        raise UserError(
+            f"--checkpoint: it needs the DINO in {config.dino.weights}, which is not packed with "
+            "it. If that is a published one, say so in the run's config.json, like "
+            '"weights": "dinov2_vits14"'
+        )
+    with new_folder(folder) as unfinished:
+        write_atomically(unfinished / record.CONFIG, record.encode_config(config))
+        write_atomically(unfinished / FILE, content)
+    return len(content)
+
+
+def read_packed(folder: str | os.PathLike) -> PyTree:
+    """Returns the generator's variables in single precision, nested dicts of numpy arrays.
+
+    Raises:
+      UserError: the file cannot be read, is damaged, or has values that are NaN or infinite.
+    """
+    path = Path(folder) / FILE
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: to_float32(name, file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+        return nested(arrays)
+    except Exception as error:  # a broken byte leads its reader to errors of any type
+        raise UserError(f"{path} cannot be read: {first_line(error)}") from None

@@ -1,0 +1,126 @@
+"""The generator that validated best, kept beside the last states of a run."""
+
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import orbax.checkpoint as ocp
+from absl import logging
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
+
+from gsjax import distributed
+from gsjax.files import read_json, write_atomically
+from gsjax.models.lpips import BACKBONES, lpips_name
+from gsjax.trained import checkpoints
+from gsjax.training.workdir import set_aside
+
+# Of metrics that start so, less is better; of all others, more.
+_LESS_IS_BETTER = ("l1", "lpips")
+# What the folder may hold at the start; if processes see different things, the last counts.
+_NOTHING, _BEST, _LATER, _OTHER = range(4)
+
+
+class Best:
+    """The folder `best` of a run: one checkpoint, and in `best.json` what is known of it."""
+
+    def __init__(self, workdir: Path, config: ConfigDict, done: int):
+        """Opens it.
+
+        Args:
+          workdir: the run's folder.
+          config: its `checkpoint.best` is the name of a validation metric without `val/`.
+          done: the step that the run resumes after. What was kept later is removed: the run
+            comes to that step again. What is of another run, metric or validation does not
+            compare and is set aside.
+        """
+        self._folder, self._metric = Path(workdir) / "best", config.checkpoint.best
+        # LPIPS is logged with its backbone's name; a run has one of them.
+        names = map(lpips_name, BACKBONES) if self._metric == "lpips" else [self._metric]
+        self._names = [f"val/{name}" for name in names]
+        self._sign = -1.0 if self._metric.startswith(_LESS_IS_BETTER) else 1.0
+        self._validation = _validation(config)
+        self._best, there = self._known(done)
+        there = distributed.highest(there)
+        if there in (_LATER, _OTHER):
+            self._best = None
+            if jax.process_index() == 0:
+                self._clear(there)
+            distributed.highest(0)  # only now is it gone for all processes
+        self._manager: ocp.CheckpointManager = checkpoints.open_manager(self._folder, keep=1)
+
+    def _known(self, done: int) -> tuple[float | None, int]:
+        """Returns the value of what is kept, if it compares, and which of the cases above it is."""
+        step = checkpoints.latest_step(self._folder)
+        file = self._folder / "best.json"
+        if step is None and not file.exists():  # a run may end before its first validation
+            return None, _NOTHING
+        try:
+            kept = read_json(file)
+            # Of runs before this was written down, as if nothing had changed.
+            validation = kept.get("validation", self._validation)
+            # Older runs know one distribution.
+            validation = {"data.crop_distribution": "uniform"} | validation
+            if (kept["metric"], validation) != (self._metric, self._validation):
+                return None, _OTHER
+            if kept["step"] == step and step <= done:
+                return float(kept["value"]), _BEST
+            # A run that is killed between the two has a new checkpoint and an old best.json.
+            return None, _LATER if 0 < done < max(kept["step"], step or 0) else _OTHER
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None, _OTHER
+
+    def _clear(self, there: int) -> None:
+        if there == _LATER:
+            logging.info("%s is of a later step, which this run comes to again", self._folder)
+            shutil.rmtree(self._folder)
+            return
+        aside = set_aside(self._folder)
+        logging.warning(
+            "%s does not compare with what this run validates by; it is set aside as %s",
+            *(self._folder, aside.name),
+        )
+
+    def offer(self, step: int, values: Mapping[str, float], generator: PyTree) -> None:
+        """Keeps the generator if its value is better than that of the one that is kept.
+
+        A value that is NaN or infinite is not.
+
+        Args:
+          step: after which it was validated.
+          values: the metrics, as `val/NAME`.
+          generator: its variables.
+
+        Raises:
+          UserError: if it cannot be written.
+        """
+        value = next(values[name] for name in self._names if name in values)
+        least = -math.inf if self._best is None else self._sign * self._best
+        better = self._sign * value > least
+        if better and checkpoints.save(self._manager, step, {"generator": generator}):
+            checkpoints.finish(self._manager)  # only then may best.json speak of it
+            self._best = value
+            if jax.process_index() == 0:
+                known = {"metric": self._metric, "step": step, "value": value}
+                known["validation"] = self._validation
+                write_atomically(self._folder / "best.json", json.dumps(known).encode() + b"\n")
+
+    def close(self) -> None:
+        """Closes the folder."""
+        checkpoints.close(self._manager)
+
+
+def _validation(config: ConfigDict) -> dict:
+    """Returns, as JSON has it, what decides over the examples that are validated on.
+
+    Without the path of the images: they may move.
+    """
+    fields = {
+        "validate": ("images", "kinds", "bands", "center"),
+        "data": ("image_size", "crop", "crop_scale", "crop_distribution"),
+    }
+    settings = {f"{g}.{name}": config[g][name] for g, names in fields.items() for name in names}
+    return json.loads(json.dumps(settings | {"seed": config.seed}))

@@ -1,0 +1,55 @@
+"""Which images a run has been trained on so far: `images.json` in its workdir.
+
+What a step sees follows from its number and the list of images, so that a folder that has grown
+changes the data of all steps to come.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from absl import logging
+
+from gsjax.data.images import ImageSource
+from gsjax.files import read_json, write_atomically
+from gsjax.training.workdir import explained
+
+FILE = "images.json"
+
+
+def note_images(workdir: str | os.PathLike, source: ImageSource, resumes: bool) -> None:
+    """Writes down the images of a run; warns if it resumes with others than so far.
+
+    Args:
+      workdir: the run's folder, which exists.
+      source: of the training images.
+      resumes: whether the run has been trained before.
+
+    Raises:
+      UserError: if the workdir cannot be written to.
+    """
+    path = Path(workdir) / FILE
+    names = "\n".join(source.short_name(index) for index in range(len(source)))
+    digest = hashlib.sha256(names.encode(errors="replace")).hexdigest()
+    now = {"images": len(source), "names": digest}
+    before = _read(path) if resumes else None
+    if before is not None and before != now:
+        was = before.get("images")
+        told = f"{len(source)} images" if was != len(source) else f"{was} other images"
+        logging.warning(
+            "data.train has %s now and had %s in this run so far: the steps to come see other "
+            "data than without the change",
+            *(told, was),
+        )
+    with explained(path.parent):
+        write_atomically(path, json.dumps(now).encode() + b"\n")
+
+
+def _read(path: Path) -> dict | None:
+    """Returns what was written down, if it can be read: it matters less than the run."""
+    try:
+        known = read_json(path)
+    except (OSError, ValueError):  # of runs before this was written down, or damaged
+        return None
+    return known if isinstance(known, dict) else None

@@ -1,0 +1,48 @@
+"""The generator at the end of each stage, kept beside the last states of a run."""
+
+import shutil
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from gsjax import distributed
+from gsjax.trained import checkpoints
+from gsjax.training import record
+from gsjax.training.stages import Stage
+from gsjax.training.state import TrainState, pictured
+from gsjax.training.workdir import set_aside
+
+
+def set_others_aside(workdir: Path, done: int) -> None:
+    """Renames the folder `stages` of another run, if this one resumes after no step."""
+    if not done and jax.process_index() == 0 and (workdir / "stages").exists():
+        set_aside(workdir / "stages")
+    distributed.highest(0)  # only now is it gone for all processes
+
+
+def keep_end(workdir: Path, config: ConfigDict, stage: Stage, state: TrainState) -> None:
+    """Writes `stages/NAME`, which is a workdir by itself, with one checkpoint of the generator.
+
+    What a run wrote there before it was killed, and comes to again, is replaced.
+
+    Args:
+      workdir: of the run.
+      config: of the run, which says what crops the generator is for.
+      stage: the stage that has ended.
+      state: after its last step.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    folder = workdir / "stages" / stage.name
+    if jax.process_index() == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+        record.write_config(folder, config)
+    distributed.highest(0)  # only now is it gone for all processes
+    manager = checkpoints.open_manager(folder / "checkpoints", keep=1)
+    try:
+        checkpoints.save(manager, stage.last, {"generator": pictured(state)})
+        checkpoints.finish(manager)
+    finally:
+        checkpoints.close(manager)

@@ -1,0 +1,159 @@
+"""Stages of a run: parts with crops, batches, losses and rates of their own.
+
+A stage is a run by itself in all that counts steps: learning rate, warm-up, `gan_start`, the
+curriculum of the masks and the warm-up of the average begin anew with each. Only the numbers
+of steps and of training examples continue, so that no two stages draw the same holes.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from flax.traverse_util import flatten_dict
+from ml_collections import ConfigDict
+
+from gsjax.cli import field_names, suggestion
+from gsjax.errors import UserError, check_whole
+from gsjax.models import losses
+
+# Fields that a stage may set, and groups of them. Of others, one value holds for the whole run.
+MAY_DIFFER = (
+    *("data.image_size", "data.crop", "data.crop_scale", "data.crop_distribution", "data.flip"),
+    *("masks.", "loss.", "optimizer."),
+    *("train.batch_size", "train.accumulate", "train.precision", "train.recompute"),
+    "train.ema",
+)
+
+
+class Stage(NamedTuple):
+    """One of the stages of a run, in the order in which they are run.
+
+    Attributes:
+      index: its place, from 0.
+      name: in `config.stages`; "" if the run has none and is one stage.
+      config: of a run that is this stage alone; `train.steps` are its own.
+      first: steps of the run that are done when it begins.
+      last: steps of the run that are done when it ends.
+      examples: training examples that the stages before it have used.
+    """
+
+    index: int
+    name: str
+    config: ConfigDict
+    first: int
+    last: int
+    examples: int
+
+    def adversarial(self, step: int) -> bool:
+        """Whether the discriminator takes part in step number `step` of the run, from 1."""
+        return losses.is_adversarial(self.config, step - self.first)
+
+
+def plan(config: ConfigDict) -> tuple[Stage, ...]:
+    """Returns the stages that `config.train.stages` names; a run without is one stage.
+
+    Raises:
+      UserError: a stage is not described, sets a field that stages may not, or has no steps.
+    """
+    # Older runs have not known stages.
+    names = config.train.get("stages", ())
+    if not names:
+        return (Stage(0, "", config, 0, config.train.steps, 0),)
+    _check_names(names, config.stages)
+    stages, steps, examples = [], 0, 0
+    for index, name in enumerate(names):
+        of_stage = _config_of(config, name)
+        last = steps + of_stage.train.steps
+        stages.append(Stage(index, name, of_stage, steps, last, examples))
+        examples += of_stage.train.steps * of_stage.train.batch_size
+        steps = last
+    if config.train.steps not in (0, steps):
+        raise UserError(
+            f"train.steps: {config.train.steps} is not what the stages have together, {steps}; "
+            f"leave it at 0 and set stages.{names[-1]}.steps or those of the others"
+        )
+    return tuple(stages)
+
+
+def stage_of(stages: Sequence[Stage], step: int) -> Stage:
+    """Returns the stage that step number `step`, from 1, belongs to; the last if it is beyond."""
+    return next((stage for stage in stages if step <= stage.last), stages[-1])
+
+
+def whole(config: ConfigDict) -> ConfigDict:
+    """Returns a run's config with `train.steps` of all its stages.
+
+    Raises:
+      UserError: as `plan`.
+    """
+    steps = plan(config)[-1].last
+    if steps != config.train.steps:
+        config = config.copy_and_resolve_references()
+        config.train.steps = steps
+    return config
+
+
+def check_same_past(before: ConfigDict, now: ConfigDict, done: int) -> None:
+    """Raises UserError unless two configs have had the same stages up to step `done`.
+
+    Stages that have not begun may change, and the present one may become longer or shorter.
+    """
+    was, here = (_begun(plan(config), done) for config in (before, now))
+    if was != here:
+        raise UserError(
+            f"train.stages: this run resumes after step {done}, until which it has begun "
+            f"{_as_text(was)}; now that would have been {_as_text(here)}. Set stages.NAME.steps "
+            "and train.stages back, or start another --workdir from this one with "
+            "--config.initial"
+        )
+
+
+def _begun(stages: Sequence[Stage], done: int) -> list[tuple[str, int]]:
+    return [(stage.name, stage.first) for stage in stages if stage.first < done]
+
+
+def _as_text(begun: Sequence[tuple[str, int]]) -> str:
+    if begun == [("", 0)]:
+        return "no stages"
+    return ", ".join(f"{name} after step {first}" for name, first in begun)
+
+
+def _check_names(names: Sequence[str], described: ConfigDict) -> None:
+    known = ", ".join(described) or "none"
+    for name in names:
+        if not isinstance(name, str) or not isinstance(described.get(name), ConfigDict):
+            raise UserError(f"train.stages: {name!r} is not described in stages; there are {known}")
+    if len(set(names)) < len(names):
+        raise UserError(f"train.stages: {names} names a stage twice")
+
+
+def _config_of(config: ConfigDict, name: str) -> ConfigDict:
+    """Returns the config of a run that is one stage alone."""
+    fields = flatten_dict(config.stages[name].to_dict(), sep=".")
+    steps = fields.pop("steps", None)
+    check_whole(steps, 1, f"stages.{name}.steps")
+    of_stage = config.copy_and_resolve_references()
+    of_stage.stages, of_stage.train.stages, of_stage.train.steps = ConfigDict(), (), steps
+    of_stage.lock()
+    for field, value in fields.items():
+        if not field.startswith(MAY_DIFFER):
+            may = ", ".join(f"{may}*" if may[-1] == "." else may for may in MAY_DIFFER)
+            raise UserError(f"stages.{name}.{field}: a stage cannot set {field}; it can set {may}")
+        try:
+            of_stage.update_from_flattened_dict({field: value})
+        except (KeyError, TypeError):
+            names = field_names(of_stage)
+            if field in names:
+                known = functools.reduce(ConfigDict.__getitem__, field.split("."), of_stage)
+                wrong = f"{field} is of type {type(known).__name__}, like {known!r}"
+            else:
+                meant = suggestion(field, names)
+                hint = f"; did you mean {meant}?" if meant else ""
+                wrong = f"there is no field {field}{hint}"
+            raise UserError(f"stages.{name}.{field}={value!r}: {wrong}") from None
+    if (of_stage.train.ema > 0) != (config.train.ema > 0):
+        raise UserError(
+            f"stages.{name}.train.ema: {of_stage.train.ema} is not possible where train.ema is "
+            f"{config.train.ema}: all stages keep an average of the generator, or none does"
+        )
+    return of_stage

@@ -1,0 +1,105 @@
+"""How good the fills are: metrics over fixed images and holes, and a picture of some."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
+
+from gsjax.models import metrics
+from gsjax.models.inpainter import composite
+from gsjax.models.lpips import BACKBONES, lpips_name
+from gsjax.models.semantic import make_tokens
+from gsjax.training.grids import sample_grid
+from gsjax.training.state import Networks
+from gsjax.training.step import Batch, unpack
+
+_OF_EACH_BAND = ("psnr_hole", "ssim", "l1", *map(lpips_name, BACKBONES))
+# What `checkpoint.best` may name; `lpips` is that of the run's backbone.
+METRICS = ("psnr_hole", "psnr", "ssim_hole", "ssim", "l1_hole", "l1", "lpips")
+
+
+def make_validation_step(config: ConfigDict, networks: Networks) -> Callable:
+    """Returns `step(generator_variables, frozen, batch) -> (pictures, values)`.
+
+    To be jitted with replicated results. `pictures` are the four that `sample_grid`
+    takes, f32[S, H, W, ·] in [0, 1], of the first `validate.samples` images (all of them
+    on every device would not fit); `values` the metrics of each image by name and
+    its `weight`, f32[B]. Metrics of the `hole` count the hole alone, the others all of
+    the composite. `mean_fill` is the hole filled with the mean color of the known
+    pixels, what a model must beat. `band` is each image's.
+    """
+    tokens = make_tokens(config, networks.dino)
+
+    def step(variables: PyTree, frozen: PyTree, batch: Batch):
+        images, known = unpack(batch)
+        hole = 1.0 - known
+        (token,) = tokens(frozen["dino"], images * known)
+        out = networks.generator.apply(variables, images * known, token, known)
+        filled = composite(images, out.image, known)
+        values = {
+            "weight": batch["weight"],
+            "band": batch["band"],
+            "psnr_hole": metrics.psnr(filled, images, hole),
+            "psnr_hole_mean_fill": metrics.psnr(metrics.mean_fill(images, known), images, hole),
+            "psnr": metrics.psnr(filled, images),
+            "ssim_hole": metrics.ssim(filled, images, hole),
+            "ssim": metrics.ssim(filled, images),
+            "l1_hole": metrics.l1(filled, images, hole),
+            "l1": metrics.l1(filled, images),
+        }
+        if networks.lpips is not None:
+            name = lpips_name(networks.lpips.backbone)
+            values[name] = networks.lpips.apply(frozen["lpips"], filled, images)
+        pictures = (images, known, jnp.clip(out.image, 0.0, 1.0), filled)
+        return [array[: config.validate.samples] for array in pictures], values
+
+    return step
+
+
+def validate(
+    step: Callable,
+    variables: PyTree,
+    frozen: PyTree,
+    batches: Iterable[Batch],
+    samples: int,
+    bands: Sequence[str],
+) -> tuple[dict[str, float], np.ndarray]:
+    """Returns the means of the metrics and a grid of the first images.
+
+    The means over all images are `val/NAME`; some are also given over the images of each
+    band, as `val/BAND/NAME`. LPIPS has its backbone in its name, as in `lpips_squeeze`.
+
+    Args:
+      step: from `make_validation_step`, jitted.
+      variables: the generator's.
+      frozen: the variables of dino and lpips.
+      batches: global arrays; images that fill up the last batch have weight 0.
+      samples: rows of the grid.
+      bands: their names.
+    """
+    collected, pictures = [], []
+    for batch in batches:
+        shown, values = step(variables, frozen, batch)
+        collected.append(jax.device_get(values))
+        if sum(len(rows[0]) for rows in pictures) < samples:
+            pictures.append(jax.device_get(shown))
+    values = {name: np.concatenate([v[name] for v in collected]) for name in collected[0]}
+    weight, band = values.pop("weight"), values.pop("band")
+    means = {f"val/{name}": float(np.average(v, weights=weight)) for name, v in values.items()}
+    for index, name in enumerate(bands):
+        share = weight * (band == index)
+        if share.any():  # fewer images than bands leave some without
+            for metric in (metric for metric in _OF_EACH_BAND if metric in values):
+                mean = float(np.average(values[metric], weights=share))
+                means[f"val/{name}/{metric}"] = mean
+
+    pictures = [np.concatenate(arrays)[:samples] for arrays in zip(*pictures, strict=True)]
+    images, known, prediction, filled = pictures
+    captions = [
+        f"hole {100 * (1 - part):.0f} %, PSNR in it {psnr:.1f} dB"
+        for part, psnr in zip(known.mean((1, 2, 3)), values["psnr_hole"], strict=False)
+    ]
+    return means, sample_grid(images, known, prediction, filled, captions)

@@ -1,0 +1,142 @@
+"""Every way to mix against the float64 formula: values, all gradients, extremes, memory."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gsjax.kernels.mixture import mix, reference
+from tests.quick import jit
+
+MIX = {"reference": reference.mix, "xla": functools.partial(mix, backend="xla")}
+backends = pytest.mark.parametrize("backend", MIX)
+inputs = pytest.mark.parametrize("argument", [0, 1, 2], ids=["queries", "keys", "atoms"])
+
+
+class Case(NamedTuple):
+    """The sizes of a mixture: leading dimensions, channels of a query, atoms, their channels."""
+
+    lead: tuple[int, ...]
+    d: int
+    a: int
+    c: int
+
+
+CASES = [
+    Case((4100,), 2, 5, 1),
+    Case((2, 3, 5), 12, 730, 3),
+    Case((1100,), 4, 7, 3),
+    Case((), 1, 1, 1),
+    Case((9,), 3, 20, 5),
+]
+
+
+def arguments(case):
+    rng = np.random.default_rng(case.a)
+    shapes = ((*case.lead, case.d), (case.a, case.d), (case.a, case.c))
+    return [rng.normal(size=shape) for shape in shapes]
+
+
+def close(ours, expected, tolerance):
+    ours, expected = np.asarray(ours, np.float64), np.asarray(expected, np.float64)
+    assert ours.shape == expected.shape
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+@functools.cache
+def results(backend, case, dtype):
+    """The mixtures, and the gradients of a sum whose derivative differs everywhere."""
+
+    def objective(*arrays):
+        mixed = MIX[backend](*arrays)
+        return jnp.sin(2 * mixed).sum(), mixed
+
+    differentiate = jax.value_and_grad(objective, (0, 1, 2), has_aux=True)
+    with jax.enable_x64(dtype == "float64"):
+        (_, mixed), slopes = jit(differentiate)(*(a.astype(dtype) for a in arguments(case)))
+    assert mixed.dtype == dtype
+    return mixed, slopes
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_reference_is_the_softmax(case):
+    queries, keys, atoms = arguments(case)
+    weights = np.exp(queries @ keys.T)
+    expected = weights @ atoms / weights.sum(-1, keepdims=True)
+    close(results("reference", case, "float64")[0], expected, 1e-13)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 2e-5)])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_values_are_those_of_the_formula(case, dtype, tolerance):
+    close(results("xla", case, dtype)[0], results("reference", case, "float64")[0], tolerance)
+
+
+@inputs
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 2e-5)])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_gradients_are_the_derivative_of_the_reference(case, dtype, tolerance, argument):
+    exact = results("reference", case, "float64")[1][argument]
+    close(results("xla", case, dtype)[1][argument], exact, tolerance)
+
+
+@backends
+def test_huge_logits_choose_one_atom_and_have_finite_gradients(backend):
+    keys, atoms = np.float32(np.eye(4)), np.float32(np.arange(12).reshape(4, 3))
+    queries = np.float32(1e6 * np.eye(4)[[2, 0]] - 3e6)[None]
+
+    def objective(*arrays):
+        mixed = MIX[backend](*arrays)
+        return mixed.sum(), mixed
+
+    differentiate = jit(jax.value_and_grad(objective, (0, 1, 2), has_aux=True))
+    (_, mixed), slopes = differentiate(queries, keys, atoms)
+    np.testing.assert_allclose(mixed[0], atoms[[2, 0]])
+    for slope in slopes:
+        assert np.isfinite(slope).all()
+
+
+def test_vmap_means_the_same():
+    case = Case((3, 5), 4, 7, 3)
+    queries, keys, atoms = (array.astype(np.float32) for array in arguments(case))
+    mapped = jit(jax.vmap(mix, (0, None, None)))(queries, keys, atoms)
+    np.testing.assert_allclose(mapped, mix(queries, keys, atoms), atol=1e-6)
+
+
+def test_queries_times_atoms_never_exist():
+    rows, atoms = 82_944, 730
+    shapes = [
+        jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((rows, 12), (atoms, 12), (atoms, 3))
+    ]
+
+    def gradient(mix):
+        return jax.grad(lambda *arrays: jnp.square(mix(*arrays)).sum(), (0, 1, 2))
+
+    compiled = {name: jit(gradient(MIX[name])).lower(*shapes).compile() for name in MIX}
+    temporary = {name: c.memory_analysis().temp_size_in_bytes for name, c in compiled.items()}
+    assert temporary["reference"] > 4 * rows * atoms
+    assert temporary["xla"] < temporary["reference"] / 16
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [((5, 4), (7, 3), (7, 3)), ((5, 4), (7, 4), (6, 3)), ((), (7, 4), (7, 3)), ((4,), (4,), (7,))],
+    ids=str,
+)
+def test_shapes_that_do_not_fit_are_named(shapes):
+    with pytest.raises(ValueError, match=r"must be \[\.\.\., D\]") as error:
+        mix(*map(np.zeros, shapes))
+    assert all(str(shape) in str(error.value) for shape in shapes)
+
+
+def test_an_unknown_backend_names_those_there_are():
+    with pytest.raises(ValueError, match=r"'cuda' is unknown; there are auto, xla, pallas, triton"):
+        mix(np.zeros((4, 2)), np.zeros((3, 2)), np.zeros((3, 3)), backend="cuda")
+
+
+def test_kernels_refuse_float64():
+    with jax.enable_x64(True), pytest.raises(ValueError, match="'pallas' computes in float32"):
+        mix(np.zeros((4, 2)), np.zeros((3, 2)), np.zeros((3, 3)), backend="pallas")
