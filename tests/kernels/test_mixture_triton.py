@@ -102,7 +102,7 @@ def shifted():
 @pytest.fixture(scope="module")
 def interpreted(tmp_path_factory):
     path = tmp_path_factory.mktemp("triton") / "mixture.npz"
-    return saved("tests.mixture.test_mixture_triton", path)
+    return saved("tests.kernels.test_mixture_triton", path)
 
 
 def close(ours, expected, tolerance):

@@ -94,7 +94,7 @@ def compute():
 @pytest.fixture(scope="module")
 def interpreted(tmp_path_factory):
     path = tmp_path_factory.mktemp("triton") / "rasterizer.npz"
-    return saved("tests.rasterizer.test_rasterizer_triton", path)
+    return saved("tests.kernels.test_rasterizer_triton", path)
 
 
 @needs_triton
