@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
 from gsjax import config as config_lib
-from gsjax.errors import UserError, shown
+from gsjax.errors import UserError, shown, suggestion
 
 _EXAMPLE = "configs/photos.py"
 _HELP = {f"{dashes}{name}" for dashes in ("-", "--") for name in ("help", "helpshort", "h", "?")}
@@ -64,13 +64,6 @@ def field_names(config: ConfigDict, prefix: str = "") -> list[str]:
         else:
             names.append(prefix + name)
     return names
-
-
-def suggestion(name: str, names: list[str]) -> str | None:
-    """Returns the name that was probably meant: for dotted names, the last part counts most."""
-    last = [other for other in names if other.split(".")[-1] == name.split(".")[-1]]
-    matches = difflib.get_close_matches(name, last or names, 1, cutoff=0 if last else 0.5)
-    return matches[0] if matches else None
 
 
 def _exit(message: str) -> NoReturn:

@@ -1,5 +1,7 @@
 """The one exception for mistakes that a user can mend, and what its messages are made of."""
 
+import difflib
+
 
 class UserError(Exception):
     """A mistake in what the user passed in: a flag, a config field, a file.
@@ -25,3 +27,10 @@ def shown(name: object, most: int = 80) -> str:
     text = str(name)[: most + 1]
     text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     return text if len(text) <= most else f"{text[:most]}…"
+
+
+def suggestion(name: str, names: list[str]) -> str | None:
+    """Returns the name that was probably meant: for dotted names, the last part counts most."""
+    last = [other for other in names if other.split(".")[-1] == name.split(".")[-1]]
+    matches = difflib.get_close_matches(name, last or names, 1, cutoff=0 if last else 0.5)
+    return matches[0] if matches else None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gsjax.errors import UserError
-from gsjax.training.record import progress_bar
+from gsjax.progress import progress_bar
 
 
 class Remote(NamedTuple):

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -140,3 +141,27 @@ def new_folder(folder: str | os.PathLike) -> Iterator[Path]:
     finally:
         if unfinished is not None:
             shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def set_aside(path: Path) -> Path:
+    """Renames what is of another run, to NAME.1, before its suffix, or the next that is free."""
+    others = (path.with_name(f"{path.stem}.{i}{path.suffix}") for i in itertools.count(1))
+    return path.rename(next(other for other in others if not other.exists()))
+
+
+@contextlib.contextmanager
+def explained(workdir: Path) -> Iterator[None]:
+    """Lets what the system refuses in the block be a UserError about the workdir."""
+    try:
+        yield
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = (
+            "make room, and the same command resumes from the last checkpoint"
+            if full
+            else "point --workdir at a folder that can be written to"
+        )
+        raise UserError(
+            f"cannot write to the workdir {workdir}: {error.strerror}{where}; {remedy}"
+        ) from error

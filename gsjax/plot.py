@@ -11,7 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from gsjax import cli
-from gsjax.errors import UserError
+from gsjax.errors import UserError, suggestion
 from gsjax.files import read_regular, write_atomically
 
 RUNS = flags.DEFINE_list("runs", None, "workdirs of runs, with commas between them")
@@ -79,7 +79,7 @@ def main() -> None:
     metrics = METRICS.value or [name for name in found if name.startswith(_SHOWN)]
     for name in metrics:
         if name not in found:
-            meant = cli.suggestion(name, found)
+            meant = suggestion(name, found)
             hint = f"; did you mean {meant}?" if meant else f"; there are {', '.join(found)}"
             raise UserError(f"--metrics: no run has {name}{hint}")
     if not metrics:

@@ -145,11 +145,3 @@ def test_help_shows_the_programs_flags_and_every_config_field(folder):
     help_of_stages = run(folder, STAGED, "--help").stdout
     assert "  stages.a.train.batch_size=2  # over all devices" in help_of_stages
     assert "  stages.a.steps=7" in help_of_stages
-
-
-def test_a_suggestion_prefers_a_field_of_the_same_name():
-    names = cli.field_names(config_lib.default())
-    assert cli.suggestion("batch_size", names) == "train.batch_size"
-    assert cli.suggestion("chekpoint.every", names) == "checkpoint.every"
-    assert cli.suggestion("modle.gausians", names) == "model.gaussians"
-    assert cli.suggestion("qqq", names) is None

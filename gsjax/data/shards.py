@@ -45,7 +45,7 @@ def make_shards(
       UserError: the folder holds something else, cannot be written, or is being written by
         another process.
     """
-    from gsjax.training.record import progress_bar  # only here: workers need none
+    from gsjax.progress import progress_bar  # only here: workers need none
 
     with writing(output):
         _check_folder(output, settings)

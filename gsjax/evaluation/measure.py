@@ -21,7 +21,7 @@ from gsjax.evaluation.report import Report, Worst
 from gsjax.evaluation.scores import Scores
 from gsjax.evaluation.semantics import Semantics
 from gsjax.models.inception import FEATURES
-from gsjax.training.record import progress_bar
+from gsjax.progress import progress_bar
 
 _SHOWN = 2  # of the worst, in each band
 

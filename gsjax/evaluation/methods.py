@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from gsjax.cli import suggestion
-from gsjax.errors import UserError
+from gsjax.errors import UserError, suggestion
 from gsjax.inpainting.patchmatch import missing, patchmatch
 
 Image = UInt8[np.ndarray, "h w 3"]

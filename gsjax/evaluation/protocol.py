@@ -11,14 +11,13 @@ from absl import logging
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
-from gsjax.cli import suggestion
 from gsjax.data.containers import Refused
 from gsjax.data.examples import Band
 from gsjax.data.images import ImageSource, UnreadableImage
 from gsjax.data.mask_files import Matcher, looks_inverted, read_hole
 from gsjax.data.masks import RATIO_TOLERANCE, draw_hole
 from gsjax.data.sources import list_images
-from gsjax.errors import UserError
+from gsjax.errors import UserError, suggestion
 
 KINDS = ("irregular", "free_form")  # of drawn holes, in turn
 CENTER = "center"

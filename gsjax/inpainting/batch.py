@@ -19,7 +19,7 @@ from gsjax.inpainting.encode import check_alpha, encode, lossy_warning, metadata
 from gsjax.inpainting.exemplar import Deep
 from gsjax.inpainting.painter import Inpainter, Task, check_sizes
 from gsjax.inpainting.pairing import Job, remove_leftovers
-from gsjax.training.record import progress_bar
+from gsjax.progress import progress_bar
 
 
 class Options(NamedTuple):

@@ -13,10 +13,9 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from gsjax import distributed
-from gsjax.files import read_json, write_atomically
+from gsjax.files import read_json, set_aside, write_atomically
 from gsjax.models.lpips import BACKBONES, lpips_name
 from gsjax.trained import checkpoints
-from gsjax.training.workdir import set_aside
 
 # Of metrics that start so, less is better; of all others, more.
 _LESS_IS_BETTER = ("l1", "lpips")

@@ -12,8 +12,7 @@ from pathlib import Path
 from absl import logging
 
 from gsjax.data.images import ImageSource
-from gsjax.files import read_json, write_atomically
-from gsjax.training.workdir import explained
+from gsjax.files import explained, read_json, write_atomically
 
 FILE = "images.json"
 

@@ -1,4 +1,4 @@
-"""What a run leaves in its workdir for people to read: config, metrics, pictures, progress.
+"""What a run leaves in its workdir for people to read: config, metrics, pictures.
 
 `metrics.jsonl` holds one JSON object a line: `step` and scalars by name. A step may
 have several lines, with different scalars (training's and validation's). A scalar
@@ -11,23 +11,20 @@ import json
 import math
 import os
 import re
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import tqdm
 from absl import logging
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from gsjax.config.fields import check_types, completed
 from gsjax.errors import UserError, first_line
-from gsjax.files import read_json, write_atomically
+from gsjax.files import explained, read_json, set_aside, write_atomically
 from gsjax.training.grids import write_png
-from gsjax.training.workdir import explained, set_aside
 
 CONFIG = "config.json"
 
@@ -256,55 +253,6 @@ def _flat(fields: Mapping, prefix: str = "") -> dict[str, Any]:
             # JSON knows no tuples, and config.json is read back with all lists as tuples.
             flat[prefix + name] = _with_tuples(json.loads(json.dumps(value)))
     return flat
-
-
-def progress_bar(
-    total: int,
-    initial: int,
-    desc: str,
-    active: bool = True,
-    unit: str = " steps",
-    unit_scale: bool = False,
-) -> tqdm.tqdm:
-    """Returns a progress bar, on stderr.
-
-    `bar.set_postfix_str("loss 0.123 · 87 images/s", refresh=False)` shows more behind
-    it. Where stderr is not a terminal it is a plain line at most every 10 seconds.
-
-    Args:
-      total: what is complete; 0 if unknown.
-      initial: what has been done before.
-      desc: what is going on.
-      active: whether to show anything.
-      unit: of all these numbers.
-      unit_scale: whether to show them in thousands, millions and so on.
-    """
-    options = dict(
-        total=total or None, initial=initial, desc=desc, disable=not active, unit=unit,
-        unit_scale=unit_scale,
-    )  # fmt: skip
-    if sys.stderr.isatty():
-        return tqdm.tqdm(**options, dynamic_ncols=True)
-    return tqdm.tqdm(
-        **options,
-        file=_Lines(),
-        mininterval=10,
-        maxinterval=10,
-        delay=1e-9,  # no line before the first step
-        bar_format="{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
-    )
-
-
-class _Lines:
-    """Stderr for tqdm in a log file: each state is a line instead of overwriting the last."""
-
-    def write(self, text: str) -> None:
-        text = text.strip()
-        if text:
-            sys.stderr.write(text + "\n")
-
-    def flush(self) -> None:
-        sys.stderr.flush()
 
 
 def _drop_lines_after(path: Path, step: int) -> None:

@@ -7,11 +7,11 @@ import jax
 from ml_collections import ConfigDict
 
 from gsjax import distributed
+from gsjax.files import set_aside
 from gsjax.trained import checkpoints
 from gsjax.training import record
 from gsjax.training.stages import Stage
 from gsjax.training.state import TrainState, pictured
-from gsjax.training.workdir import set_aside
 
 
 def set_others_aside(workdir: Path, done: int) -> None:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
-from gsjax.cli import field_names, suggestion
-from gsjax.errors import UserError, check_whole
+from gsjax.cli import field_names
+from gsjax.errors import UserError, check_whole, suggestion
 from gsjax.models import losses
 
 # Fields that a stage may set, and groups of them. Of others, one value holds for the whole run.

@@ -23,6 +23,7 @@ from gsjax.data.pipeline import (
 from gsjax.errors import UserError
 from gsjax.models.perceptual import load_lpips
 from gsjax.models.semantic import describe_dino, load_dino
+from gsjax.progress import progress_bar
 from gsjax.trained import checkpoints
 from gsjax.training import guards, record
 from gsjax.training.best import Best
@@ -140,7 +141,7 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
 
         values = {}
         skips = guards.Skips(workdir, config.train.max_skipped, int(state.skipped))
-        bar = record.progress_bar(config.train.steps, done, "training", active=process == 0)
+        bar = progress_bar(config.train.steps, done, "training", active=process == 0)
         stack.enter_context(bar)
         ended = done == stage_of(stages, done).last
         due = 0 < done < config.train.steps and (ended or done % config.validate.every == 0)

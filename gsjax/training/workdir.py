@@ -1,7 +1,6 @@
 """The folder of a run: whose it is, and what the system says when it cannot be written."""
 
 import contextlib
-import errno
 import fcntl
 import itertools
 import os
@@ -14,6 +13,7 @@ from absl import logging
 
 from gsjax import distributed
 from gsjax.errors import UserError
+from gsjax.files import explained
 
 _ENDS = 5  # seconds that a run may take to end after it was killed or stopped
 # One of several processes lives on for a minute when another is gone, and NFS keeps what a machine
@@ -93,27 +93,3 @@ def _locked(file: BinaryIO, patience: float) -> bool:
         except OSError as error:
             logging.warning("%s cannot be locked: %s", file.name, error.strerror)
             return True
-
-
-def set_aside(path: Path) -> Path:
-    """Renames what is of another run, to NAME.1, before its suffix, or the next that is free."""
-    others = (path.with_name(f"{path.stem}.{i}{path.suffix}") for i in itertools.count(1))
-    return path.rename(next(other for other in others if not other.exists()))
-
-
-@contextlib.contextmanager
-def explained(workdir: Path) -> Iterator[None]:
-    """Lets what the system refuses in the block be a UserError about the workdir."""
-    try:
-        yield
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        remedy = (
-            "make room, and the same command resumes from the last checkpoint"
-            if full
-            else "point --workdir at a folder that can be written to"
-        )
-        raise UserError(
-            f"cannot write to the workdir {workdir}: {error.strerror}{where}; {remedy}"
-        ) from error

@@ -13,8 +13,8 @@ from jax.sharding import Mesh, PartitionSpec
 
 from gsjax.kernels import gpu
 from gsjax.kernels.rasterizer import reference, triton
-from tests.quick import jit
 from tests.kernels import test_rasterizer as every
+from tests.quick import jit
 from tests.triton_tools import interpret, launches, needs_triton, registers, save, saved
 
 CASES = [

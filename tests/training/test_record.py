@@ -117,21 +117,6 @@ def test_a_missing_or_broken_config_is_named(tmp_path, content):
         record_lib.read_config(tmp_path)
 
 
-def test_progress_in_a_log_file_is_a_few_plain_lines():
-    program = """if True:
-        from gsjax.training.record import progress_bar
-        bar = progress_bar(3000, 1000, "training")
-        for _ in range(2000):
-            bar.set_postfix_str("loss 0.123 · 87 images/s", refresh=False)
-            bar.update()
-        bar.close()
-    """
-    run = run_python(program)
-    (line,) = run.stderr.splitlines()
-    assert line.startswith("training: 3000/3000")
-    assert "loss 0.123 · 87 images/s" in line
-
-
 def test_importing_the_record_does_not_import_tensorboard():
     program = (
         "import sys, gsjax.training.record; "
