@@ -9,6 +9,7 @@ one is drawn, at most 0.014 off at 32 pixels and 0.02 at 24.)
 import difflib
 import functools
 import itertools
+import logging
 import math
 import operator
 import os

@@ -41,8 +41,8 @@ class Semantics(NamedTuple):
     module: DinoViT
     variables: PyTree
     originals: Float[np.ndarray, "n d"]
-    mean_class: Float[np.ndarray, "d"]
-    mean_patch: Float[np.ndarray, "d"]
+    mean_class: Float[np.ndarray, " d"]
+    mean_patch: Float[np.ndarray, " d"]
 
 
 class Distances(NamedTuple):
@@ -55,8 +55,8 @@ class Distances(NamedTuple):
       features: the fills' class tokens, for a Fréchet distance.
     """
 
-    class_token: Float[Array, "b"]
-    patch_tokens: Float[Array, "b"]
+    class_token: Float[Array, " b"]
+    patch_tokens: Float[Array, " b"]
     features: Float[Array, "b d"]
 
 

@@ -89,7 +89,7 @@ class Geometry(NamedTuple):
         return np.clip((reach - depth) / (_FADE * reach), 0, 1)
 
     def tent(
-        self, crop: Crop, y: Float[np.ndarray, "h"], x: Float[np.ndarray, "w"]
+        self, crop: Crop, y: Float[np.ndarray, " h"], x: Float[np.ndarray, " w"]
     ) -> Float[np.ndarray, "h w"]:
         """Returns a crop's weight at points of the image: 1 in its core and a seam around it.
 
@@ -103,7 +103,7 @@ class Geometry(NamedTuple):
         return self._fading(crop, y, x, [0.0, 0.0], [c - s for c, s in self._margins()])
 
     def taken(
-        self, crop: Crop, y: Float[np.ndarray, "h"], x: Float[np.ndarray, "w"]
+        self, crop: Crop, y: Float[np.ndarray, " h"], x: Float[np.ndarray, " w"]
     ) -> Float[np.ndarray, "h w"]:
         """Returns how much a crop leaves to later ones of its level: 1, nothing, in its core.
 

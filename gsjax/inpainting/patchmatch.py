@@ -53,7 +53,7 @@ def find_sources(
     filled: UInt8[np.ndarray, "h w 3"],
     usable: Bool[np.ndarray, "h w"],
     wanted: Bool[np.ndarray, "h w"],
-) -> Int[np.ndarray, "n"] | None:
+) -> Int[np.ndarray, " n"] | None:
     """Finds where PatchMatch has copied pixels from.
 
     On a sparse grid, by the nearest of the low frequencies around; between, and where

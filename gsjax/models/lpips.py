@@ -88,7 +88,7 @@ class Lpips(nn.Module):
     @nn.compact
     def __call__(
         self, images: Float[Array, "b h w 3"], others: Float[Array, "b h w 3"]
-    ) -> Float[Array, "b"]:
+    ) -> Float[Array, " b"]:
         """Returns one distance a pair; images in [0, 1], of at least `LEAST_SIDE` pixels."""
         # Interleaved, so that over several devices no image changes its own.
         both = jnp.stack([images, others], axis=1).reshape(-1, *images.shape[1:])

@@ -101,7 +101,7 @@ def make_rows(
     queries: Float[Array, "m d"],
     error: Float[Array, "m l"],
     mixed: Float[Array, "m l"],
-    lse: Float[Array, "m"],
+    lse: Float[Array, " m"],
 ) -> Float[Array, "m w"]:
     """Returns what the backward kernels read of each row, padded to a multiple of the parts."""
     common = -(error * mixed).sum(-1)

@@ -61,7 +61,7 @@ def reciprocal(length: Float[Array, "*n"]) -> Float[Array, "*n"]:
 
 def pixel_centers(
     patch_shape: tuple[int, int], dtype: jnp.dtype
-) -> tuple[Float[Array, "s"], Float[Array, "s"]]:
+) -> tuple[Float[Array, " s"], Float[Array, " s"]]:
     """Returns x and y of a patch's pixels, row by row: the integers."""
     height, width = patch_shape
     y, x = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
