@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""Starts one run as several processes of this machine: to try out what a cluster does.
+"""Starts one run as several processes on this machine, to try out what a cluster does.
 
 launch/local.py --processes=2 --devices=2 -- python -m gsjax.main --config=configs/photos.py
 
-Every process gets --coordinator, --processes and --process behind its arguments. What it
-prints comes with its number in front. SIGTERM and Ctrl-C go to all of them. If one fails, the
-others have a minute and a half to end by themselves; the exit code is that of the first that
-failed.
+Appends --coordinator, --processes and --process to the arguments of each process, and prefixes
+each line of output with the process's number. Forwards SIGTERM and Ctrl-C to all processes. If
+one fails, the others have 90 seconds to end; the exit code is that of the first failure.
 """
 
 import argparse
@@ -19,7 +18,7 @@ import sys
 import threading
 import time
 
-_GRACE = 90  # seconds from the first failure until the others are killed
+_GRACE = 90  # seconds between the first failure and killing the others
 
 
 def main() -> int:
@@ -45,17 +44,17 @@ def main() -> int:
 
 
 def parse() -> argparse.Namespace:
-    """Returns the options; ends with code 2 if they are wrong."""
+    """Returns the options; exits with code 2 if they are invalid."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--processes", type=int, default=2, help="how many (default: 2)")
+    parser.add_argument("--processes", type=int, default=2, help="number of processes (default: 2)")
     parser.add_argument(
-        "--devices", type=int, help="CPU devices a process; without it, what JAX finds"
+        "--devices", type=int, help="CPU devices per process (default: all devices JAX finds)"
     )
-    parser.add_argument("--port", type=int, help="of process 0; without it, any that is free")
-    parser.add_argument("--dry-run", action="store_true", help="print the commands only")
-    parser.add_argument("command", nargs="+", help="behind --, what every process runs")
+    parser.add_argument("--port", type=int, help="port of process 0 (default: any free port)")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
+    parser.add_argument("command", nargs="+", help="after --: the command to run")
     options = parser.parse_args()
     for name in ("processes", "devices"):
         value = getattr(options, name)
@@ -65,7 +64,7 @@ def parse() -> argparse.Namespace:
 
 
 def cpu_devices(count: int) -> dict[str, str]:
-    """Returns the environment in which JAX sees so many CPU devices and nothing else."""
+    """Returns environment variables that make JAX see `count` CPU devices and nothing else."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
     return {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags.strip()}
 
@@ -78,19 +77,19 @@ def free_port() -> int:
 
 
 def run(commands: list[list[str]], environment: dict[str, str]) -> int:
-    """Runs the commands side by side to their end; returns the first failure's code, or 0."""
+    """Runs the commands in parallel; returns the exit code of the first failure, or 0."""
     processes: list[subprocess.Popen] = []
 
     def forward(number: int, frame: object) -> None:
         for process in processes:
-            process.send_signal(number)  # nothing happens to one that has ended
+            process.send_signal(number)  # no effect on a process that has ended
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, forward)
     readers = []
     for index, command in enumerate(commands):
         try:
-            # Of its own session: Ctrl-C reaches it once, from here.
+            # In a session of its own, so that it receives Ctrl-C once, from `forward`.
             process = subprocess.Popen(
                 command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 start_new_session=True,
@@ -114,11 +113,11 @@ def run(commands: list[list[str]], environment: dict[str, str]) -> int:
     for reader in readers:
         reader.join()
     code = code or next((process.returncode for process in processes if process.returncode), 0)
-    return 128 - code if code < 0 else code  # killed by a signal, as shells say it
+    return 128 - code if code < 0 else code  # killed by a signal: as shells report it
 
 
 def relay(index: int, source, target) -> None:
-    """Copies lines, with the number of their process in front."""
+    """Copies lines, each with the number of its process in front."""
     for line in source:
         target.write(f"[{index}] {line.decode(errors='replace').rstrip()}\n")
         target.flush()
