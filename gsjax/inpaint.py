@@ -93,7 +93,7 @@ def main() -> None:
         jobs = pairing.with_avoided(jobs, image, Path(AVOID.value).expanduser())
     checkpoint = os.path.expanduser(CHECKPOINT.value)
 
-    from gsjax.inpainting import batch
+    from gsjax.inpainting import batch, opened
     from gsjax.inpainting.painter import Inpainter
     from gsjax.kernels.backends import check_platform  # JAX from here on
     from gsjax.programs import keep_compiled
@@ -102,9 +102,9 @@ def main() -> None:
     check_path(checkpoint)
     check_platform()
     keep_compiled()
-    options = batch.Options(
+    options = opened.Options(
         THRESHOLD.value, QUALITY.value, BATCH_SIZE.value, OVERWRITE.value, DEEP.value,
-        INVERT.value, GROW.value, FEATHER.value, MAX_PIXELS.value or batch.MAX_PIXELS,
+        INVERT.value, GROW.value, FEATHER.value, MAX_PIXELS.value or opened.MAX_PIXELS,
     )  # fmt: skip
 
     def load() -> Inpainter:

@@ -42,7 +42,14 @@ def read_hole(
       OSError: the file cannot be read.
       Refused: its content cannot be; see `reader.read`.
     """
-    raster = read(read_regular(path), max_pixels)
+    return decode_hole(read_regular(path), threshold, invert, max_pixels)
+
+
+def decode_hole(
+    data: bytes, threshold: int | None = None, invert: bool = False, max_pixels: int = MAX_PIXELS
+) -> Bool[np.ndarray, "h w"]:
+    """Does what `read_hole` does with the content of a file."""
+    raster = read(data, max_pixels)
     if raster.pixels.dtype.kind == "f":
         raise Refused("floating-point pixels; convert it to 8 bits")
     if threshold is None:

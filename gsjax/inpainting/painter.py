@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,12 +14,13 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from gsjax.data.mask_files import odd_hole
 from gsjax.errors import UserError
 from gsjax.inpainting.borders import check_margins, finish, prepare
-from gsjax.inpainting.crops import Asked, Layout, Work, cut_known, fill
+from gsjax.inpainting.crops import Layout, cut_known
 from gsjax.inpainting.exemplar import Deep, check_deep, copy_deep
 from gsjax.inpainting.field import Field
 from gsjax.inpainting.geometry import Crop, Geometry
 from gsjax.inpainting.network import Network
 from gsjax.inpainting.plan import cover
+from gsjax.inpainting.together import Task, paint_together
 from gsjax.inpainting.windows import Patches
 from gsjax.models.gaussian_head import Gaussians
 from gsjax.trained.load import load_network
@@ -28,7 +29,6 @@ _MEANING = {
     "hole": "the image is to be filled", "avoid": "nothing is to be copied from",
     "known": "pixels may be looked at",
 }  # fmt: skip
-_AT_WORK = 2**26  # pixels of the images that are worked on at a time, in all
 
 
 @dataclasses.dataclass
@@ -49,22 +49,6 @@ class Result:
         What was copied into a hole is encoded when they are first asked for.
         """
         return self._make_field()
-
-
-class Task(NamedTuple):
-    """An image to be filled.
-
-    Attributes:
-      name: returned with the image when it is done.
-      image: uint8 or uint16; its hole is written to.
-      hole: True where it is to be filled.
-      avoid: True where nothing is to be copied from; None: nowhere.
-    """
-
-    name: Any
-    image: Integer[np.ndarray, "h w 3"]
-    hole: Bool[np.ndarray, "h w"]
-    avoid: Bool[np.ndarray, "h w"] | None = None
 
 
 class Inpainter:
@@ -174,80 +158,33 @@ class Inpainter:
 
     def paint(
         self,
-        tasks: Iterable[Task],
+        tasks: Iterable[Task | None],
         batch_size: int | None = None,
         keep: Callable[[tuple[Crop, Gaussians]], None] | None = None,
         deep: Deep | None = None,
-        progress: Callable[[int, int], None] | None = None,
     ) -> Iterator[tuple[Any, Integer[np.ndarray, "h w 3"]]]:
         """Fills images, in place, and yields each when it is done, with its name.
 
         Crops of several images share a batch; images are taken up as there is room for them.
 
         Args:
-          tasks: the images; plain tuples will do.
+          tasks: the images; plain tuples will do. None instead of one: there is none now, but
+            there may be more later.
           batch_size: the most crops that are painted at a time; None: 8, on a CPU 1.
           keep: is given each crop and its Gaussians.
           deep: "exemplar" or "network"; see `load`, whose choice holds if None.
-          progress: is told how many crops of an image are painted, of how many.
         """
         deep = self.deep if deep is None else check_deep(deep)
         if batch_size is None:
             batch_size = default_batch_size()
-        tasks = iter(tasks)
-        active: list[_Active] = []
-        more = True
-        while True:
-            while more and _has_room(active, batch_size):
-                taken = next(tasks, None)
-                more = taken is not None
-                if taken is not None:
-                    name, image, hole, avoid = Task(*taken)
-                    if deep == "exemplar":
-                        hole = hole & ~copy_deep(image, hole, avoid)
-                    layout = Layout(
-                        self.size, self._network.rim, self._patches, self._network.small
-                    )
-                    work = fill(image, hole, layout, batch_size, keep, progress)
-                    active.append(_Active(name, image, work, next(work, [])))
-            for done in [one for one in active if not one.asked]:
-                active.remove(done)
-                yield done.name, done.image
-            if not active:
-                if not more:
-                    return
-                continue
-            crops = [crop for one in active for crop in one.asked]
-            painted = iter(self._network.paint(crops, batch_size))
-            for one in active:
-                answer = [next(painted) for _ in one.asked]
-                try:
-                    one.asked = one.work.send(answer)
-                except StopIteration:
-                    one.asked = []
+        layout = Layout(self.size, self._network.rim, self._patches, self._network.small)
+        return paint_together(tasks, self._network, layout, deep, batch_size, keep)
 
 
 def default_batch_size() -> int:
     """Returns how many crops are painted at a time."""
     # On a CPU a batch takes as long as its crops one by one, and seconds to compile.
     return 1 if jax.default_backend() == "cpu" else 8
-
-
-@dataclasses.dataclass
-class _Active:
-    """An image in work."""
-
-    name: Any
-    image: np.ndarray
-    work: Work
-    asked: list[Asked]  # the crops it waits for; none: it is done
-
-
-def _has_room(active: list[_Active], batch_size: int) -> bool:
-    """Returns whether another image is to be taken up: one for certain."""
-    asked = sum(len(one.asked) for one in active)
-    pixels = sum(one.image.shape[0] * one.image.shape[1] for one in active)
-    return not active or (asked < batch_size and pixels < _AT_WORK)
 
 
 def check_image(image: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Integer
 
 from gsjax.data.containers import Refused
-from gsjax.data.mask_files import read_hole
+from gsjax.data.mask_files import decode_hole, read_hole
 from gsjax.data.raster import Raster
 from gsjax.data.reader import MAX_PIXELS, read
 from gsjax.errors import UserError
@@ -62,7 +62,15 @@ def read_picture(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Pictu
       UserError: missing, empty, damaged, too large, or of a kind that is not supported.
     """
     path = os.fspath(path)
-    raster = _explained(path, lambda: _raster(path, max_pixels))
+    return _picture(path, _explained(path, lambda: _raster(read_regular(path), max_pixels)))
+
+
+def decode_picture(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Does what `read_picture` does with the content of a file, called `name` in messages."""
+    return _picture(name, _explained(name, lambda: _raster(data, max_pixels)))
+
+
+def _picture(path: str, raster: Raster) -> Picture:
     gray = raster.pixels.ndim == 2
     height, width = raster.pixels.shape[:2]
     converted = any("CMYK" in note for note in raster.notes)
@@ -89,8 +97,19 @@ def read_mask(
     return _explained(path, lambda: read_hole(path, threshold, invert, max_pixels))
 
 
-def _raster(path: str, max_pixels: int) -> Raster:
-    raster = read(read_regular(path), max_pixels)
+def decode_mask(
+    data: bytes,
+    name: str,
+    threshold: int | None = None,
+    invert: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> Bool[np.ndarray, "h w"]:
+    """Does what `read_mask` does with the content of a file, called `name` in messages."""
+    return _explained(name, lambda: decode_hole(data, threshold, invert, max_pixels))
+
+
+def _raster(data: bytes, max_pixels: int) -> Raster:
+    raster = read(data, max_pixels)
     if raster.kind not in {*FORMATS.values(), *READ_ONLY.values()}:
         raise Refused(f"it is no {NAMES} file")
     if raster.pixels.dtype.kind == "f":

@@ -119,7 +119,8 @@ def specks(painter):
     try:
         result = painter(image, hole, deep="network")
         copy = image.copy()
-        for _ in painter.paint([(None, copy, hole)], 2, progress=lambda *n: told.append(n)):
+        task = (None, copy, hole, None, lambda *counts: told.append(counts))
+        for _ in painter.paint([task], 2):
             pass
     finally:
         painter._network.small = before

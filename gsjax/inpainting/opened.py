@@ -1,0 +1,116 @@
+"""A picture with its hole, between its file's content and the filled one's."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Integer
+
+from gsjax.data.mask_files import odd_hole
+from gsjax.data.reader import MAX_PIXELS
+from gsjax.errors import UserError
+from gsjax.inpainting.borders import Prepared, finish, prepare
+from gsjax.inpainting.encode import check_alpha, encode, lossy_warning, metadata_warning
+from gsjax.inpainting.pictures import FORMATS, Picture
+
+
+class Options(NamedTuple):
+    """What holds for all files of a run; see the flags of gsjax.inpaint."""
+
+    threshold: int | None = None
+    quality: int | None = None
+    batch_size: int | None = None
+    overwrite: bool = False
+    deep: Literal["exemplar", "network"] = "exemplar"
+    invert: bool = False
+    grow: float = 0
+    feather: float = 0
+    max_pixels: int = MAX_PIXELS
+
+
+class Opened(NamedTuple):
+    """A picture that is ready to be painted.
+
+    Attributes:
+      picture: as it was read.
+      prepared: what the painter is given.
+      alpha: that of the filled picture.
+      avoid: True where nothing is to be copied from; None: nowhere.
+      warnings: what is odd about the mask, and what of the picture is not kept.
+    """
+
+    picture: Picture
+    prepared: Prepared
+    alpha: Integer[np.ndarray, "h w"] | None
+    avoid: Bool[np.ndarray, "h w"] | None
+    warnings: list[str]
+
+
+def put_together(
+    picture: Picture,
+    mask: tuple[str, Bool[np.ndarray, "h w"]] | None,
+    avoid: Bool[np.ndarray, "h w"] | None,
+    options: Options,
+) -> Opened:
+    """Joins a picture and its masks.
+
+    Args:
+      picture: as it was read.
+      mask: its name in messages, and where the picture is to be filled; None: the picture's alpha
+        channel says it.
+      avoid: True where nothing is to be copied from.
+      options: `threshold` and `invert` concern the alpha channel alone.
+
+    Raises:
+      UserError: there is neither a mask nor an alpha channel.
+    """
+    alpha = picture.alpha
+    visible = None if alpha is None else alpha > 0
+    if mask is not None:
+        what, hole = mask
+    else:
+        if alpha is None:
+            raise UserError(
+                f"{picture.path}: it has no alpha channel to be its mask; give a --mask"
+            )
+        what = f"{picture.path}, its alpha channel"
+        top = np.iinfo(alpha.dtype).max
+        hole = ((top - alpha) > (options.threshold or 0) * (top // 255)) ^ options.invert
+        alpha = np.where(hole, np.array(top, alpha.dtype), alpha)
+        if (alpha == top).all():
+            alpha = None
+    prepared = prepare(picture.pixels, hole, visible, options.grow, options.feather)
+    warnings = []
+    if warning := odd_hole(prepared.hole):
+        if mask is not None and hole.all():
+            warning += ". If its black is not quite black, raise --threshold above it"
+        warnings.append(f"{what}: {warning}")
+    warnings += [f"{picture.path}: {warning}" for warning in picture.warnings]
+    return Opened(picture, prepared, alpha, prepared.avoided(avoid), warnings)
+
+
+def check_output(opened: Opened, suffix: str) -> list[str]:
+    """Refuses before painting what could not be written after it; returns what would be lost."""
+    if opened.alpha is not None:
+        check_alpha(opened.picture, suffix)
+    warnings = [metadata_warning(opened.picture, suffix)]
+    if opened.prepared.painted.any():
+        warnings.append(lossy_warning(opened.picture, suffix))
+    return [warning for warning in warnings if warning]
+
+
+def content_of(
+    opened: Opened, image: Integer[np.ndarray, "h w 3"], suffix: str, quality: int | None
+) -> bytes | None:
+    """Returns the content of the filled picture's file; None: that of the picture's own.
+
+    Args:
+      opened: before it was painted.
+      image: as the painter has left it.
+      suffix: of the file, one of `FORMATS`.
+      quality: of a JPEG; None: that of the picture, or 95.
+    """
+    same_kind = FORMATS[suffix] == opened.picture.kind and quality is None
+    if same_kind and not opened.prepared.painted.any() and not opened.picture.turned:
+        return None
+    image = finish(opened.prepared, image)
+    return encode(opened.picture, image, opened.alpha, suffix, quality)
