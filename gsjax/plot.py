@@ -15,11 +15,9 @@ from gsjax.errors import UserError, suggestion
 from gsjax.files import read_regular, write_atomically
 
 RUNS = flags.DEFINE_list("runs", None, "workdirs of runs, with commas between them")
-METRICS = flags.DEFINE_list("metrics", None, "which scalars; without it, losses and validation")
+SCALARS = flags.DEFINE_list("metrics", None, "which scalars; without it, losses and validation")
 OUTPUT = flags.DEFINE_string("output", "curves.png", "the picture to write")
 flags.mark_flag_as_required("runs")
-
-_SHOWN = ("loss/", "val/psnr_hole", "val/ssim_hole", "val/l1_hole", "val/lpips", "gradient_norm")
 
 Curves = dict[str, tuple[list[int], list[float]]]  # by metric: steps, values
 
@@ -61,7 +59,7 @@ def draw_curves(runs: dict[str, Curves], metrics: Sequence[str]) -> bytes:
         for run, curves in runs.items():
             if metric in curves:
                 axes.plot(*curves[metric], label=run, marker=".", markersize=3, linewidth=1)
-        axes.set(title=metric, xlabel="step")
+        axes.set(title=titled(metric), xlabel="step")
         axes.grid(alpha=0.3)
         if index == 0:
             axes.legend(fontsize="small")
@@ -70,13 +68,26 @@ def draw_curves(runs: dict[str, Curves], metrics: Sequence[str]) -> bytes:
     return content.getvalue()
 
 
+def titled(name: str) -> str:
+    """Returns a scalar's name, with its unit and where the better values are, if known."""
+    from gsjax.models.metrics import METRICS  # only now: --help needs no JAX
+
+    metric = METRICS.get(name.rpartition("/")[2]) if name.startswith("val/") else None
+    if metric is None:
+        return name
+    return f"{name} {metric.arrow}" + (f" ({metric.unit})" if metric.unit else "")
+
+
 def main() -> None:
     """Reads the runs and writes the picture."""
     if not OUTPUT.value.lower().endswith(".png"):
         raise UserError(f"--output: {OUTPUT.value} is no name of a PNG, like curves.png")
+    from gsjax.models.metrics import VALIDATED  # only now: --help needs no JAX
+
+    plotted = ("loss/", *(f"val/{m.name}" for m in VALIDATED if m.plotted), "gradient_norm")
     runs = {run: read_curves(run) for run in RUNS.value}
     found = sorted({name for curves in runs.values() for name in curves})
-    metrics = METRICS.value or [name for name in found if name.startswith(_SHOWN)]
+    metrics = SCALARS.value or [name for name in found if name.startswith(plotted)]
     for name in metrics:
         if name not in found:
             meant = suggestion(name, found)

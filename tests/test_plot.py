@@ -36,6 +36,12 @@ def test_a_picture_shows_every_run(run):
     assert orange[0] == 0 < orange[1]
 
 
+def test_a_panel_says_which_values_are_better_and_their_unit():
+    assert plot.titled("val/psnr_hole") == "val/psnr_hole ↑ (dB)"
+    assert plot.titled("val/20-40/lpips_alex") == "val/20-40/lpips_alex ↓"
+    assert plot.titled("loss/l1") == "loss/l1"
+
+
 @pytest.mark.parametrize("content", [None, "{", "[1]", '{"loss": 1}'])
 def test_what_is_no_run_is_the_users_error(tmp_path, content):
     if content is not None:

@@ -12,23 +12,13 @@ from jaxtyping import Bool, UInt8
 
 from gsjax.errors import UserError
 from gsjax.files import write_atomically
-from gsjax.models.lpips import BACKBONES, lpips_name
+from gsjax.models.metrics import METRICS
 from gsjax.training.grids import HOLE_COLOR, encode_png, picture_grid
 
 FILES = ("per_image.csv", "table.md", "worst.png", "summary.json")  # in the order of writing
 # Of the table: title, field of the summary, factor, decimals.
 _COLUMNS = (
-    ("PSNR ↑", "psnr", 1, 2),
-    ("SSIM ↑", "ssim", 1, 3),
-    ("L1 % ↓", "l1", 100, 2),
-    *((f"LPIPS ({backbone}) ↓", lpips_name(backbone), 1, 3) for backbone in BACKBONES),
-    ("FID ↓", "fid", 1, 2),
-    ("DINO class ↓", "dino_class", 1, 3),
-    ("DINO patches ↓", "dino_patches", 1, 3),
-    ("FD on DINO ↓", "fd_dino", 1, 2),
-    ("hole PSNR ↑", "psnr_hole", 1, 2),
-    ("hole SSIM ↑", "ssim_hole", 1, 3),
-    ("hole L1 % ↓", "l1_hole", 100, 2),
+    *((f"{m.title} {m.arrow}", m.name, m.scale, m.decimals) for m in METRICS.values()),
     ("s an image", "seconds", 1, 3),
 )
 _NO_MEAN = ("image", "band", "method")

@@ -69,14 +69,10 @@ def _measure(lpips, variables, filled, original, hole):
     filled, original = (jnp.float32(images) / 255 for images in (filled, original))
     original = jnp.broadcast_to(original, filled.shape)
     where = jnp.float32(hole[..., None])
-    values = {}
-    for name in ("psnr", "ssim", "l1"):
-        metric = getattr(metrics, name)
-        values[name] = metric(filled, original)
-        values[f"{name}_hole"] = metric(filled, original, where)
+    distances = {}
     if lpips is not None:
-        values[lpips_name(lpips.backbone)] = lpips.apply(variables, filled, original)
-    return values
+        distances[lpips_name(lpips.backbone)] = functools.partial(lpips.apply, variables)
+    return metrics.measure(filled, original, where, distances)
 
 
 def _optional(flag, asked, default, read, metric, notes):

@@ -1,13 +1,19 @@
-"""How close a picture is to the original: PSNR, L1 and SSIM, over a mask or the whole image.
+"""How close a picture is to the original: the table of all metrics, and PSNR, L1 and SSIM.
 
-Every metric gives one number per image, so that a caller may average over any
-number of batches. `where` is 1 at the pixels that count (for the hole:
-`1 - known`); a mask without such pixels counts as a perfect match.
+`METRICS`, at the end, has one entry for each metric; validation, evaluation, the choice of the
+best checkpoint and the plots follow from it. PSNR, L1 and SSIM give one number per image, so
+that a caller may average over any number of batches. `where` is 1 at the pixels that count
+(for the hole: `1 - known`); a mask without such pixels counts as a perfect match.
 """
+
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+
+from gsjax.models.lpips import BACKBONES, lpips_name
 
 MAX_PSNR = 100.0  # dB, given for (nearly) equal pictures in place of infinity
 
@@ -139,3 +145,96 @@ def _local_moments(x, y):
         covariance(y, y, row_y, row_y, mean_y, mean_y),
         covariance(x, y, row_x, row_y, mean_x, mean_y),
     )
+
+
+class Metric(NamedTuple):
+    """An entry of `METRICS`.
+
+    Attributes:
+      name: its name in `metrics.jsonl` after `val/`, in CSV files and summaries.
+      title: its name in tables, with the unit of the values there if it is not `unit`.
+      better: which values are better.
+      function: of (filled, original, where) as above; None if it needs a network.
+      hole: whether only the pixels of the hole count.
+      needs: the network that it needs: lpips | inception | dino; empty for none.
+      unit: of its values, for the axes of plots.
+      scale: what its values are multiplied by in tables.
+      decimals: that tables show.
+      banded: validation also gives its mean over each band of hole sizes.
+      plotted: `gsjax.plot` draws it without being asked for it.
+    """
+
+    name: str
+    title: str
+    better: Literal["higher", "lower"]
+    function: Callable[..., Float[Array, " b"]] | None = None
+    hole: bool = False
+    needs: Literal["", "lpips", "inception", "dino"] = ""
+    unit: str = ""
+    scale: float = 1.0
+    decimals: int = 3
+    banded: bool = False
+    plotted: bool = False
+
+    @property
+    def arrow(self) -> str:
+        """Points to where the better values are."""
+        return "↑" if self.better == "higher" else "↓"
+
+
+def _lpips(backbone: str) -> Metric:
+    name, title = lpips_name(backbone), f"LPIPS ({backbone})"
+    return Metric(name, title, "lower", needs="lpips", banded=True, plotted=True)
+
+
+# In the order of the columns of a table.
+_ENTRIES = (
+    Metric("psnr", "PSNR", "higher", psnr, unit="dB", decimals=2),
+    Metric("ssim", "SSIM", "higher", ssim, banded=True),
+    Metric("l1", "L1 %", "lower", l1, scale=100, decimals=2, banded=True),
+    *map(_lpips, BACKBONES),
+    Metric("fid", "FID", "lower", needs="inception", decimals=2),
+    Metric("dino_class", "DINO class", "lower", needs="dino"),
+    Metric("dino_patches", "DINO patches", "lower", needs="dino"),
+    Metric("fd_dino", "FD on DINO", "lower", needs="dino", decimals=2),
+    Metric(
+        "psnr_hole",
+        "hole PSNR",
+        "higher",
+        psnr,
+        hole=True,
+        unit="dB",
+        decimals=2,
+        banded=True,
+        plotted=True,
+    ),
+    Metric("ssim_hole", "hole SSIM", "higher", ssim, hole=True, plotted=True),
+    Metric("l1_hole", "hole L1 %", "lower", l1, hole=True, scale=100, decimals=2, plotted=True),
+)
+METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ENTRIES}
+# Those of a validation during training, and what `checkpoint.best` may name: LPIPS is logged
+# under its backbone's name, and a run has one of them.
+VALIDATED = tuple(m for m in _ENTRIES if m.function is not None or m.needs == "lpips")
+BEST = tuple(dict.fromkeys(metric.needs or metric.name for metric in VALIDATED))
+
+
+def measure(
+    filled: Float[Array, "b h w c"],
+    original: Float[Array, "b h w c"],
+    hole: Float[Array, "b h w 1"],
+    distances: Mapping[str, Callable],
+) -> dict[str, Float[Array, " b"]]:
+    """Returns, by name, all metrics with a function and those of `distances`.
+
+    Args:
+      filled: images in [0, 1] whose holes are filled.
+      original: the same ones before.
+      hole: 1 in the hole.
+      distances: by a metric's name, functions of (filled, original) with a network in them.
+    """
+    values = {
+        name: metric.function(filled, original, hole if metric.hole else None)
+        for name, metric in METRICS.items()
+        if metric.function is not None
+    }
+    return values | {name: distance(filled, original) for name, distance in distances.items()}

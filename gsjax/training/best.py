@@ -14,11 +14,9 @@ from ml_collections import ConfigDict
 
 from gsjax import distributed
 from gsjax.files import read_json, set_aside, write_atomically
-from gsjax.models.lpips import BACKBONES, lpips_name
+from gsjax.models.metrics import VALIDATED
 from gsjax.trained import checkpoints
 
-# Of metrics that start so, less is better; of all others, more.
-_LESS_IS_BETTER = ("l1", "lpips")
 # What the folder may hold at the start; if processes see different things, the last counts.
 _NOTHING, _BEST, _LATER, _OTHER = range(4)
 
@@ -31,16 +29,16 @@ class Best:
 
         Args:
           workdir: the run's folder.
-          config: its `checkpoint.best` is the name of a validation metric without `val/`.
+          config: its `checkpoint.best` is one of `gsjax.models.metrics.BEST`.
           done: the step that the run resumes after. What was kept later is removed: the run
             comes to that step again. What is of another run, metric or validation does not
             compare and is set aside.
         """
         self._folder, self._metric = Path(workdir) / "best", config.checkpoint.best
-        # LPIPS is logged with its backbone's name; a run has one of them.
-        names = map(lpips_name, BACKBONES) if self._metric == "lpips" else [self._metric]
-        self._names = [f"val/{name}" for name in names]
-        self._sign = -1.0 if self._metric.startswith(_LESS_IS_BETTER) else 1.0
+        # LPIPS has an entry for each backbone; a run has one of them.
+        entries = [m for m in VALIDATED if self._metric in (m.name, m.needs)]
+        self._names = [f"val/{metric.name}" for metric in entries]
+        self._sign = 1.0 if entries[0].better == "higher" else -1.0
         self._validation = _validation(config)
         self._best, there = self._known(done)
         there = distributed.highest(there)

@@ -14,12 +14,12 @@ from gsjax.models import losses
 from gsjax.models.discriminator import least_side
 from gsjax.models.encoder import GROUPS
 from gsjax.models.folded import HEAD_CHANNELS
+from gsjax.models.metrics import BEST
 from gsjax.models.perceptual import check_lpips
 from gsjax.models.semantic import build_dino, check_dino
 from gsjax.training.optimizer import SCHEDULES
 from gsjax.training.stages import plan
 from gsjax.training.state import check_initial
-from gsjax.training.validation import METRICS
 
 _LARGEST_SEED = 2**32 - 1  # JAX takes no more bits of a seed
 _STEPS = 2**31 - 1  # the state counts them in 32 bits
@@ -160,10 +160,10 @@ def _check_numbers(config: ConfigDict) -> None:
         raise UserError(f"seed: {config.seed} must be from 0 to {_LARGEST_SEED}")
     if config.train.ema >= 1:
         raise UserError(f"train.ema: {config.train.ema} must be less than 1, like 0.999")
-    if config.checkpoint.best and config.checkpoint.best not in METRICS:
+    if config.checkpoint.best and config.checkpoint.best not in BEST:
         raise UserError(
             f"checkpoint.best: {config.checkpoint.best!r} is no metric of the validation; there "
-            f"are {', '.join(METRICS)}"
+            f"are {', '.join(BEST)}"
         )
     if config.checkpoint.best == "lpips" and not config.lpips.weights:
         raise UserError("checkpoint.best: lpips needs lpips.weights")

@@ -1,5 +1,6 @@
 """How good the fills are: metrics over fixed images and holes, and a picture of some."""
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 
 import jax
@@ -10,15 +11,11 @@ from ml_collections import ConfigDict
 
 from gsjax.models import metrics
 from gsjax.models.inpainter import composite
-from gsjax.models.lpips import BACKBONES, lpips_name
+from gsjax.models.lpips import lpips_name
 from gsjax.models.semantic import make_tokens
 from gsjax.training.grids import sample_grid
 from gsjax.training.state import Networks
 from gsjax.training.step import Batch, unpack
-
-_OF_EACH_BAND = ("psnr_hole", "ssim", "l1", *map(lpips_name, BACKBONES))
-# What `checkpoint.best` may name; `lpips` is that of the run's backbone.
-METRICS = ("psnr_hole", "psnr", "ssim_hole", "ssim", "l1_hole", "l1", "lpips")
 
 
 def make_validation_step(config: ConfigDict, networks: Networks) -> Callable:
@@ -39,20 +36,14 @@ def make_validation_step(config: ConfigDict, networks: Networks) -> Callable:
         (token,) = tokens(frozen["dino"], images * known)
         out = networks.generator.apply(variables, images * known, token, known)
         filled = composite(images, out.image, known)
-        values = {
-            "weight": batch["weight"],
-            "band": batch["band"],
-            "psnr_hole": metrics.psnr(filled, images, hole),
-            "psnr_hole_mean_fill": metrics.psnr(metrics.mean_fill(images, known), images, hole),
-            "psnr": metrics.psnr(filled, images),
-            "ssim_hole": metrics.ssim(filled, images, hole),
-            "ssim": metrics.ssim(filled, images),
-            "l1_hole": metrics.l1(filled, images, hole),
-            "l1": metrics.l1(filled, images),
-        }
+        distances = {}
         if networks.lpips is not None:
-            name = lpips_name(networks.lpips.backbone)
-            values[name] = networks.lpips.apply(frozen["lpips"], filled, images)
+            distance = functools.partial(networks.lpips.apply, frozen["lpips"])
+            distances[lpips_name(networks.lpips.backbone)] = distance
+        values = metrics.measure(filled, images, hole, distances)
+        mean_filled = metrics.mean_fill(images, known)
+        values["psnr_hole_mean_fill"] = metrics.psnr(mean_filled, images, hole)
+        values |= {"weight": batch["weight"], "band": batch["band"]}
         pictures = (images, known, jnp.clip(out.image, 0.0, 1.0), filled)
         return [array[: config.validate.samples] for array in pictures], values
 
@@ -92,9 +83,10 @@ def validate(
     for index, name in enumerate(bands):
         share = weight * (band == index)
         if share.any():  # fewer images than bands leave some without
-            for metric in (metric for metric in _OF_EACH_BAND if metric in values):
-                mean = float(np.average(values[metric], weights=share))
-                means[f"val/{name}/{metric}"] = mean
+            for metric in metrics.VALIDATED:
+                if metric.banded and metric.name in values:
+                    mean = float(np.average(values[metric.name], weights=share))
+                    means[f"val/{name}/{metric.name}"] = mean
 
     pictures = [np.concatenate(arrays)[:samples] for arrays in zip(*pictures, strict=True)]
     images, known, prediction, filled = pictures

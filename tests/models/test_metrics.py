@@ -96,3 +96,39 @@ def test_mean_fill_keeps_known_pixels_and_fills_with_their_mean():
     mean = image[0][inside].mean(0)
     np.testing.assert_allclose(filled[0][~inside], np.broadcast_to(mean, (400, 3)), rtol=1e-5)
     np.testing.assert_array_equal(filled[1], 0.5)
+
+
+@pytest.mark.parametrize("metric", [m for m in metrics.METRICS.values() if m.function is not None])
+def test_the_table_says_which_values_are_better(metric):
+    prediction, target = pair()
+    hole = np.zeros((2, 40, 52, 1), np.float32)
+    hole[:, :15, 30:] = 1
+    worse = np.clip(target + 2 * (prediction - target), 0, 1)
+    values = [
+        np.asarray(metrics.measure(filled, target, hole, {})[metric.name])
+        for filled in (worse, prediction, target)
+    ]
+    steps = np.diff(values, axis=0) * (1 if metric.better == "higher" else -1)
+    assert (steps > 0).all()
+
+
+def test_a_metric_of_the_hole_counts_nothing_else():
+    prediction, target = pair()
+    hole = np.zeros((2, 40, 52, 1), np.float32)
+    hole[:, :4, :4] = 1
+    away = prediction.copy()
+    away[:, :20, :20] = target[:, :20, :20]  # also outside of the hole, which SSIM's window sees
+    values = metrics.measure(away, target, hole, {})
+    perfect = metrics.measure(target, target, hole, {})
+    for name, metric in metrics.METRICS.items():
+        if metric.function is not None:
+            assert metric.hole == (values[name] == perfect[name]).all(), name
+
+
+def test_networks_add_their_metrics_to_the_others():
+    _, target = pair()
+    hole = np.ones((2, 40, 52, 1), np.float32)
+    plain = metrics.measure(target, target, hole, {})
+    values = metrics.measure(target, target, hole, {"lpips_alex": lambda a, b: jnp.arange(2.0)})
+    assert values.keys() == plain.keys() | {"lpips_alex"}
+    np.testing.assert_array_equal(values["lpips_alex"], [0, 1])
