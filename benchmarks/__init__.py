@@ -1,1 +1,1 @@
-"""What measures speed and memory; run one with python -m benchmarks.NAME."""
+"""Benchmarks of speed, memory and quality; run one with python -m benchmarks.NAME."""

@@ -1,14 +1,14 @@
-"""Deep holes: how deep the network paints, how far PatchMatch searches, and how long it takes.
+"""Deep holes: how deep the network should paint, how far PatchMatch should search, and run times.
 
 python -m benchmarks.deep --photos=folder:DIR --lpips=squeeze --dino=dinov2_vits14
 python -m benchmarks.deep --times
 
-Limits: PSNR, SSIM, LPIPS and the distance of DINO's class token of the network alone, of
-PatchMatch alone, and of both by the depth from which on PatchMatch's is taken; for central squares
-of half the shorter side, and for ellipses with four strokes.
-Reaches: the same of the copied part alone, by `REACH`, for ellipses of 96×88 pixels.
-Times: the first fill of 512×512 pixels with a hole of 170, from the shell, without and with
-texture copied, and of 6,000×4,000 pixels with one of 700: seconds and peak memory.
+Depth: PSNR, SSIM, LPIPS and the distance of DINO's class token for the network alone, PatchMatch
+alone, and both combined, with PatchMatch from a given depth on. Holes are central squares of half
+the shorter side, and ellipses with four strokes.
+Reach: the same metrics for the copied part alone, by `REACH`, with ellipses of 96×88 pixels.
+Times (--times): seconds and peak memory of the command, for a 170-pixel hole in 512×512 pixels
+and a 700-pixel hole in 6,000×4,000, without and with copied texture.
 """
 
 import subprocess
@@ -31,15 +31,15 @@ from gsjax.inpainting.painter import Inpainter
 from gsjax.inpainting.patchmatch import patchmatch
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", "photos", "a run's workdir or a checkpoint")
-PHOTOS = flags.DEFINE_string("photos", "photos", "a spec of photographs")
-COUNT = flags.DEFINE_integer("count", 12, "photographs that are used, spread over all")
+PHOTOS = flags.DEFINE_string("photos", "photos", "the photographs: photos, folder:DIR or list:FILE")
+COUNT = flags.DEFINE_integer("count", 12, "number of photographs to use, evenly spaced")
 LPIPS = flags.DEFINE_string("lpips", None, "as for gsjax.evaluate")
 DINO = flags.DEFINE_string("dino", "none", "as for gsjax.evaluate")
-TIMES = flags.DEFINE_bool("times", False, "measure times instead")
+TIMES = flags.DEFINE_bool("times", False, "measure times instead of quality")
 
 _LIMITS = (12, 16, 20, 24, 32)
 _REACHES = (0.125, 0.25, 0.5, 1, 2, 8)
-_MEASURED = """
+_TIMER = """
 import os, subprocess, sys, time
 start = time.perf_counter()
 process = subprocess.Popen([sys.executable, *sys.argv[1:]], stdout=subprocess.DEVNULL)
@@ -98,25 +98,27 @@ def _fills(painter: Inpainter, photo: np.ndarray, hole: np.ndarray):
     yield "PatchMatch", copied
     depth = cv2.distanceTransform(hole.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     for limit in _LIMITS:
-        seen = np.where((depth > limit)[..., None], copied, photo)
-        yield f"both, {limit} px", painter(seen, hole & (depth <= limit), deep="network").image
+        partial = np.where((depth > limit)[..., None], copied, photo)
+        yield f"both, {limit} px", painter(partial, hole & (depth <= limit), deep="network").image
 
 
 def _measure(photos: list[np.ndarray]):
-    """Returns what measures a fill: of it, the photograph and the hole, values by name."""
+    """Returns a function that maps fill, photograph and hole to metrics by name."""
     scores = load_scores(LPIPS.value, "none", "none").measure
-    seen = None
+    originals = None
     if DINO.value != "none":
-        seen = semantics.look_at_originals(
+        originals = semantics.look_at_originals(
             *semantics.read_dino(DINO.value, "--dino"), map(_square, photos)
         )
 
     def measure(fill: np.ndarray, photo: np.ndarray, hole: np.ndarray) -> dict[str, float]:
         values = dict(scores(fill[None], photo[None], hole[None]))
-        if seen is not None:
+        if originals is not None:
             small = _square(hole.astype(np.uint8)) > 0
-            found = semantics.compare(seen, _square(fill)[None], _square(photo), small[None])
-            values["class token"] = found.class_token
+            distances = semantics.compare(
+                originals, _square(fill)[None], _square(photo), small[None]
+            )
+            values["class token"] = distances.class_token
         return {name: float(np.asarray(value)[0]) for name, value in values.items()}
 
     return measure
@@ -149,12 +151,12 @@ def _times() -> None:
             Image.fromarray(mask).save(file.with_suffix(".tif"))
             for deep in ("network", "exemplar"):
                 command = [
-                    sys.executable, "-c", _MEASURED, "-m", "gsjax.inpaint", f"--image={file}",
+                    sys.executable, "-c", _TIMER, "-m", "gsjax.inpaint", f"--image={file}",
                     f"--mask={file.with_suffix('.tif')}", f"--output={name}/filled.png",
                     f"--checkpoint={CHECKPOINT.value}", f"--deep={deep}", "--overwrite",
                 ]  # fmt: skip
-                told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-                seconds, peak, status = map(float, told.stdout.split())
+                measured = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+                seconds, peak, status = map(float, measured.stdout.split())
                 if status:
                     raise RuntimeError(f"{' '.join(command)} failed")
                 print(f"| {width}×{height} | {deep} | {seconds:.1f} | {peak:.0f} |", flush=True)

@@ -1,13 +1,13 @@
-"""Inpainting a large photograph against a part of it, seams, and batches.
+"""Inpainting: a large photograph against a part of it, seams, batch sizes, and specks.
 
-python -m benchmarks.inpaint --checkpoint=runs/photos [--photos=DIR]
+python -m benchmarks.inpaint --checkpoint=runs/photos [--photos=folder:DIR]
 
-Large: three small holes in a photograph of 6,000×4,000 pixels and in the 1,000×700 around them,
-as the command fills them: time, the most memory, and whether known pixels are the same by hash.
-Seams: the mean step across a hole's border against that at the same places of the original.
-Batches: crops a second by the batch's size.
-Specks: holes of 2 to 6 pixels all over a large picture: crops and seconds, and how long the network
-takes for one full crop and for as many pixels in small ones.
+Large: three small holes in a photograph of 6,000×4,000 pixels, and in the 1,000×700 around them,
+filled by the command: time, peak memory, and whether the known pixels have the same hash.
+Seams: the mean step across the border of a hole, against the same places in the original.
+Batches: crops per second by batch size.
+Specks: holes of 2 to 6 pixels all over a large picture: number of crops and seconds, and the time
+of the network for one full crop and for as many pixels in small ones.
 """
 
 import hashlib
@@ -28,15 +28,13 @@ from gsjax.data.sources import open_source
 from gsjax.inpainting.painter import Inpainter
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "a run's workdir or a checkpoint")
-PHOTOS = flags.DEFINE_string(
-    "photos", "photos", "a spec of photographs: photos, folder:DIR or list:FILE"
-)
-ROUNDS = flags.DEFINE_integer("rounds", 5, "timed runs of each", lower_bound=1)
+PHOTOS = flags.DEFINE_string("photos", "photos", "the photographs: photos, folder:DIR or list:FILE")
+ROUNDS = flags.DEFINE_integer("rounds", 5, "timed runs of each program", lower_bound=1)
 flags.mark_flag_as_required("checkpoint")
 
-# Runs Python with arguments; prints seconds, CPU seconds, peak MB and exit status. From a
-# process of its own: a program's peak begins with the memory of the process that started it.
-_MEASURED = """
+# Runs Python with arguments; prints seconds, CPU seconds, peak MB and exit status. This must be a
+# separate process, because a program's peak starts at the memory of the process that started it.
+_TIMER = """
 import os, subprocess, sys, time
 start = time.perf_counter()
 process = subprocess.Popen([sys.executable, *sys.argv[1:]], stdout=subprocess.DEVNULL)
@@ -45,7 +43,7 @@ cpu = usage.ru_utime + usage.ru_stime
 print(time.perf_counter() - start, cpu, usage.ru_maxrss / 1024, status)
 """
 _HOLES = ((2300, 1500, 30, 40), (2700, 1700, 24, 24), (2500, 2000, 36, 30))  # x, y, width, height
-_PART = (2100, 1400, 3100, 2100)  # of the large photograph: left, top, right, bottom
+_PART = (2100, 1400, 3100, 2100)  # left, top, right, bottom in the large photograph
 
 
 def main() -> None:
@@ -75,7 +73,7 @@ def _large(painter: Inpainter, photo: np.ndarray) -> None:
             Image.fromarray(np.ascontiguousarray(pixels)).save(folder / f"{size}.png")
             Image.fromarray(np.ascontiguousarray(holes)).save(folder / f"{size}_mask.png")
         figures = {size: _figures(painter, folder, size, *sizes[size]) for size in sizes}
-    print("| image | painting s | its CPU s | command s | its CPU s | peak MB | known the same |")
+    print("| image | painting s | CPU s | command s | CPU s | peak MB | known pixels unchanged |")
     print("|---|---|---|---|---|---|---|")
     for size, (*seconds, peak, same) in figures.items():
         listed = " | ".join(f"{value:.3f}" for value in seconds)
@@ -86,7 +84,11 @@ def _large(painter: Inpainter, photo: np.ndarray) -> None:
 
 
 def _figures(painter: Inpainter, folder: Path, size: str, image, hole):
-    """Returns medians: seconds and CPU seconds of painting and of the command; peak MB, known."""
+    """Returns medians for one image size.
+
+    They are seconds and CPU seconds of painting, the same of the command, peak MB, and whether
+    the known pixels are unchanged.
+    """
     paintings, commands, peaks = [], [], []
     output = folder / f"{size}_out.png"
     arguments = [
@@ -99,9 +101,10 @@ def _figures(painter: Inpainter, folder: Path, size: str, image, hole):
         for _ in painter.paint([(None, copy, hole)]):
             pass
         paintings.append((time.perf_counter() - start[0], time.process_time() - start[1]))
-        command = [sys.executable, "-c", _MEASURED, "-m", "gsjax.inpaint", *arguments]
-        told = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        *seconds, peak, status = map(float, told.stdout.split())
+        command = [sys.executable, "-c", _TIMER, "-m", "gsjax.inpaint", *arguments]
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        measured = subprocess.run(command, text=True, **streams)
+        *seconds, peak, status = map(float, measured.stdout.split())
         if status:
             raise RuntimeError(f"{' '.join(command)} failed")
         commands.append(seconds)
@@ -110,7 +113,7 @@ def _figures(painter: Inpainter, folder: Path, size: str, image, hole):
         hashlib.sha256(np.asarray(Image.open(path))[~hole].tobytes()).hexdigest()
         for path in (folder / f"{size}.png", output)
     ]
-    # The first time, programs are compiled.
+    # The first round includes compilation.
     seconds = [*np.median(paintings[1:], axis=0), *np.median(commands[1:], axis=0)]
     return (*seconds, max(peaks[1:]), known[0] == known[1])
 
@@ -145,7 +148,7 @@ def _seams(painter: Inpainter, photos: list[np.ndarray]) -> None:
 
 
 def _step(image: np.ndarray, hole: np.ndarray) -> float:
-    """Returns the mean difference of neighbors of which one is hole and one is known."""
+    """Returns the mean difference between neighbors, one of which is hole and one known."""
     steps = []
     for axis in (0, 1):
         border = np.diff(hole.astype(np.int8), axis=axis) != 0
@@ -158,7 +161,7 @@ def _batches(painter: Inpainter) -> None:
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     hole = np.zeros((height, width), bool)
     hole[height // 3 : height // 2, width // 3 : width // 2] = True
-    print("\n| batch size | images a second |\n|---|---|")
+    print("\n| batch size | images/s |\n|---|---|")
     for size in (1, 8, 32):
         rates = []
         for _ in range(ROUNDS.value + 1):

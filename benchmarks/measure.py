@@ -1,4 +1,4 @@
-"""Timing of compiled programs against each other, and the machine's own limits."""
+"""Times compiled programs against each other and against the limits of the machine."""
 
 import json
 import os
@@ -18,34 +18,34 @@ from gsjax.errors import UserError
 from gsjax.kernels.backends import BACKENDS as KNOWN
 
 PATCHES = flags.DEFINE_integer(
-    "patches", 256, "patches; 256 of 16 pixels are an image of 256²", lower_bound=1
+    "patches", 256, "number of patches; 256 of 16×16 pixels make an image of 256²", lower_bound=1
 )
-GAUSSIANS = flags.DEFINE_integer("gaussians", 324, "Gaussians a patch", lower_bound=1)
-BACKENDS = flags.DEFINE_list("backends", ["xla"], "backends beside the direct formula")
+GAUSSIANS = flags.DEFINE_integer("gaussians", 324, "Gaussians per patch", lower_bound=1)
+BACKENDS = flags.DEFINE_list("backends", ["xla"], "backends to compare with the direct formula")
 ROUNDS = flags.DEFINE_integer("rounds", 9, "timed runs of each program", lower_bound=1)
-OUTPUT = flags.DEFINE_string("output", None, "a file to add the rows to, as JSON lines")
+OUTPUT = flags.DEFINE_string("output", None, "a file to append the rows to, as JSON lines")
 
 
 def ways(direct: Callable, op: Callable) -> dict[str, Callable]:
-    """Returns the direct formula and the op by each backend that was asked for, by name.
+    """Returns the direct formula, and the op with each backend of `--backends`, by name.
 
     Raises:
       UserError: there is no such backend.
     """
-    found = {"direct": direct}
+    programs = {"direct": direct}
     for backend in BACKENDS.value:
         if backend not in KNOWN:
             raise UserError(f"--backends: {backend!r} is none of {', '.join(KNOWN)}")
-        found[backend] = lambda *args, backend=backend: op(*args, backend)
-    return found
+        programs[backend] = lambda *args, backend=backend: op(*args, backend)
+    return programs
 
 
 class Figures(NamedTuple):
-    """What a program takes.
+    """Time and memory of a program.
 
     Attributes:
       seconds: the median over all rounds.
-      temporary_bytes: memory beside its inputs and outputs, as the compiler plans it.
+      temporary_bytes: the compiler's estimate of memory beyond inputs and outputs.
     """
 
     seconds: float
@@ -55,17 +55,17 @@ class Figures(NamedTuple):
 def compare(
     programs: Mapping[str, tuple[Callable, Sequence[jax.Array]]], rounds: int
 ) -> dict[str, Figures]:
-    """Compiles the programs and runs them in turn, so that all see the same machine.
+    """Compiles the programs and times them in turn, so that the machine's load affects all alike.
 
     Args:
       programs: functions and their arguments by name.
-      rounds: how often each is timed, always after a run of its own.
+      rounds: how often each is timed, each time after an untimed run.
     """
     compiled = {name: jax.jit(f).lower(*args).compile() for name, (f, args) in programs.items()}
     times: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(rounds):
         for name, program in compiled.items():
-            run(program, programs[name][1])  # not counted: caches still hold another's data
+            run(program, programs[name][1])  # not timed: caches still hold another program's data
             times[name].append(run(program, programs[name][1]))
     return {
         name: Figures(float(np.median(times[name])), temporary_bytes(program))
@@ -74,19 +74,19 @@ def compare(
 
 
 def run(program: Compiled, args: Sequence[jax.Array]) -> float:
-    """Returns the seconds that one run takes."""
+    """Returns the seconds of one run."""
     start = time.perf_counter()
     jax.block_until_ready(program(*args))
     return time.perf_counter() - start
 
 
 def temporary_bytes(program: Compiled) -> int:
-    """Returns the memory that a program plans beside inputs and outputs."""
+    """Returns the compiler's estimate of a program's memory beyond inputs and outputs."""
     return program.memory_analysis().temp_size_in_bytes
 
 
 def exponentials(count: int) -> tuple[Callable, Sequence[jax.Array]]:
-    """Returns a program of nothing but that many float32 exponentials, summed."""
+    """Returns a program that only sums `count` float32 exponentials, and its arguments."""
 
     def program(step):
         return jnp.exp(-step * jnp.arange(count, dtype=jnp.float32)).sum()
@@ -95,7 +95,7 @@ def exponentials(count: int) -> tuple[Callable, Sequence[jax.Array]]:
 
 
 def multiply_adds(count: int) -> tuple[Callable, Sequence[jax.Array]]:
-    """Returns a product of float32 matrices with that many multiply-adds: what runs fastest."""
+    """Returns a float32 matrix product of `count` multiply-adds, the fastest way to do them."""
     side = 1024
     rows = max(1, count // side**2)
 
@@ -106,7 +106,7 @@ def multiply_adds(count: int) -> tuple[Callable, Sequence[jax.Array]]:
 
 
 def device_name() -> str:
-    """Returns what the programs run on, in words."""
+    """Returns a description of the device and the JAX version."""
     device = jax.devices()[0]
     if device.platform != "cpu":
         return f"{device.device_kind}, JAX {jax.__version__}"
@@ -114,7 +114,7 @@ def device_name() -> str:
 
 
 def cpu_name() -> str:
-    """Returns what the processor is called."""
+    """Returns the name of the processor."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -127,13 +127,13 @@ def compare_ways(
     both: Mapping[str, tuple[Callable, Sequence[jax.Array]]],
     counts: tuple[tuple[int, int], tuple[int, int]],
 ) -> None:
-    """Measures the ways to compute an op, prints a table and, if asked, adds JSON lines to a file.
+    """Times several ways to compute an op and prints a table; `--output` appends JSON lines.
 
     Args:
       what: the op and its sizes.
-      forward: programs by the name of the way; the first is what ratios are to.
-      both: the same with the gradients.
-      counts: exponentials and multiply-adds that no way can do without, forward and for both.
+      forward: programs by name; ratios are relative to the first.
+      both: the same programs with their gradients.
+      counts: the exponentials and multiply-adds that every way needs, forward and both.
     """
     floors = {}
     for part, (exps, fmas) in zip(("forward", "both"), counts, strict=True):
@@ -166,7 +166,7 @@ def compare_ways(
 
 
 def table(rows: Sequence[Mapping]) -> str:
-    """Returns rows of the same keys as a table in Markdown."""
+    """Returns a Markdown table of rows with the same keys."""
     columns = list(rows[0])
     lines = [columns, ["---"] * len(columns)]
     lines += [[_text(row[column]) for column in columns] for row in rows]

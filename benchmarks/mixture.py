@@ -2,8 +2,8 @@
 
 python -m benchmarks.mixture [--output=FILE.jsonl]
 
-The floor counts, for each pair of a query and an atom, one exponential and the multiply-adds
-around it: D + C + 1 forward and 3 D + 2 C + 2 more backward; see benchmarks.rasterize.
+For each pair of a query and an atom, the floor counts one exponential per pass, and D + C + 1
+multiply-adds forward and 3 D + 2 C + 2 backward; see benchmarks.rasterize.
 """
 
 import jax
@@ -36,7 +36,7 @@ def main() -> None:
     def both(way):
         def program(*arrays):
             mixed, pull = jax.vjp(way, *arrays)
-            # As in training, the error follows from the result; else both passes run at once.
+            # As in training, the error depends on the result; otherwise XLA merges both passes.
             return mixed, pull(mixed * error)
 
         return program

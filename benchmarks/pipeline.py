@@ -1,12 +1,12 @@
-"""Images a second that one core makes for training, by source, and how many cores feed a chip.
+"""Data pipeline: training images per second and core, by source, and cores needed to feed a chip.
 
 python -m benchmarks.pipeline --sources=folder:DIR,array_record:DIR
 
-An image is read, decoded, cropped and resized, and gets a hole. Counted is the time of the
-processor, which a busy machine changes less than the time on the wall; waiting for a disk is
-not in it. The sources take turns, and the first round, which fills the caches, is not counted.
-With --processes, the trainer's own batches are counted too, by the clock: what so many worker
-processes make in a second, with what it costs to pass batches on.
+An image is read, decoded, cropped and resized, and gets a hole. The times are CPU times, which a
+busy machine affects less than wall-clock times; they exclude waiting for a disk. The sources take
+turns, and the first round, which fills the caches, is not counted. --processes also measures the
+actual training batches, in wall-clock time, as made by that many worker processes, including the
+cost of passing batches between processes.
 """
 
 import json
@@ -28,24 +28,24 @@ from gsjax.data.masks import check_kinds, draw_hole
 from gsjax.data.sources import FileSource, open_source, require_readable
 from gsjax.errors import UserError
 
-SOURCES = flags.DEFINE_list("sources", ["photos"], "data sets, such as folder:DIR,array_record:DIR")
-SIDE = flags.DEFINE_integer("side", 256, "pixels a side of the examples", lower_bound=8)
+SOURCES = flags.DEFINE_list("sources", ["photos"], "datasets, such as folder:DIR,array_record:DIR")
+SIDE = flags.DEFINE_integer("side", 256, "side of the examples in pixels", lower_bound=8)
 CROPS = flags.DEFINE_list(
     "crops",
     ["resize", "random"],
-    "ways to cut, see config.data.crop; zoom: random, mirrored, and log-uniform in scale from the "
-    "image's own pixels to all of it",
+    "kinds of crops, see config.data.crop; zoom: random, mirrored, with a log-uniform scale from "
+    "native pixels to the whole image",
 )
-KINDS = flags.DEFINE_list("kinds", ["irregular", "free_form"], "of holes, see config.masks.kinds")
-RATIO = flags.DEFINE_list("ratio", ["0.2", "0.6"], "least and largest part that is hole")
+KINDS = flags.DEFINE_list("kinds", ["irregular", "free_form"], "holes, see config.masks.kinds")
+RATIO = flags.DEFINE_list("ratio", ["0.2", "0.6"], "smallest and largest hole, as a fraction")
 PROCESSES = flags.DEFINE_integer("processes", 0, "workers that make batches", lower_bound=0)
-BATCH = flags.DEFINE_integer("batch", 64, "images of such a batch", lower_bound=1)
-IMAGES = flags.DEFINE_integer("images", 200, "images a round", lower_bound=1)
+BATCH = flags.DEFINE_integer("batch", 64, "batch size with --processes", lower_bound=1)
+IMAGES = flags.DEFINE_integer("images", 200, "images per round", lower_bound=1)
 CHIP = flags.DEFINE_float(
     "images_per_second_chip",
     140.0,
-    "images that a chip trains on in a second; the default is 40 % of the bfloat16 peak of a v5e, "
-    "197e12 a second, over the 0.56e12 operations an image of configs/celeba.py at 256²",
+    "images per second that a chip trains on; the default is 40 % of the bfloat16 peak of a v5e, "
+    "197e12 FLOP/s, divided by the 0.56e12 FLOP per image of configs/celeba.py at 256²",
     lower_bound=0.0,
 )
 for name in ("rounds", "output"):
@@ -62,7 +62,7 @@ def main() -> None:
     ways = {}
     for spec in SOURCES.value:
         source = open_source(spec, "train", "--sources")
-        if spec == "photos":  # which stay decoded in memory, being few
+        if spec == "photos":  # kept decoded in memory otherwise
             source = FileSource([source.name(i) for i in range(len(source))])
         require_readable(source, "--sources")
         ways |= {(spec, crop): parts(source, crop) for crop in CROPS.value}
@@ -81,7 +81,7 @@ def main() -> None:
         rest = each - sum(medians.values())
         row = {"source": spec.partition(":")[0], "crop": crop}
         row |= {f"{part} ms": value for part, value in medians.items()} | {"resize ms": rest}
-        row |= {"images/s a core": 1000 / each, "cores a chip": CHIP.value * each / 1000}
+        row |= {"images/s per core": 1000 / each, "cores per chip": CHIP.value * each / 1000}
         if PROCESSES.value:
             row["images/s of batches"] = float(np.median(fed[spec, crop]))
         rows.append(row)
@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def parts(source: ImageSource, crop: str) -> dict[str, Callable[[int], object]]:
-    """Returns what is timed by name: functions of the number of an image, "all" of them at once."""
+    """Returns the functions to time by name, each of an image's number; "all" does everything."""
     config = config_for(crop)
     recipe = examples.training_recipe(config)
     contents = [source.encoded(i) for i in chosen(len(source))]
@@ -118,7 +118,7 @@ def parts(source: ImageSource, crop: str) -> dict[str, Callable[[int], object]]:
 
 
 def config_for(crop: str) -> ml_collections.ConfigDict:
-    """Returns what the flags ask for."""
+    """Returns the config that the flags describe."""
     config = configs.default()
     config.data.image_size = (SIDE.value, SIDE.value)
     config.data.crop = "random" if crop == "zoom" else crop
@@ -133,11 +133,11 @@ def config_for(crop: str) -> ml_collections.ConfigDict:
 
 
 def batches_per_second(spec: str, crop: str) -> float:
-    """Returns how many batches of training the workers make in a second, once they run."""
+    """Returns the training batches per second that the workers make once they are running."""
     config = config_for(crop)
     config.data.train = spec
     batches = pipeline.training_batches(config)
-    for _ in range(config.data.prefetch + PROCESSES.value):  # what was made meanwhile
+    for _ in range(config.data.prefetch + PROCESSES.value):  # made during startup
         next(batches)
     count = max(1, 4 * IMAGES.value // BATCH.value)
     start = time.perf_counter()
@@ -149,13 +149,13 @@ def batches_per_second(spec: str, crop: str) -> float:
 
 
 def chosen(length: int) -> Sequence[int]:
-    """Returns which images are used: evenly spread, the same ones again if there are too few."""
+    """Returns the indices of the images to use: evenly spaced, repeated if there are too few."""
     step = max(1, math.floor(length / IMAGES.value))
     return [k * step % length for k in range(IMAGES.value)]
 
 
 def milliseconds(program: Callable[[int], object]) -> float:
-    """Returns the processor's time for an image, on average over all images."""
+    """Returns the mean CPU time per image."""
     start = time.process_time()
     for k in range(IMAGES.value):
         program(k)

@@ -2,10 +2,10 @@
 
 python -m benchmarks.rasterize [--output=FILE.jsonl]
 
-The floor counts, for each pair of a pixel and a Gaussian, one exponential and the multiply-adds
-around it: 7 + C forward and 17 + 2 C more backward. Both are measured alone on this machine, and
-the floor is the larger of the two where a device has separate units for them (GPU, TPU), their
-sum where it has not (CPU).
+For each pair of a pixel and a Gaussian, the floor counts one exponential per pass, and 7 + C
+multiply-adds forward and 17 + 2 C backward. Exponentials and multiply-adds are each timed alone
+on this machine. The floor is the larger of the two times on devices with separate units for them
+(GPU, TPU), and their sum on others (CPU).
 """
 
 import jax
@@ -17,8 +17,8 @@ from benchmarks import measure
 from gsjax import cli
 from gsjax.kernels.rasterizer import rasterize, reference
 
-SIDE = flags.DEFINE_integer("side", 18, "pixels a side of a patch with its overlap", lower_bound=1)
-CHANNELS = flags.DEFINE_integer("channels", 3, "channels of a color", lower_bound=1)
+SIDE = flags.DEFINE_integer("side", 18, "side of a patch in pixels, with overlap", lower_bound=1)
+CHANNELS = flags.DEFINE_integer("channels", 3, "color channels", lower_bound=1)
 flags.adopt_module_key_flags(measure)
 
 
@@ -43,7 +43,7 @@ def main() -> None:
     def both(draw):
         def program(*gaussians):
             image, pull = jax.vjp(forward(draw), *gaussians)
-            # As in training, the error follows from the image; else both passes run at once.
+            # As in training, the error depends on the image; otherwise XLA merges both passes.
             return image, pull(image * error)
 
         return program
@@ -54,7 +54,7 @@ def main() -> None:
         {"op": "rasterize", "patches": patches, "gaussians": n, "side": SIDE.value, "channels": c},
         {name: (forward(draw), gaussians) for name, draw in ways.items()},
         {name: (both(draw), gaussians) for name, draw in ways.items()},
-        # exponentials and multiply-adds, forward and with the gradient
+        # exponentials and multiply-adds: forward, then both passes
         ((pairs, (7 + c) * pairs), (2 * pairs, (7 + c + 17 + 2 * c) * pairs)),
     )
 

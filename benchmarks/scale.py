@@ -1,11 +1,11 @@
-"""How training scales over TPUs, computed from what `gsjax.aot` wrote; nothing is run.
+"""How training scales over TPUs, computed from the output of `gsjax.aot`; nothing is run.
 
 python -m gsjax.aot --config=configs/celeba.py --topology=v5e:2x2 --json=two.json
 python -m benchmarks.scale --figures=two.json [--batch_per_chip=8 | --batch=2048]
 
-With files of two batch sizes a chip, of one generation of TPU, work and memory are taken to grow
-with the images along a line through both, otherwise in proportion. What crosses chips are the
-gradients, as when everything is replicated. `docs/scale.md` says what else is assumed.
+With files for two batch sizes per chip, on one TPU generation, FLOP and memory are extrapolated
+linearly in the number of images; with one file, proportionally. Only gradients cross chips, as
+when everything is replicated. `docs/scale.md` lists the other assumptions.
 """
 
 import json
@@ -20,11 +20,11 @@ from gsjax import cli
 from gsjax.aot import chips
 from gsjax.errors import UserError
 
-FIGURES = flags.DEFINE_list("figures", None, "files that gsjax.aot wrote, with commas between")
-PER_CHIP = flags.DEFINE_integer("batch_per_chip", 8, "images a chip", lower_bound=1)
-BATCH = flags.DEFINE_integer("batch", None, "images over all chips, instead", lower_bound=1)
+FIGURES = flags.DEFINE_list("figures", None, "JSON files from gsjax.aot, separated by commas")
+PER_CHIP = flags.DEFINE_integer("batch_per_chip", 8, "images per chip", lower_bound=1)
+BATCH = flags.DEFINE_integer("batch", None, "global batch size, instead", lower_bound=1)
 REACHED = flags.DEFINE_float(
-    "reached", 0.5, "the part of the chip's peak rates that a step reaches", 0.01, 1.0
+    "reached", 0.5, "the fraction of the chip's peak rates that a step reaches", 0.01, 1.0
 )
 flags.mark_flag_as_required("figures")
 
@@ -32,18 +32,18 @@ COUNTS = (1, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class Line(NamedTuple):
-    """A quantity that grows with the images of a chip."""
+    """A quantity that grows linearly with the images per chip."""
 
     fixed: float
     each: float
 
     def at(self, images: float) -> float:
-        """Returns it for so many images."""
+        """Returns the quantity for a number of images."""
         return self.fixed + self.each * images
 
 
 def line_through(figures: Sequence[Mapping[str, Any]], name: str) -> Line:
-    """Returns the line through the smallest and the largest batch; through 0 if there is one."""
+    """Returns the line through the smallest and the largest batch, or through 0 if only one."""
     ordered = sorted(figures, key=lambda one: one["batch_per_chip"])
     (x, y), (x2, y2) = ((one["batch_per_chip"], one[name]) for one in (ordered[0], ordered[-1]))
     if x == x2:
@@ -53,7 +53,7 @@ def line_through(figures: Sequence[Mapping[str, Any]], name: str) -> Line:
 
 
 def slices_of(chip: chips.Chip, count: int) -> tuple[tuple[int, ...], int] | None:
-    """Returns the sides of a slice and how many slices make `count` chips; None if none do."""
+    """Returns the sides of a slice and the number of slices that make `count` chips, or None."""
     sizes = [tuple(int(side) for side in size.split("x")) for size in chip.slices]
     fitting = [sides for sides in sizes if count % math.prod(sides) == 0]
     sides = max(fitting, key=math.prod, default=None)
@@ -69,23 +69,24 @@ def seconds(
     images: float,
     reached: float,
 ) -> dict[str, float] | None:
-    """Returns what a step takes on `count` chips of `images` each; None if no slices make them.
+    """Returns the seconds of a step, by part, on `count` chips with `images` images each.
 
-    Gradients are summed within a slice over its links and then, each chip a part of them,
-    among slices over the network; nothing of it while the chip computes.
+    Gradients are summed within a slice over its links, then between slices over the network, where
+    each chip sums its part of them. Nothing overlaps with computation. Returns None if no slices
+    make `count` chips.
     """
     placed = slices_of(chip, count)
     if placed is None:
         return None
     sides, slices = placed
-    chips_here = math.prod(sides)
+    slice_chips = math.prod(sides)
     summed = figures[0]["collectives"]["all-reduce"]["bytes"]
     arithmetic = line_through(figures, "flops").at(images) / chip.flops
     memory = line_through(figures, "bytes").at(images) / chip.hbm_bandwidth
     return {
         "chip": max(arithmetic, memory) / reached,
-        "links": 2 * summed * (1 - 1 / chips_here) / chips.link_rate(chip, sides),
-        "network": 2 * summed / chips_here * (1 - 1 / slices) / chip.network,
+        "links": 2 * summed * (1 - 1 / slice_chips) / chips.link_rate(chip, sides),
+        "network": 2 * summed / slice_chips * (1 - 1 / slices) / chip.network,
     }
 
 
@@ -96,10 +97,10 @@ def table(
     per_chip: int,
     reached: float,
 ) -> str:
-    """Returns a table in Markdown, a row for each number of chips that slices make."""
+    """Returns a Markdown table with a row per number of chips."""
     peak = line_through(figures, "peak_bytes")
-    columns = ["chips", "slices", "images a chip", "memory, GB", "chip, ms", "links, ms"]
-    columns += ["network, ms", "step, ms", "images/s", "images/s a chip", "efficiency"]
+    columns = ["chips", "slices", "images per chip", "memory, GB", "chip, ms", "links, ms"]
+    columns += ["network, ms", "step, ms", "images/s", "images/s per chip", "efficiency"]
     rows, alone = [columns, ["---"] * len(columns)], None
     for count in COUNTS:
         images = per_chip if batch is None else batch / count
@@ -120,12 +121,12 @@ def table(
 
 
 def read_figures(paths: Sequence[str]) -> list[dict[str, Any]]:
-    """Returns what the files hold.
+    """Returns the contents of the files.
 
     Raises:
-      UserError: one cannot be read, or is not of a train step that fits on one kind of chip.
+      UserError: a file is unreadable or not for a train step that fits, or generations differ.
     """
-    found = []
+    contents = []
     for path in paths:
         try:
             figures = json.loads(Path(path).read_text())
@@ -137,10 +138,10 @@ def read_figures(paths: Sequence[str]) -> list[dict[str, Any]]:
             raise UserError(f"--figures: {path} is not what gsjax.aot writes") from None
         if not usable:
             raise UserError(f"--figures: {path} is no train step on several chips that fits")
-        found.append(figures)
-    if len({one["topology"].split(":")[0] for one in found}) > 1:
+        contents.append(figures)
+    if len({one["topology"].split(":")[0] for one in contents}) > 1:
         raise UserError("--figures: the files are of several generations of TPU")
-    return found
+    return contents
 
 
 def main() -> None:

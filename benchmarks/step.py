@@ -1,11 +1,11 @@
-"""Speed and memory of one step of training, plain and with what `config.train` offers, in one run.
+"""Speed and memory of one training step, plain and with the options of `config.train`.
 
 python -m benchmarks.step --config=configs/photos.py [--config.KEY=VALUE …] [--rounds=N]
 
-The config's data must be there. Every way sees the same batch and starts from the same
-parameters; the discriminator takes part if a term of the loss needs it. Nothing is donated here,
-so the state counts twice in memory; *MB* is what the compiler plans beside it. Of a run in stages
-it is the last stage's step.
+The config's data must be available. Every variant sees the same batch and starts from the same
+parameters; the discriminator takes part if a loss term needs it. Nothing is donated, so the state
+counts twice in memory; *MB* is the compiler's estimate of temporary memory. For a run in stages,
+it is the step of the last stage.
 """
 
 import jax
@@ -32,7 +32,7 @@ WAYS = {
     "as configured": {},
     "bfloat16": {"precision": "bfloat16"},
     "two parts": {"accumulate": 2},
-    "blocks computed twice": {"recompute": True},
+    "recompute": {"recompute": True},
 }
 
 
@@ -54,7 +54,7 @@ def main() -> None:
             [
                 {
                     "way": name,
-                    "ms a step": 1e3 * took.seconds,
+                    "ms per step": 1e3 * took.seconds,
                     "images/s": config.train.batch_size / took.seconds,
                     "ratio": first / took.seconds,
                     "MB": took.temporary_bytes / 1e6,
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def program(config: ConfigDict, way: dict, mesh: jax.sharding.Mesh, batch: dict):
-    """Returns a step as the fields of `train` in `way` make it, and its arguments."""
+    """Returns a step with the `train` fields of `way`, and its arguments."""
     config = config.copy_and_resolve_references()
     config.train.update(way)
     dino, dino_variables = load_dino(config)
