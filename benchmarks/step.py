@@ -38,10 +38,10 @@ WAYS = {
 
 def main() -> None:
     """Measures and prints."""
-    check_config(CONFIG.value)
+    sources = check_config(CONFIG.value)
     config = plan(CONFIG.value)[-1].config
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
-    batches = training_batches(config)
+    batches = training_batches(config, source=sources.training)
     batch = next(batches)
     batches.close()
     batch = sharding.put_batch({name: batch[name] for name in ("image", "known")}, mesh)

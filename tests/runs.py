@@ -33,18 +33,25 @@ SMALL = {
     "validate.images": "6",
     "validate.samples": "5",
 }
-# Runs the command, and writes down after how many lines of metrics each program was compiled.
+# Runs the command, and writes down after how many lines of metrics each program was compiled, and
+# each list of images was opened.
 COUNTED = """if True:
     import json, pathlib, runpy, sys
     import jax
     counts = pathlib.Path(sys.argv.pop(1))
     metrics = counts.with_name("straight") / "metrics.jsonl"
-    def note(event, duration, fun_name=None, **details):
+    def note(what):
+        recorded = len(metrics.read_text().splitlines()) if metrics.exists() else 0
+        with open(counts, "a") as file:
+            file.write(json.dumps([what, recorded]) + "\\n")
+    def note_compiled(event, duration, fun_name=None, **details):
         if event == "/jax/core/compile/backend_compile_duration":
-            recorded = len(metrics.read_text().splitlines()) if metrics.exists() else 0
-            with open(counts, "a") as file:
-                file.write(json.dumps([fun_name, recorded]) + "\\n")
-    jax.monitoring.register_event_duration_secs_listener(note)
+            note(fun_name)
+    def note_opened(event, arguments):
+        if event == "open" and str(arguments[0]).endswith(".list"):
+            note(pathlib.Path(arguments[0]).name)
+    jax.monitoring.register_event_duration_secs_listener(note_compiled)
+    sys.addaudithook(note_opened)
     runpy.run_module("gsjax.main", run_name="__main__", alter_sys=True)
 """
 # What differs from run to run.

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from typing import NamedTuple
 
 import grain
 import numpy as np
@@ -21,6 +22,13 @@ from gsjax.errors import UserError, check_whole
 
 CROPS = ("resize", "random")
 DISTRIBUTIONS = ("uniform", "log")
+
+
+class Sources(NamedTuple):
+    """The images of a run, each source opened once: on a bucket, to open is to list all files."""
+
+    training: ImageSource
+    validation: ImageSource
 
 
 def training_batches(
@@ -83,7 +91,11 @@ def training_batches(
 
 
 def validation_batches(
-    config: ConfigDict, batch_size: int, process_index: int = 0, process_count: int = 1
+    config: ConfigDict,
+    batch_size: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    source: ImageSource | None = None,
 ) -> list[dict[str, np.ndarray]]:
     """Returns this process's part of the fixed validation batches.
 
@@ -98,6 +110,7 @@ def validation_batches(
       batch_size: examples a batch, over all processes.
       process_index: which part is returned.
       process_count: into how many parts every batch is divided.
+      source: `config.data.validation`, if it is already open.
 
     Returns:
       As `training_batches`, and `weight` float32 [b], `band` int32 [b]: the index in
@@ -107,7 +120,7 @@ def validation_batches(
       UserError: the data is not there, or the batch does not divide by the processes.
     """
     share = _share(batch_size, process_count, "the validation batch size")
-    source = open_validation_source(config)
+    source = source or open_validation_source(config)
     recipe = examples.validation_recipe(config)
     batches = []
     for first in range(0, config.validate.images, batch_size):
@@ -121,13 +134,22 @@ def validation_batches(
 
 
 def open_training_source(config: ConfigDict) -> ImageSource:
-    """Opens `config.data.train`; raises UserError where it is missing."""
-    return open_source(config.data.train, "train", "data.train", config.data.help)
+    """Opens `config.data.train`.
+
+    Raises:
+      UserError: it is missing, or none of its images can be read.
+    """
+    source = open_source(config.data.train, "train", "data.train", config.data.help)
+    require_readable(source, "data.train")
+    return source
 
 
 def open_validation_source(config: ConfigDict) -> ImageSource:
-    """Opens `config.data.validation`; raises UserError where it is missing."""
-    return open_source(config.data.validation, "validation", "data.validation", config.data.help)
+    """Opens `config.data.validation`; raises as `open_training_source`."""
+    field = "data.validation"
+    source = open_source(config.data.validation, "validation", field, config.data.help)
+    require_readable(source, field)
+    return source
 
 
 def warn_unreadable(batch: dict[str, np.ndarray], source: ImageSource, seen: set[int]) -> int:
@@ -146,16 +168,6 @@ def warn_unreadable(batch: dict[str, np.ndarray], source: ImageSource, seen: set
         logging.warning("Skipping image %s: %s", source.name(index), reason)
     seen |= new
     return len(new)
-
-
-def check_training_data(config: ConfigDict) -> None:
-    """Raises UserError unless `config.data.train` has a readable image."""
-    require_readable(open_training_source(config), "data.train")
-
-
-def check_validation_data(config: ConfigDict) -> None:
-    """Raises UserError unless `config.data.validation` has a readable image."""
-    require_readable(open_validation_source(config), "data.validation")
 
 
 def check_data(config: ConfigDict) -> None:

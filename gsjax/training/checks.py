@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import jax
 from ml_collections import ConfigDict
@@ -20,6 +21,9 @@ from gsjax.models.semantic import build_dino, check_dino
 from gsjax.training.optimizer import SCHEDULES
 from gsjax.training.stages import plan
 from gsjax.training.state import check_initial
+
+if TYPE_CHECKING:
+    from gsjax.data.pipeline import Sources
 
 _LARGEST_SEED = 2**32 - 1  # JAX takes no more bits of a seed
 _STEPS = 2**31 - 1  # the state counts them in 32 bits
@@ -51,19 +55,23 @@ _MOST_DINO = {"patch_size": 64, "registers": 64}
 _MOST_DINO_PATCHES = 128  # a side
 
 
-def check_config(config: ConfigDict, resumes: bool = False) -> None:
-    """Raises UserError, naming the field and what would be right, if `config` cannot be run.
+def check_config(config: ConfigDict, resumes: bool = False) -> "Sources":
+    """Checks that `config` can be run; returns the images, which are opened for that.
 
     Missing data comes first: it takes the longest to mend. A run that `resumes` does not
     need what it started from any more.
+
+    Raises:
+      UserError: it cannot; names the field, and what would be right.
     """
     from gsjax.data.pipeline import check_data  # with Grain, which reading a run does not need
 
     check_types(config.to_dict())
     plan(config)
-    _check_inputs(config, resumes)
+    sources = _open_inputs(config, resumes)
     _in_each_stage(check_data, config)
     check_program(config, jax.device_count())
+    return sources
 
 
 def check_program(config: ConfigDict, devices: int) -> None:
@@ -98,22 +106,29 @@ def _in_each_stage(check: Callable[[ConfigDict], None], config: ConfigDict) -> N
     check(validation)
 
 
-def _check_inputs(config: ConfigDict, resumes: bool) -> None:
-    """Tells all that is missing at once: pictures and weights take long to get."""
-    from gsjax.data.pipeline import check_training_data, check_validation_data
+def _open_inputs(config: ConfigDict, resumes: bool) -> "Sources":
+    """Opens the images and checks the weights; one error names all that is missing.
 
-    problems = []
+    Images and weights take long to get.
+    """
+    from gsjax.data import pipeline
+
+    results, problems = [], []
     check_lpips_of_stages = functools.partial(_in_each_stage, check_lpips)
-    checks = [check_training_data, check_validation_data, check_dino, check_lpips_of_stages]
-    for check in checks if resumes else [*checks, check_initial]:
+    inputs = [
+        *(pipeline.open_training_source, pipeline.open_validation_source),
+        *(check_dino, check_lpips_of_stages),
+    ]
+    for open_or_check in inputs if resumes else [*inputs, check_initial]:
         try:
-            check(config)
+            results.append(open_or_check(config))
         except UserError as error:
             text = str(error)
             # How to get the data set is said once.
             problems.append(text.replace(f"\n{config.data.help}", "") if problems else text)
     if problems:
         raise UserError("\n\n".join(problems))
+    return pipeline.Sources(*results[:2])
 
 
 def _check_numbers(config: ConfigDict) -> None:

@@ -5,16 +5,28 @@ from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
-from gsjax.data.pipeline import open_training_source, training_batches, warn_unreadable
+from gsjax.data.images import ImageSource
+from gsjax.data.pipeline import training_batches, warn_unreadable
 from gsjax.training.stages import Stage, plan, stage_of
 
 
 class Feed(Iterator):
     """This process's training batches, and how long training waits for them."""
 
-    def __init__(self, config: ConfigDict, process: int, processes: int, done: int):
+    def __init__(
+        self, config: ConfigDict, source: ImageSource, process: int, processes: int, done: int
+    ):
+        """Starts the workers.
+
+        Args:
+          config: of the run.
+          source: `config.data.train`, open.
+          process: which of the processes this is.
+          processes: how many there are.
+          done: steps of the run that are done.
+        """
         self._stages, self._process, self._processes = plan(config), process, processes
-        self.source = open_training_source(config)
+        self._source = source
         self._unreadable: set[int] = set()
         self._done = done
         self._open(stage_of(self._stages, done + 1))
@@ -27,7 +39,7 @@ class Feed(Iterator):
             self._process,
             self._processes,
             self._done - stage.first,
-            self.source,
+            self._source,
             stage.examples,
         )
 
@@ -40,7 +52,7 @@ class Feed(Iterator):
         self._waited += time.perf_counter() - start
         self._steps += 1
         self._done += 1
-        warn_unreadable(batch, self.source, self._unreadable)
+        warn_unreadable(batch, self._source, self._unreadable)
         return {name: array for name, array in batch.items() if name != "unreadable"}
 
     def rates(self) -> dict[str, float]:

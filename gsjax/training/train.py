@@ -15,11 +15,8 @@ from ml_collections import ConfigDict
 
 from gsjax import distributed, sharding
 from gsjax.data.examples import bands
-from gsjax.data.pipeline import (
-    open_validation_source,
-    validation_batches,
-    warn_unreadable,
-)
+from gsjax.data.images import ImageSource
+from gsjax.data.pipeline import Sources, validation_batches, warn_unreadable
 from gsjax.errors import UserError
 from gsjax.models.perceptual import load_lpips
 from gsjax.models.semantic import describe_dino, load_dino
@@ -83,7 +80,7 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
     with contextlib.ExitStack() as stack:
         # Of several processes, one alone cannot just leave.
         stop_asked = stack.enter_context(guards.termination(lambda: processes == 1 and not trained))
-        mesh, networks, frozen, validation_data, initial = prepare(config, workdir)
+        mesh, networks, frozen, sources, validation_data, initial = prepare(config, workdir)
         stages = plan(config)  # only now does config.dino say what its folder holds
         check_shared(workdir)
         stack.enter_context(only_run(workdir))
@@ -98,11 +95,11 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
         if best:
             stack.callback(best.close)
         set_others_aside(workdir, done)
-        feed = Feed(config, process, processes, done)
+        feed = Feed(config, sources.training, process, processes, done)
         stack.callback(feed.close)
         if process == 0:
             record.write_config(workdir, config)
-            note_images(workdir, feed.source, resumes=done > 0)
+            note_images(workdir, sources.training, resumes=done > 0)
             announce(config, workdir, state, done)
 
         # On a CPU, the compiler would take its cores from the program that runs.
@@ -206,6 +203,7 @@ class Prepared(NamedTuple):
       mesh: of all devices.
       networks: the modules.
       frozen: the variables of dino and lpips.
+      sources: the images.
       validation_data: this process's batches.
       initial: networks to start from, if any.
     """
@@ -213,6 +211,7 @@ class Prepared(NamedTuple):
     mesh: Mesh
     networks: Networks
     frozen: PyTree
+    sources: Sources
     validation_data: list[dict]
     initial: dict[str, PyTree]
 
@@ -228,7 +227,7 @@ def prepare(config: ConfigDict, workdir: Path) -> Prepared:
     resumes = bool(distributed.highest(found))
     with distributed.together():
         describe_dino(config)
-        check_config(config, resumes)
+        sources = check_config(config, resumes)
         mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
     for first in (True, False):  # machines that share a cache of weights share no locks in it
         with distributed.together():
@@ -237,7 +236,7 @@ def prepare(config: ConfigDict, workdir: Path) -> Prepared:
                 lpips, lpips_variables = load_lpips(config)
     with distributed.together():
         networks = build_networks(config, dino, lpips)
-        validation_data = load_validation_data(config, process, processes)
+        validation_data = load_validation_data(config, sources.validation, process, processes)
         initial = {} if resumes else load_initial(config, networks)
         if resumes and process == 0:
             done = checkpoints.latest_step(workdir / "checkpoints")
@@ -253,7 +252,7 @@ def prepare(config: ConfigDict, workdir: Path) -> Prepared:
         name: sharding.put(variables, sharding.of_frozen(variables, mesh))
         for name, variables in frozen.items()
     }
-    return Prepared(mesh, networks, frozen, validation_data, initial)
+    return Prepared(mesh, networks, frozen, sources, validation_data, initial)
 
 
 def jitted_validation(config: ConfigDict, networks: Networks, mesh: Mesh) -> Callable:
@@ -262,10 +261,12 @@ def jitted_validation(config: ConfigDict, networks: Networks, mesh: Mesh) -> Cal
     return jax.jit(step, out_shardings=sharding.replicated(mesh))
 
 
-def load_validation_data(config: ConfigDict, process: int, processes: int) -> list[dict]:
+def load_validation_data(
+    config: ConfigDict, source: ImageSource, process: int, processes: int
+) -> list[dict]:
     """Returns this process's part of the validation batches, after a look for unreadable images."""
-    batches = validation_batches(config, config.train.batch_size, process, processes)
-    source, seen = open_validation_source(config), set()
+    batches = validation_batches(config, config.train.batch_size, process, processes, source)
+    seen = set()
     for batch in batches:
         warn_unreadable(batch, source, seen)
         del batch["unreadable"]

@@ -275,8 +275,8 @@ def test_a_scale_from_zero_on_begins_at_the_images_own_pixels():
 )
 def test_mistakes_are_found_before_training(key, value, message):
     def check():
-        pipeline.check_training_data(config)
-        pipeline.check_validation_data(config)
+        pipeline.open_training_source(config)
+        pipeline.open_validation_source(config)
         pipeline.check_data(config)
 
     config = config_for("photos")

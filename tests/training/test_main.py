@@ -8,6 +8,7 @@ import time
 import pytest
 from PIL import Image
 
+from gsjax.data.sources import open_source
 from tests.runs import (
     COUNTED,
     SMALL,
@@ -27,10 +28,18 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def straight(folder):
-    """A run of 8 steps without a break, whose compilations are in `compiled`."""
-    workdir = folder / "straight"
-    python, _, _, *flags = command(workdir=workdir, **SMALL)
-    done = run([python, "-c", COUNTED, folder / "compiled", *flags], folder / "cache")
+    """A run of 8 steps without a break; `counts` has what it compiled and opened.
+
+    It reads the photographs from lists, whose openings can be counted.
+    """
+    workdir, lists = folder / "straight", {}
+    for split in ("train", "validation"):
+        photos = open_source("photos", split, "photos")
+        list_file = folder / f"{split}.list"
+        list_file.write_text("\n".join(photos.name(index) for index in range(len(photos))))
+        lists[f"data.{split}"] = f"list:{list_file}"
+    python, _, _, *flags = command(workdir=workdir, **SMALL | lists)
+    done = run([python, "-c", COUNTED, folder / "counts", *flags], folder / "cache")
     assert done.returncode == 0, done.stderr
     return workdir
 
@@ -79,12 +88,22 @@ def test_stopped_and_killed_a_run_ends_as_one_without_a_break(killed_and_resumed
     assert_same_run(killed_and_resumed[0], straight)
 
 
-def test_every_program_is_compiled_once(straight):
-    text = (straight.parent / "compiled").read_text()
-    compiled = [json.loads(line) for line in text.splitlines()]
+@pytest.fixture(scope="module")
+def counted(straight):
+    """What was compiled and opened, each with how many lines of metrics there were by then."""
+    text = (straight.parent / "counts").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_every_list_of_images_is_opened_once(counted):
+    opened = [what for what, _ in counted if what.endswith(".list")]
+    assert opened == ["train.list", "validation.list"]
+
+
+def test_every_program_is_compiled_once(counted):
     # The train step; after four steps the validation; then the train step that is adversarial.
-    assert [after for name, after in compiled if name == "jit(step)"] == [0, 4, 5]
-    assert max(after for _, after in compiled) == 5
+    assert [after for name, after in counted if name == "jit(step)"] == [0, 4, 5]
+    assert max(after for _, after in counted) == 5
 
 
 def test_every_step_is_recorded_once(straight):
