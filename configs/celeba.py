@@ -1,9 +1,9 @@
 """The published recipe on CelebA-HQ at 256×256.
 
 python -m gsjax.main --config=configs/celeba.py
-With what the paper says, where that differs from its code:
+With the hyperparameters of the paper, where they differ from those of its code:
 python -m gsjax.main --config=configs/celeba.py:paper
-With the pictures and DINO's weights elsewhere:
+With images and DINO's weights in other places:
 python -m gsjax.main --config=configs/celeba.py --config.data.train=folder:DIR \
     --config.data.validation=folder:DIR --config.dino.weights=FILE
 """
@@ -12,19 +12,19 @@ from ml_collections import ConfigDict
 
 from gsjax import config as gsjax_config
 
-IMAGES = 28_000  # of the 30,000; the other 2,000 are for evaluation
+IMAGES = 28_000  # of 30,000; the other 2,000 are for evaluation
 HELP = """\
 This config trains on CelebA-HQ: 30,000 aligned faces, from
 https://github.com/tkarras/progressive_growing_of_gans or, ready-made at 256 pixels, from Kaggle
-("CelebA-HQ 256"). Put 28,000 of the pictures in datasets/celeba_hq/train and the other 2,000 in
+("CelebA-HQ 256"). Put 28,000 of the images in datasets/celeba_hq/train and the other 2,000 in
 datasets/celeba_hq/validation."""
 
 
 def get_config(source: str = "code") -> ConfigDict:
-    """Returns the config: 400 epochs of 28,000 images, batch 64 as 8 devices × 8.
+    """Returns the config: 400 epochs of 28,000 images, with a batch of 64 (8 devices × 8).
 
     Args:
-      source: code, or paper: 60,000 steps, 137 epochs, with smaller weights.
+      source: "code", or "paper" for 60,000 steps (137 epochs) with smaller loss weights.
     """
     if gsjax_config.of_paper(source):
         config = gsjax_config.paper(images=IMAGES, steps=60_000, rise=20, lpips=2.0, gan=0.2)

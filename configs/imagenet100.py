@@ -1,9 +1,9 @@
 """The published recipe on ImageNet-100 at 256×256.
 
 python -m gsjax.main --config=configs/imagenet100.py
-With what the paper says, where that differs from its code:
+With the hyperparameters of the paper, where they differ from those of its code:
 python -m gsjax.main --config=configs/imagenet100.py:paper
-With the pictures and DINO's weights elsewhere:
+With images and DINO's weights in other places:
 python -m gsjax.main --config=configs/imagenet100.py --config.data.train=folder:DIR \
     --config.data.validation=folder:DIR --config.dino.weights=FILE
 """
@@ -15,19 +15,19 @@ from gsjax import config as gsjax_config
 IMAGES = 126_689
 HELP = """\
 This config trains on ImageNet-100: 100 classes of ImageNet-1k (ILSVRC2012, free for research after
-signing up at https://www.image-net.org/download.php); their list is
+signing up at https://www.image-net.org/download.php), listed in
 https://github.com/HobbitLong/CMC/blob/master/imagenet100.txt
 Unpack or link the folders of these classes to datasets/imagenet100/train and
-datasets/imagenet100/validation; any depth of folders is fine."""
+datasets/imagenet100/validation; folders may be nested to any depth."""
 
 
 def get_config(source: str = "code") -> ConfigDict:
-    """Returns the config: 100 epochs, which show as many pictures as 400 of CelebA-HQ do.
+    """Returns the config: 100 epochs, which show as many images as 400 epochs of CelebA-HQ.
 
     Args:
-      source: code, or paper: the 100,000 steps, 50 epochs, of its ablations. It names neither
-        weights nor curriculum for them; these are those of Places2, stretched to as long a part
-        of the run.
+      source: "code", or "paper" for the 100,000 steps (50 epochs) of its ablations. The paper
+        gives no loss weights or curriculum for them; these are those for Places2, with the
+        curriculum stretched to the same fraction of the run.
     """
     if gsjax_config.of_paper(source):
         config = gsjax_config.paper(images=IMAGES, steps=100_000, rise=7, lpips=3.0, gan=0.3)

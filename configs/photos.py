@@ -1,4 +1,4 @@
-"""A small model on the photographs inside scikit-image: minutes on two CPU cores.
+"""A small model on the photographs in scikit-image; trains in minutes on two CPU cores.
 
 python -m gsjax.main --config=configs/photos.py
 """
@@ -9,7 +9,7 @@ from gsjax import config as gsjax_config
 
 
 def get_config() -> ConfigDict:
-    """Returns the config; nothing needs to be downloaded."""
+    """Returns the config, which downloads nothing."""
     config = gsjax_config.default()
     config.data.train = "photos"
     config.data.validation = "photos"
@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     config.data.crop = "random"
     config.data.crop_scale = (0.3, 1.0)
     config.data.flip = True
-    config.data.workers = 0  # 12 small pictures: a thread is enough
+    config.data.workers = 0  # threads are enough for 12 small images
 
     config.masks.kinds = ("irregular", "free_form", "rectangles")
     config.masks.curriculum = ((0, 0.1, 0.3), (50, 0.1, 0.5))
@@ -38,7 +38,7 @@ def get_config() -> ConfigDict:
     config.loss.lpips = 0.0
 
     config.discriminator.width = 16
-    config.loss.gan = 0.001  # from the first step: starting late means to compile twice
+    config.loss.gan = 0.001  # from the first step: a later start would compile a second program
     config.loss.semantic = 0.1
 
     config.optimizer.learning_rate = 3e-3

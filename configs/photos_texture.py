@@ -1,17 +1,17 @@
-"""Fills with texture, on photographs of any kind: the recipe of the weights that come with gsjax.
+"""Fills with texture, for photographs of any kind: the recipe of the bundled weights.
 
 python -m gsjax.data.prepare --source=folder:PHOTOS --size=288 --reencode --output=data/photos/train
 python -m gsjax.data.prepare --source=folder:OTHERS --size=288 --output=data/photos/validation
 python -m gsjax.main --config=configs/photos_texture.py
 
-Or, without shards, --config.data.train=folder:PHOTOS --config.data.validation=folder:OTHERS
-with photographs that are not much larger.
+Without shards, use --config.data.train=folder:PHOTOS --config.data.validation=folder:OTHERS with
+photographs that are not much larger than 288 pixels.
 
 For one GPU or TPU. Three stages: the squared error on crops of 128 pixels, then texture on crops of
 128 and of 256. A trial of the recipe outside of this trainer, with all data on the GPU, took 75,
-110 and 110 seconds on an H200, without compiling. It took 3,168, 2,198 and 602 images a second;
-14 cores feed the first two stages if each makes 157 to 226 (benchmarks/RESULTS.md; while training,
-`data/wait_fraction` says whether they do).
+110 and 110 seconds on an H200, without compilation, at 3,168, 2,198 and 602 images per second. To
+feed the first two stages, 14 cores must each make 157 to 226 images per second (see
+benchmarks/RESULTS.md; the metric `data/wait_fraction` shows whether they keep up).
 """
 
 import os
@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from gsjax import config as gsjax_config
 
-# The largest PSNR: what `photos-smooth` is.
+# For the highest PSNR: `photos-smooth`.
 SMOOTH = {
     "loss.hole": 10.0,
     "loss.known_l1": 1.0,
@@ -31,7 +31,7 @@ SMOOTH = {
     "optimizer.weight_decay": 1e-2,
     "optimizer.clip_norm": 1.0,
 }
-# Much of it is as in LaMa (Suvorov et al. 2022), with LPIPS in place of its segmentation network.
+# Mostly as in LaMa (Suvorov et al. 2022), with LPIPS in place of its segmentation network.
 TEXTURE = {
     "loss.hole_l1": 2.0,
     "loss.known_l1": 1.0,
@@ -59,19 +59,19 @@ def get_config() -> ConfigDict:
     config.data.train = "array_record:data/photos/train"
     config.data.validation = "array_record:data/photos/validation"
     config.data.help = (
-        "Make it of a folder of photographs, and the other of others, with\n"
+        "Make the shards from two folders of photographs, for training and validation:\n"
         "python -m gsjax.data.prepare --source=folder:PHOTOS --size=288 --reencode "
         "--output=data/photos/train\n"
         "python -m gsjax.data.prepare --source=folder:OTHERS --size=288 "
         "--output=data/photos/validation"
     )
     config.data.crop = "random"
-    config.data.crop_scale = (0.0, 1.0)  # from the photograph's own pixels to all of it
+    config.data.crop_scale = (0.0, 1.0)  # from native pixels to the whole photograph
     config.data.crop_distribution = "log"
     config.data.flip = True
-    config.data.workers = max((os.cpu_count() or 4) - 2, 1)  # some 200 to 300 images/s each at 128²
+    config.data.workers = max((os.cpu_count() or 4) - 2, 1)  # 200 to 300 images/s each at 128²
 
-    # Two thirds strokes.
+    # Two thirds are strokes.
     config.masks.kinds = ("irregular", "free_form") * 2 + ("rectangles", "center")
     config.masks.curriculum = ((0, 0.04, 0.55),)
 

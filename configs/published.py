@@ -1,10 +1,10 @@
-"""On from a checkpoint of the published PyTorch code, with the inputs that it was trained on.
+"""Continues training from a checkpoint of the published PyTorch code, with that code's inputs.
 
 python -m gsjax.convert reference --input=last.pth --output=weights/published
 python -m gsjax.main --config=configs/published.py
 
-The published code gives DINO pixels in [0, 1] without ImageNet's mean and deviation, and LPIPS
-pixels in [0, 1] where it expects [−1, 1]; so does this config, and no other.
+The published code gives DINO pixels in [0, 1], without ImageNet's mean and standard deviation, and
+gives LPIPS pixels in [0, 1] where it expects [−1, 1]. Only this config does the same.
 """
 
 from ml_collections import ConfigDict
@@ -13,7 +13,7 @@ from configs import celeba
 
 
 def get_config() -> ConfigDict:
-    """Returns the recipe of `celeba`, from the converted checkpoint on."""
+    """Returns the recipe of `celeba`, starting from the converted checkpoint."""
     config = celeba.get_config()
     config.initial = "weights/published"
     config.dino.normalize = False
