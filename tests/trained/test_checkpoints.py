@@ -129,7 +129,7 @@ def test_a_restore_lands_on_other_devices_than_were_saved_from(tmp_path):
         import jax
         from jax.sharding import Mesh, NamedSharding, PartitionSpec
         from gsjax.trained import checkpoints
-        from tests.test_checkpoints import assert_same, like, make_state
+        from tests.trained.test_checkpoints import assert_same, like, make_state
         mesh = Mesh(jax.devices(), ("data",))
         everywhere = NamedSharding(mesh, PartitionSpec())
         wanted = like(make_state(), everywhere)
@@ -154,7 +154,7 @@ def test_a_run_killed_while_saving_leaves_whole_checkpoints(tmp_path):
         import itertools, sys
         import jax, jax.numpy as jnp
         from gsjax.trained import checkpoints
-        from tests.test_checkpoints import like
+        from tests.trained.test_checkpoints import like
         state = {"a": jnp.zeros((40, 50_000)), "b": jnp.zeros(1_000_000)}
         with checkpoints.open_manager(sys.argv[1], keep=2) as manager:
             _, start = checkpoints.restore_latest(manager, like(state)) or (0, 0)
