@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gsjax.convert import keys
-from gsjax.models.discriminator import Discriminator, least_side
+from gsjax.models.discriminator import Discriminator, min_side
 
 _NETWORK = "discriminator weights"
 
@@ -26,7 +26,7 @@ def from_state_dict(state_dict: Mapping) -> tuple[Discriminator, dict]:
     # The last convolution's place in the Sequential is 3 · layers + 2.
     layers = max(1, (keys.count(arrays, "main.", _NETWORK) - 3) // 3)
     module = Discriminator(width=arrays["main.0.weight"].shape[0], layers=layers)
-    image = jnp.zeros((1, least_side(layers), least_side(layers), 3))
+    image = jnp.zeros((1, min_side(layers), min_side(layers), 3))
     shapes = jax.eval_shape(module.init, jax.random.key(0), image)["params"]
     return module, {"params": keys.to_params(arrays, table(module), shapes, _NETWORK)}
 

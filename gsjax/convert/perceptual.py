@@ -11,7 +11,7 @@ from gsjax.convert import keys
 from gsjax.convert.state_dicts import read_state_dict
 from gsjax.errors import UserError, shown
 from gsjax.fetch import fetch
-from gsjax.models.lpips import BACKBONES, LEAST_SIDE, Lpips, Tap
+from gsjax.models.lpips import BACKBONES, MIN_SIDE, Lpips, Tap
 
 _NETWORK = "LPIPS weights"
 # Where torchvision's convolutions stand among activations and pools.
@@ -54,7 +54,7 @@ def from_state_dicts(backbone: Mapping, heads: Mapping | None = None) -> tuple[L
     # A head is a 1×1 convolution to one channel; ours is a vector.
     arrays = {k: a.reshape(-1) if k.startswith("lin") else a for k, a in arrays.items()}
     module = Lpips(kind)
-    image = jax.ShapeDtypeStruct((1, LEAST_SIDE[kind], LEAST_SIDE[kind], 3), jnp.float32)
+    image = jax.ShapeDtypeStruct((1, MIN_SIDE[kind], MIN_SIDE[kind], 3), jnp.float32)
     shapes = jax.eval_shape(module.init, jax.random.key(0), image, image)["params"]
     return module, {"params": keys.to_params(arrays, table(kind), shapes, _NETWORK)}
 

@@ -43,7 +43,7 @@ class Discriminator(nn.Module):
     layers: int = 3
 
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b oh ow 1"]:
-        """Returns one logit a patch, positive for real; sides are at least `least_side`."""
+        """Returns one logit a patch, positive for real; sides are at least `min_side`."""
         return self.judge(images).logits
 
     @nn.compact
@@ -70,7 +70,7 @@ class Discriminator(nn.Module):
         )  # fmt: skip
 
 
-def least_side(layers: int) -> int:
+def min_side(layers: int) -> int:
     """Returns the pixels a side of the smallest image that leaves one logit."""
     return 3 * 2**layers
 
@@ -78,10 +78,10 @@ def least_side(layers: int) -> int:
 def touched(hole: Float[Array, "b h w 1"], layers: int) -> Bool[Array, "b oh ow 1"]:
     """Returns which logits' patches touch the hole.
 
-    A logit sees more than these, but mostly the middle of what it sees. `least_side` pixels
+    A logit sees more than these, but mostly the middle of what it sees. `min_side` pixels
     around its center are what lets the patches just cover the image: 24×24 of 70×70 with 3 layers.
     """
-    side, stride = least_side(layers), 2**layers
+    side, stride = min_side(layers), 2**layers
     return nn.max_pool(hole, (side, side), (stride, stride)) > 0
 
 

@@ -59,7 +59,7 @@ BACKBONES: dict[str, tuple[Conv | Pool | Fire | Tap, ...]] = {
     ),
 }  # fmt: skip
 # Pixels; smaller images leave nothing for the last layer.
-LEAST_SIDE = {"alex": 31, "vgg": 16, "squeeze": 17}
+MIN_SIDE = {"alex": 31, "vgg": 16, "squeeze": 17}
 
 # Of the pixels in [−1, 1] that the classifiers' inputs are made of.
 _SHIFT = (-0.030, -0.088, -0.188)
@@ -89,7 +89,7 @@ class Lpips(nn.Module):
     def __call__(
         self, images: Float[Array, "b h w 3"], others: Float[Array, "b h w 3"]
     ) -> Float[Array, " b"]:
-        """Returns one distance a pair; images in [0, 1], of at least `LEAST_SIDE` pixels."""
+        """Returns one distance a pair; images in [0, 1], of at least `MIN_SIDE` pixels."""
         # Interleaved, so that over several devices no image changes its own.
         both = jnp.stack([images, others], axis=1).reshape(-1, *images.shape[1:])
         if self.normalize:

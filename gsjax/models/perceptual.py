@@ -9,7 +9,7 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from gsjax.errors import UserError
-from gsjax.models.lpips import BACKBONES, LEAST_SIDE, Lpips
+from gsjax.models.lpips import BACKBONES, MIN_SIDE, Lpips
 
 
 def check_lpips(config: ConfigDict) -> None:
@@ -24,7 +24,7 @@ def check_lpips(config: ConfigDict) -> None:
             )
         return
     check_weights(weights, "lpips.weights")
-    least = LEAST_SIDE.get(weights, max(LEAST_SIDE.values()))
+    least = MIN_SIDE.get(weights, max(MIN_SIDE.values()))
     if min(size) < least:
         raise UserError(
             f"data.image_size: {tuple(size)} is too small for LPIPS, which needs {least} pixels a "
@@ -101,7 +101,7 @@ def read_lpips(weights: str, field: str) -> tuple[Lpips, PyTree]:
         module = Lpips(backbone_of_params(variables["params"]))
     except (KeyError, TypeError, AttributeError):
         raise UserError(f"{field}: {weights} holds no LPIPS of ours") from None
-    image = jnp.zeros((1, *[LEAST_SIDE[module.backbone]] * 2, 3))
+    image = jnp.zeros((1, *[MIN_SIDE[module.backbone]] * 2, 3))
     wanted = jax.eval_shape(lambda: module.init(jax.random.key(0), image, image))
     check_same_shapes(f"{field}: {weights}", variables, wanted, "Convert the file again")
     return module, variables

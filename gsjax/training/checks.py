@@ -12,7 +12,7 @@ from gsjax.config.fields import check_types
 from gsjax.errors import UserError, check_whole
 from gsjax.kernels.backends import BACKENDS
 from gsjax.models import losses
-from gsjax.models.discriminator import least_side
+from gsjax.models.discriminator import min_side
 from gsjax.models.encoder import GROUPS
 from gsjax.models.folded import HEAD_CHANNELS
 from gsjax.models.metrics import BEST
@@ -261,7 +261,7 @@ def _check_sizes(config: ConfigDict, devices: int) -> None:
             f"model.patch_size={model.patch_size}{fold} and model.downs={model.downs} divide; "
             f"the nearest is {near}"
         )
-    least = max(least_side(config.discriminator.layers), 2 ** (model.downs + 1))
+    least = max(min_side(config.discriminator.layers), 2 ** (model.downs + 1))
     if min(size) < least:
         raise UserError(
             f"data.image_size: {tuple(size)} is too small: the encoder and the discriminator "

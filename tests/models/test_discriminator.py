@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gsjax import convert
-from gsjax.models.discriminator import Discriminator, least_side, touched
+from gsjax.models.discriminator import Discriminator, min_side, touched
 from tests import published
 
 
@@ -36,7 +36,7 @@ def test_weights_start_small_and_biases_at_zero():
 
 @pytest.mark.parametrize(("layers", "grid"), [(1, (14, 10)), (2, (6, 4)), (5, (1, 1))])
 def test_the_smallest_side_leaves_one_logit_at_any_depth(layers, grid):
-    module, least = Discriminator(width=8, layers=layers), least_side(layers)
+    module, least = Discriminator(width=8, layers=layers), min_side(layers)
     size = (32, 24) if layers < 5 else (least, least)
     image = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
     judgement = jax.eval_shape(
@@ -57,7 +57,7 @@ def test_a_patch_touches_the_hole_where_the_middle_of_what_its_logit_sees_does(l
         assert grid.any()  # no pixel of the hole is overlooked
         for patch, inside in np.ndenumerate(grid):
             centers = [_center_of_what_a_logit_sees(index, layers) for index in patch]
-            reach = least_side(layers) / 2
+            reach = min_side(layers) / 2
             assert inside == all(
                 abs(pixel - center) < reach for pixel, center in zip((y, x), centers, strict=True)
             )

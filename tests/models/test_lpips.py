@@ -12,7 +12,7 @@ import pytest
 
 from gsjax.convert import lpips as convert
 from gsjax.errors import UserError
-from gsjax.models.lpips import LEAST_SIDE, Lpips
+from gsjax.models.lpips import MIN_SIDE, Lpips
 from gsjax.models.perceptual import read_lpips
 from tests.quick import jit
 
@@ -127,7 +127,7 @@ def pairs(side):
 @pytest.mark.parametrize("kind", LAYERS)
 def test_distances_are_those_of_the_published_code(kind):
     backbone, heads = weights(kind)
-    images, others = pairs(LEAST_SIDE[kind])
+    images, others = pairs(MIN_SIDE[kind])
     module, variables = convert(backbone, heads)
     assert module == Lpips(kind)
     expected = published(kind, backbone, heads, 2 * images - 1, 2 * others - 1)
@@ -169,7 +169,7 @@ def test_distances_with_squeezenets_real_weights_are_those_of_another_implementa
 
 def test_an_image_is_at_no_distance_of_itself_with_a_finite_gradient():
     module, variables = convert(*weights("alex"))
-    black = np.zeros((1, LEAST_SIDE["alex"], LEAST_SIDE["alex"], 3), np.float32)
+    black = np.zeros((1, MIN_SIDE["alex"], MIN_SIDE["alex"], 3), np.float32)
 
     def distance(image):
         return module.apply(variables, image, black).sum()
