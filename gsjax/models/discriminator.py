@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike
 _GROUPS = 16
 
 
-class Judgement(NamedTuple):
+class DiscriminatorOutput(NamedTuple):
     """What the discriminator makes of images, at least in float32.
 
     Attributes:
@@ -47,7 +47,7 @@ class Discriminator(nn.Module):
         return self.judge(images).logits
 
     @nn.compact
-    def judge(self, images: Float[Array, "b h w 3"]) -> Judgement:
+    def judge(self, images: Float[Array, "b h w 3"]) -> DiscriminatorOutput:
         """Returns the logits and the maps on the way to them."""
         x, maps = images, []
         for index in range(self.layers + 1):
@@ -61,7 +61,7 @@ class Discriminator(nn.Module):
             x = nn.leaky_relu(x, 0.2)
             maps.append(_at_least_float32(x))
         logits = self._conv(1, 1, f"conv_{self.layers + 1}")(x)
-        return Judgement(_at_least_float32(logits), tuple(maps))
+        return DiscriminatorOutput(_at_least_float32(logits), tuple(maps))
 
     def _conv(self, features: int, stride: int, name: str) -> nn.Conv:
         return nn.Conv(

@@ -20,7 +20,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 from ml_collections import ConfigDict
 
-from gsjax.models.discriminator import Judgement
+from gsjax.models.discriminator import DiscriminatorOutput
 from gsjax.models.inpainter import composite
 
 
@@ -46,7 +46,7 @@ class Seen:
     drawn: Float[Array, "b h w 3"]
     token: Float[Array, "b d"] | None = None
     clean_token: Float[Array, "b d"] | None = None
-    judge: Callable[[Float[Array, "b h w 3"]], Judgement] | None = None
+    judge: Callable[[Float[Array, "b h w 3"]], DiscriminatorOutput] | None = None
     distance: Callable | None = None
     touched: Bool[Array, "b oh ow 1"] | None = None
 
@@ -63,12 +63,12 @@ class Seen:
         return self.prediction
 
     @functools.cached_property
-    def real(self) -> Judgement:
+    def real(self) -> DiscriminatorOutput:
         """The discriminator's judgement of the photographs."""
         return self.judge(self.images)
 
     @functools.cached_property
-    def fake(self) -> Judgement:
+    def fake(self) -> DiscriminatorOutput:
         """The discriminator's judgement of the fills."""
         return self.judge(self.fill)
 

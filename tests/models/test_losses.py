@@ -9,7 +9,7 @@ import pytest
 
 from gsjax import config as configs
 from gsjax.models import losses
-from gsjax.models.discriminator import Judgement
+from gsjax.models.discriminator import DiscriminatorOutput
 from tests.tiny import make_config
 
 
@@ -29,7 +29,7 @@ def judged(real, fake, touched=None, maps=((), ()), **options):
 
     def judge(images):
         logits, features = (real, maps[0]) if images is photograph else (fake, maps[1])
-        return Judgement(np.asarray(logits, np.float32)[..., None, None], features)
+        return DiscriminatorOutput(np.asarray(logits, np.float32)[..., None, None], features)
 
     found = seen(picture, options=options, judge=judge)
     photograph = found.images
@@ -174,7 +174,7 @@ def test_r1_is_half_the_squared_slope_of_an_images_logits():
 
     def judge(images):  # three times the first pixel, the square of the second
         first, second = images[:, :1], images[:, 1:]
-        return Judgement(jnp.concatenate([3 * first, second**2], axis=1), ())
+        return DiscriminatorOutput(jnp.concatenate([3 * first, second**2], axis=1), ())
 
     expected = 0.5 * ((9 + 16) + (9 + 64)) / 2
     assert losses.r1(judge, images) == pytest.approx(expected)
