@@ -75,7 +75,7 @@ def min_side(layers: int) -> int:
     return 3 * 2**layers
 
 
-def touched(hole: Float[Array, "b h w 1"], layers: int) -> Bool[Array, "b oh ow 1"]:
+def touches_hole(hole: Float[Array, "b h w 1"], layers: int) -> Bool[Array, "b oh ow 1"]:
     """Returns which logits' patches touch the hole.
 
     A logit sees more than these, but mostly the middle of what it sees. `min_side` pixels

@@ -37,7 +37,7 @@ class Seen:
       clean_token: DINO's own of the photographs; None without semantic branch.
       judge: the discriminator, for images.
       distance: LPIPS of two batches of images, one number a pair.
-      touched: which of the discriminator's patches touch the hole, for `patch_labels`.
+      touches_hole: which of the discriminator's patches touch the hole, for `patch_labels`.
     """
 
     options: ConfigDict
@@ -48,7 +48,7 @@ class Seen:
     clean_token: Float[Array, "b d"] | None = None
     judge: Callable[[Float[Array, "b h w 3"]], DiscriminatorOutput] | None = None
     distance: Callable | None = None
-    touched: Bool[Array, "b oh ow 1"] | None = None
+    touches_hole: Bool[Array, "b oh ow 1"] | None = None
 
     @functools.cached_property
     def prediction(self) -> Float[Array, "b h w 3"]:
@@ -163,7 +163,7 @@ def gan(seen: Seen) -> Float[Array, ""]:
     With `patch_labels`, of each image's patches those count that touch the hole.
     """
     loss = ADVERSARIAL[seen.options.adversarial].fool(seen.fake.logits)
-    return loss.mean() if seen.touched is None else _mean_where(seen.touched, loss)
+    return loss.mean() if seen.touches_hole is None else _mean_where(seen.touches_hole, loss)
 
 
 @term(needs="discriminator")
@@ -208,11 +208,11 @@ def discriminator_loss(seen: Seen) -> tuple[Float[Array, ""], dict[str, Float[Ar
     """
     kind = ADVERSARIAL[seen.options.adversarial]
     real, fake = seen.real.logits, seen.fake.logits
-    if seen.touched is None:
+    if seen.touches_hole is None:
         loss, found = kind.fake(fake), (fake < 0).mean()
     else:
-        loss = jnp.where(seen.touched, kind.fake(fake), kind.real(fake))
-        found = _mean_where(seen.touched, fake < 0)
+        loss = jnp.where(seen.touches_hole, kind.fake(fake), kind.real(fake))
+        found = _mean_where(seen.touches_hole, fake < 0)
     right = {
         "discriminator/accuracy_real": (real > 0).mean(),
         "discriminator/accuracy_fake": found,

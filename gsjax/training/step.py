@@ -9,7 +9,7 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from gsjax.models import losses
-from gsjax.models.discriminator import touched
+from gsjax.models.discriminator import touches_hole
 from gsjax.models.semantic import make_tokens
 from gsjax.training.optimizer import adamw, learning_rate
 from gsjax.training.state import Networks, TrainState
@@ -68,7 +68,7 @@ def make_train_step(config: ConfigDict, networks: Networks) -> Callable:
             *drawn,
             judge=lambda images: judge(discriminator, images),
             distance=lambda *images: networks.lpips.apply(frozen["lpips"], *images),
-            touched=touched(1.0 - known, config.discriminator.layers)
+            touches_hole=touches_hole(1.0 - known, config.discriminator.layers)
             if options.patch_labels
             else None,
         )

@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 
 from gsjax import config as configs
 from gsjax.models import losses
-from gsjax.models.discriminator import Discriminator, touched
+from gsjax.models.discriminator import Discriminator, touches_hole
 from gsjax.models.lpips import Lpips
 from tests.quick import jit
 from tests.weights import random_variables
@@ -50,7 +50,7 @@ class Gradients:
                 loss, images, self.known, drawn,
                 judge=lambda images: NETWORK.apply(variables, images, method="judge"),
                 distance=lambda *images: lpips.apply(frozen, *images),
-                touched=touched(1 - self.known, 1) if loss.patch_labels else None,
+                touches_hole=touches_hole(1 - self.known, 1) if loss.patch_labels else None,
             )  # fmt: skip
 
         flat, unravel = ravel_pytree(variables)

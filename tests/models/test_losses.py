@@ -23,7 +23,7 @@ def seen(drawn, images=None, known=None, **fields):
     return losses.Seen(options, images, known, drawn, **fields)
 
 
-def judged(real, fake, touched=None, maps=((), ()), **options):
+def judged(real, fake, touches_hole=None, maps=((), ()), **options):
     """Returns what the losses see of given logits, [image][patch], and maps."""
     picture = np.full((1, 1, 1, 3), 0.5)
 
@@ -33,8 +33,8 @@ def judged(real, fake, touched=None, maps=((), ()), **options):
 
     found = seen(picture, options=options, judge=judge)
     photograph = found.images
-    touched = None if touched is None else np.asarray(touched)[..., None, None]
-    return dataclasses.replace(found, touched=touched)
+    touches_hole = None if touches_hole is None else np.asarray(touches_hole)[..., None, None]
+    return dataclasses.replace(found, touches_hole=touches_hole)
 
 
 def value(name, seen):
@@ -135,8 +135,8 @@ def test_the_generator_wants_high_logits():
 
 def test_of_each_image_the_generator_is_told_the_patches_that_touch_the_hole():
     fake = [[1.0, -2.0], [4.0, 0.0], [7.0, 8.0]]
-    touched = [[True, False], [True, True], [False, False]]
-    assert value("gan", judged(fake, fake, touched)) == pytest.approx(-(1 + 2 + 0) / 3)
+    touches_hole = [[True, False], [True, True], [False, False]]
+    assert value("gan", judged(fake, fake, touches_hole)) == pytest.approx(-(1 + 2 + 0) / 3)
 
 
 def test_the_discriminator_wants_a_margin_of_one_either_side():
