@@ -136,15 +136,15 @@ def make_correction(module: GaussianInpainter) -> Callable:
     to the color of the Gaussians where they are. So there is no step where the hole begins,
     and what fills it is still a field of Gaussians and nothing else.
     """
-    p, reach = module.patch_size, module.reach
-    extent = (p + 2 * reach, p + 2 * reach)
+    p, overlap = module.patch_size, module.drawn_overlap
+    extent = (p + 2 * overlap, p + 2 * overlap)
 
     def correct(masked, known, painted: Painted) -> Painted:
         drawn, gaussians = painted
         share = 1.0 if module.normalize_splats else _opacity(gaussians, extent, module.backend)
         # Once: twice brings the known pixels' noise further in, 0.03 to 0.07 dB on photographs.
         lacking = push_pull((masked - drawn) * known, known)
-        lacking = _at(patches.cut(lacking, p, reach), gaussians.means) / share
+        lacking = _at(patches.cut(lacking, p, overlap), gaussians.means) / share
         gaussians = gaussians.replace(colors=gaussians.colors + lacking)
         return Painted(module.picture(gaussians, masked.shape[1:3]), gaussians)
 

@@ -63,7 +63,7 @@ class Inpainter:
         module, (height, width) = network.module, network.size
         grid = (height // module.patch_size, width // module.patch_size)
         self._patches = Patches(
-            grid, module.patch_size, module.reach, module.normalize_splats, module.backend,
+            grid, module.patch_size, module.drawn_overlap, module.normalize_splats, module.backend,
             crossfade=bool(module.crossfade),
         )  # fmt: skip
 

@@ -28,7 +28,7 @@ class Inpainting:
       image: the drawing, not clamped to [0, 1].
       token: the masked image's token, mapped towards that of the clean image; None
         without semantic branch.
-      gaussians: what was drawn, patches row by row, in pixels of patches padded by `reach`.
+      gaussians: what was drawn, patches row by row, in pixels of patches padded by `drawn_overlap`.
     """
 
     image: Float[Array, "b h w 3"]
@@ -108,26 +108,26 @@ class GaussianInpainter(nn.Module):
             filled = patches.cut(fill, self.patch_size, self.overlap)
             colors = contrast * corrections + self._sample_at_anchors(filled)
             gaussians = gaussians.replace(colors=colors)
-        gaussians = gaussians.replace(means=gaussians.means + (self.reach - self.overlap))
+        gaussians = gaussians.replace(means=gaussians.means + (self.drawn_overlap - self.overlap))
         return Inpainting(self.picture(gaussians, images.shape[1:3]), token, gaussians)
 
     @property
-    def reach(self) -> int:
+    def drawn_overlap(self) -> int:
         """Pixels by which patches are drawn over their neighbors."""
         return self.crossfade or self.overlap
 
     def picture(self, gaussians: Gaussians, size: tuple[int, int]) -> Float[Array, "b h w 3"]:
-        """Draws all patches of an image, padded by `reach` pixels, and joins them.
+        """Draws all patches of an image, padded by `drawn_overlap` pixels, and joins them.
 
         Args:
           gaussians: patches row by row.
           size: (height, width) of the image.
         """
         grid = (size[0] // self.patch_size, size[1] // self.patch_size)
-        extent = self.patch_size + 2 * self.reach
+        extent = self.patch_size + 2 * self.drawn_overlap
         drawn = draw(gaussians, (extent, extent), self.normalize_splats, self.backend)
         join = patches.crossfade if self.crossfade else patches.blend
-        return join(drawn, grid, self.reach)
+        return join(drawn, grid, self.drawn_overlap)
 
     def _align(self, token) -> Float[Array, "b d"]:
         """Maps the masked image's token towards that of the clean image."""

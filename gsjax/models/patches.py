@@ -28,40 +28,40 @@ def cut(
 
 
 def crossfade(
-    patches: Float[Array, "b p s s c"], grid: tuple[int, int], reach: int
+    patches: Float[Array, "b p s s c"], grid: tuple[int, int], overlap: int
 ) -> Float[Array, "b h w c"]:
-    """Joins padded patches; within `reach` pixels of a seam they fade into each other.
+    """Joins padded patches; within `overlap` pixels of a seam they fade into each other.
 
-    Their weights rise linearly from 0 at `reach` pixels outside of a patch to 1 at as many
+    Their weights rise linearly from 0 at `overlap` pixels outside of a patch to 1 at as many
     inside of it, along both axes, so that four patches meet in a corner. At the border of the
     image a patch stands alone.
 
     Args:
-      patches: row by row, s = p + 2·reach pixels a side.
+      patches: row by row, s = p + 2·overlap pixels a side.
       grid: rows and columns of patches.
-      reach: 0 < reach ≤ p / 2.
+      overlap: 0 < overlap ≤ p / 2.
     """
     batch, _, extent, _, channels = patches.shape
-    size = extent - 2 * reach
+    size = extent - 2 * overlap
     image = patches.reshape(batch, *grid, extent, extent, channels).transpose(0, 1, 3, 2, 4, 5)
-    image = _add_up(image.reshape(batch, grid[0], extent, -1), size, reach)
+    image = _add_up(image.reshape(batch, grid[0], extent, -1), size, overlap)
     image = image.reshape(batch, -1, grid[1], extent, channels).transpose(0, 2, 3, 1, 4)
-    image = _add_up(image.reshape(batch, grid[1], extent, -1), size, reach)
+    image = _add_up(image.reshape(batch, grid[1], extent, -1), size, overlap)
     return image.reshape(batch, grid[1] * size, -1, channels).swapaxes(1, 2)
 
 
-def _add_up(strips: Float[Array, "b n s x"], size: int, reach: int) -> Float[Array, "b n*p x"]:
+def _add_up(strips: Float[Array, "b n s x"], size: int, overlap: int) -> Float[Array, "b n*p x"]:
     """Adds up padded strips, weighted, where they lie over each other; one after the other."""
     batch, count, extent, _ = strips.shape
-    rise = np.minimum((np.arange(extent) + 0.5) / (2 * reach), 1)
+    rise = np.minimum((np.arange(extent) + 0.5) / (2 * overlap), 1)
     index = np.arange(count)[:, None]
     weights = np.where(index > 0, rise, 1.0) * np.where(index < count - 1, rise[::-1], 1.0)
     strips = strips * jnp.asarray(weights, strips.dtype)[:, :, None]
     # The head of each lies beside the heads of the others; the rest over the next one's head.
     heads = jnp.pad(strips[:, :, :size], ((0, 0), (0, 1), (0, 0), (0, 0)))
-    rests = jnp.pad(strips[:, :, size:], ((0, 0), (1, 0), (0, size - 2 * reach), (0, 0)))
+    rests = jnp.pad(strips[:, :, size:], ((0, 0), (1, 0), (0, size - 2 * overlap), (0, 0)))
     added = (heads + rests).reshape(batch, (count + 1) * size, -1)
-    return added[:, reach : reach + count * size]
+    return added[:, overlap : overlap + count * size]
 
 
 def blend(
