@@ -1,1 +1,1 @@
-"""The networks, one idea a file."""
+"""The networks, one idea per file, and their losses and metrics."""

@@ -1,8 +1,8 @@
-"""Patches of a hole borrow what known patches show: attention whose values are pixels.
+"""Patches in the hole borrow from known patches: attention whose values are pixels.
 
-As in contextual attention (Yu et al. 2018, arXiv 1801.07892), a patch of the hole looks for known
-ones that resemble it. What it takes over is their detail, which is what a smooth fill lacks, so a
-peaked attention copies texture as sharply as the photograph has it.
+As in contextual attention (Yu et al. 2018, arXiv 1801.07892), a patch in the hole attends to known
+patches that resemble it. The values are their detail, which a smooth fill lacks. Attention with a
+sharp peak therefore copies texture as sharp as in the photograph.
 """
 
 import flax.linen as nn
@@ -15,8 +15,8 @@ from gsjax.models import patches
 from gsjax.models.patch_conv import fold
 
 CHANNELS = 64  # of queries and keys
-_TEMPERATURE = 16.0  # at first; cosines of −1 to 1 are multiplied by it
-_SMOOTH = 5  # half patches a side over which a mean counts as smooth
+_TEMPERATURE = 16.0  # initial factor of the cosine similarities
+_SMOOTH = 5  # side of the smoothing window, in half patches
 
 
 @flax.struct.dataclass
@@ -24,9 +24,9 @@ class Borrowed:
     """What patches borrow.
 
     Attributes:
-      change: what the copies would add to the padded patches of the fill; 0 where a patch has no
-        hole, or the image no known source.
-      weights: of each source for each patch; they sum to 1, or are all 0 without any source.
+      change: what the copies would add to the padded patches of the fill; 0 if a patch has no
+        hole, or the image has no source.
+      weights: attention of each patch to each source; sums to 1, or is 0 if there is no source.
     """
 
     change: Float[Array, "b p s s c"]
@@ -34,16 +34,16 @@ class Borrowed:
 
 
 class Borrow(nn.Module):
-    """Attention from the patches to windows of their size, at every half patch.
+    """Attention from patches to windows of their size, at a stride of half a patch.
 
     Queries and keys come from the encoder's cells and the pixels below them; the values are
-    pixels. A window with an unknown pixel is no source.
+    pixels. Only windows without unknown pixels are sources.
 
     Attributes:
       patch_size: side p of a patch in pixels.
       overlap: pixels by which a patch draws over its neighbors; s = p + 2·overlap.
-      cell: pixels a side of the encoder's cells; twice as many divide a patch.
-      dtype: what queries and keys are computed in; parameters are float32.
+      cell: side of the encoder's cells in pixels; 2·cell divides the patch size.
+      dtype: of the computation of queries and keys; parameters are float32.
     """
 
     patch_size: int
@@ -74,7 +74,7 @@ class Borrow(nn.Module):
         smooth = _smooth(fill, half)
         detail = patches.cut(fill - smooth, size, self.overlap, half)
         copied = jnp.einsum("bpq,bqyxc->bpyxc", weights, detail)
-        # A patch keeps its own smooth part: the copy may come from somewhere darker.
+        # A patch keeps its own smooth part, since the source may be darker or brighter.
         own = detail.reshape(-1, rows, columns, *detail.shape[2:])[:, ::2, ::2]
         own = own.reshape(copied.shape)
         has_hole = patches.cut(known, size, self.overlap).min((2, 3, 4)) < 1
@@ -95,22 +95,22 @@ def attend(
     sources: Bool[Array, "b q"],
     temperature: Float[Array, "1"] | float,
 ) -> Float[Array, "b p q"]:
-    """Returns the weights of keys for queries: softmax over the sources, 0 for all others."""
+    """Returns attention weights: a softmax over the keys that are sources, 0 for the others."""
     logits = temperature * jnp.einsum("bpd,bqd->bpq", queries, keys)
-    # Not −∞, whose softmax is NaN where there is no source at all.
+    # Not −∞: without any source, its softmax would be NaN.
     logits = jnp.where(sources[:, None], logits, jnp.finfo(logits.dtype).min)
     return jax.nn.softmax(logits, axis=-1) * sources[:, None]
 
 
 def _windows(halves: Float[Array, "b m n c"]) -> Float[Array, "b m-1 n-1 4*c"]:
-    """Joins each 2×2 of half patches to a window of the size of a patch."""
+    """Joins each 2×2 half patches into a window the size of a patch."""
     above = jnp.concatenate([halves[:, :-1, :-1], halves[:, :-1, 1:]], -1)
     below = jnp.concatenate([halves[:, 1:, :-1], halves[:, 1:, 1:]], -1)
     return jnp.concatenate([above, below], -1)
 
 
 def _smooth(image: Float[Array, "b h w c"], half: int) -> Float[Array, "b h w c"]:
-    """Returns an image without detail: means over half patches, over their neighborhoods."""
+    """Returns an image without detail: means over half patches, averaged over neighborhoods."""
     means = nn.avg_pool(image, (half, half), (half, half))
     wide = (_SMOOTH, _SMOOTH)
     means = nn.avg_pool(means, wide, padding="SAME", count_include_pad=False)

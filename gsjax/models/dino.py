@@ -1,6 +1,6 @@
 """The DINO family of vision transformers: DINO v1 and DINOv2, with and without registers.
 
-The semantic branch needs one of them, frozen. Written after "Emerging Properties in
+The semantic branch uses one of them, frozen. Implemented from "Emerging Properties in
 Self-Supervised Vision Transformers" (Caron et al. 2021), "DINOv2" (Oquab et al. 2023)
 and "Vision Transformers Need Registers" (Darcet et al. 2024).
 """
@@ -22,7 +22,7 @@ from gsjax.models.resize import resize
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# width, blocks, heads; ti is not among the published weights: it is for small runs and tests.
+# width, blocks, heads. There are no published weights for ti, which is for small runs and tests.
 SIZES = {
     "ti": (192, 12, 3),
     "S": (384, 12, 6),
@@ -36,17 +36,17 @@ _normal = nn.initializers.truncated_normal(0.02)
 
 @flax.struct.dataclass
 class DinoOutput:
-    """What the transformer says of a batch of images, after its last LayerNorm."""
+    """The transformer's tokens for a batch of images, after its last LayerNorm."""
 
     cls_token: Float[Array, "b d"]
-    patch_tokens: Float[Array, "b t d"]  # row-major over the patch grid; registers left out
+    patch_tokens: Float[Array, "b t d"]  # row-major over the patch grid, without registers
 
 
 class DinoViT(nn.Module):
     """A vision transformer with a class token; `dino` builds the published sizes.
 
-    Parameters are float32 whatever `dtype` is, and so are the softmax, the statistics of
-    the norms and the resampling of positions.
+    Parameters, the softmax, the statistics of the norms and the resampling of positions are
+    always float32.
 
     Attributes:
       width: channels of a token (D).
@@ -54,13 +54,13 @@ class DinoViT(nn.Module):
       heads: attention heads; they divide `width`.
       mlp_width: hidden channels of a block's MLP.
       patch_size: side of a patch in pixels.
-      grid: patches down and across that the positional embedding was learned for.
+      grid: rows and columns of patches that the positional embedding was learned for.
       registers: extra tokens that take part in attention and are then dropped.
       swiglu: gated MLP (DINOv2 g) instead of GELU.
-      layer_scale: a learned factor for each channel on both residual branches (DINOv2).
+      layer_scale: a learned factor per channel on both residual branches (DINOv2).
       antialias: widen the kernel when positions are resampled to a coarser grid.
-      offset: patches added to the target grid when the resampling scale is computed; 0.1
-        in the published code of DINO v1 and plain DINOv2, whose results depend on it.
+      offset: patches added to the target grid to compute the resampling scale; 0.1 in the
+        published code of DINO v1 and of DINOv2 without registers, whose results depend on it.
       epsilon: of the LayerNorms.
       dtype: of the computation and the outputs.
     """
@@ -83,7 +83,7 @@ class DinoViT(nn.Module):
     def __call__(self, images: Float[Array, "b h w 3"]) -> DinoOutput:
         """Encodes normalized images (see `preprocess`).
 
-        Height and width may differ; what is left of them after whole patches is not seen.
+        Height and width may differ. Pixels beyond the last whole patch are ignored.
         """
         tokens = PatchConv(self.width, self.patch_size, self.dtype, name="patch_embed")(images)
         batch, *grid, _ = tokens.shape
@@ -92,7 +92,7 @@ class DinoViT(nn.Module):
         cls_token = self.param("cls_token", _normal, (1, 1, self.width))
         tokens = jnp.concatenate([self._repeat(cls_token, batch), tokens], axis=1)
         tokens = tokens + self._positions(tuple(grid)).astype(self.dtype)
-        if self.registers:  # only now: registers have no position
+        if self.registers:  # after the positions, since registers have none
             registers = self.param("register_tokens", _normal, (1, self.registers, self.width))
             registers = self._repeat(registers, batch)
             tokens = jnp.concatenate([tokens[:, :1], registers, tokens[:, 1:]], axis=1)
@@ -112,12 +112,12 @@ class DinoViT(nn.Module):
 
     @property
     def learned_size(self) -> tuple[int, int]:
-        """(height, width) in pixels of images whose patches have a position each."""
+        """(height, width) in pixels of images whose positions need no resampling."""
         rows, columns = self.grid
         return rows * self.patch_size, columns * self.patch_size
 
     def _positions(self, grid: tuple[int, int]) -> Float[Array, "1 1+t d"]:
-        """Positions of the class token, as learned, and of a grid's patches, resampled."""
+        """Returns the positions of the class token, as learned, and of the patches, resampled."""
         rows, columns = self.grid
         learned = self.param("pos_embed", _normal, (1, 1 + rows * columns, self.width))
         if grid == self.grid:
@@ -136,7 +136,7 @@ class DinoViT(nn.Module):
 
 
 class Block(nn.Module):
-    """Self-attention and an MLP, each normalized before and added after."""
+    """A pre-norm transformer block: self-attention and an MLP, both residual."""
 
     heads: int
     mlp_width: int
@@ -178,7 +178,7 @@ class Block(nn.Module):
 
 
 def _layer_norm(epsilon: float, dtype: DTypeLike, name: str) -> nn.LayerNorm:
-    # The fast variance subtracts two large numbers and loses digits that PyTorch keeps.
+    # The fast variance subtracts two large numbers, and loses digits that PyTorch keeps.
     return nn.LayerNorm(epsilon=epsilon, use_fast_variance=False, dtype=dtype, name=name)
 
 
@@ -190,9 +190,9 @@ def dino(
 ) -> DinoViT:
     """Builds one of the published architectures.
 
-    Patches of 14 pixels are DINOv2: LayerScale, positions learned at 518×518, SwiGLU in
-    size g, and with registers another resampling of positions. Other patches are
-    DINO v1 (16 or 8 pixels): positions learned at 224×224 and none of the above.
+    Patches of 14 pixels mean DINOv2: LayerScale, positions learned at 518×518, SwiGLU in size
+    g, and a different resampling of positions with registers. Other patches (16 or 8 pixels)
+    mean DINO v1: positions learned at 224×224, and none of the above.
 
     Args:
       size: ti (192 channels, 12 blocks), S (384, 12), B (768, 12), L (1024, 24), g (1536, 40).
@@ -209,7 +209,7 @@ def dino(
     second = patch_size == 14
     swiglu = second and size == "g"
     side = (518 if second else 224) // patch_size
-    # The gated MLP has three matrices: two thirds of the width cost the same, in whole eights.
+    # The gated MLP has three matrices, so two thirds of the width cost the same; a multiple of 8.
     mlp_width = (int(4 * width * 2 / 3) + 7) // 8 * 8 if swiglu else 4 * width
     return DinoViT(
         width=width,
@@ -228,7 +228,7 @@ def dino(
 
 
 def size_of(module: DinoViT) -> str:
-    """Returns which of `SIZES` a module is; empty if none."""
+    """Returns the name of a module's size in `SIZES`, or "" if it is not there."""
     shape = module.width, module.depth, module.heads
     return next((size for size, known in SIZES.items() if known == shape), "")
 
@@ -236,13 +236,13 @@ def size_of(module: DinoViT) -> str:
 def preprocess(
     images: Float[Array, "b h w 3"], image_size: int, normalize: bool = True
 ) -> Float[Array, "b s s 3"]:
-    """Resizes images to the square that DINO sees; the antialiased bilinear of PyTorch.
+    """Resizes images to the square input of DINO, with PyTorch's antialiased bilinear filter.
 
     Args:
-      images: in [0, 1], any height and width; a rectangle is squeezed into the square.
+      images: in [0, 1], of any height and width; the aspect ratio is not kept.
       image_size: side of the square (s) in pixels.
-      normalize: subtract ImageNet's mean and divide by its deviation, as DINO was
-        trained. The published code of the inpainter leaves this out.
+      normalize: subtract ImageNet's mean and divide by its standard deviation, as DINO was
+        trained. The published code of the inpainter does not.
     """
     images = resize(images, (image_size, image_size), "bilinear", antialias=True)
     if not normalize:

@@ -1,6 +1,6 @@
-"""The PatchGAN discriminator: judges overlapping patches of an image, not the whole of it.
+"""The PatchGAN discriminator: classifies overlapping patches of an image, not the whole image.
 
-After "Image-to-Image Translation with Conditional Adversarial Networks" (Isola et al. 2017),
+From "Image-to-Image Translation with Conditional Adversarial Networks" (Isola et al. 2017),
 with GroupNorm as in the published inpainter.
 """
 
@@ -15,11 +15,11 @@ _GROUPS = 16
 
 
 class DiscriminatorOutput(NamedTuple):
-    """What the discriminator makes of images, at least in float32.
+    """What the discriminator returns for images, at least in float32.
 
     Attributes:
-      logits: one a patch, positive for real.
-      maps: the features after each layer but the last.
+      logits: one per patch, positive for real.
+      maps: the features after each layer except the last.
     """
 
     logits: Float[Array, "b oh ow 1"]
@@ -33,9 +33,9 @@ class Discriminator(nn.Module):
     each logit sees 70×70 pixels.
 
     Attributes:
-      width: channels of the first layer; a multiple of 8, for 16 groups in the second.
-      dtype: what is computed in; parameters are float32.
-      layers: halvings of the resolution, at least 1; `n_layers` of the PyTorch code.
+      width: channels of the first layer; a multiple of 8, for the 16 groups of the second layer.
+      dtype: of the computation; parameters are float32.
+      layers: halvings of the resolution, at least 1; `n_layers` in the PyTorch code.
     """
 
     width: int = 64
@@ -43,17 +43,17 @@ class Discriminator(nn.Module):
     layers: int = 3
 
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b oh ow 1"]:
-        """Returns one logit a patch, positive for real; sides are at least `min_side`."""
+        """Returns one logit per patch, positive for real; sides are at least `min_side`."""
         return self.judge(images).logits
 
     @nn.compact
     def judge(self, images: Float[Array, "b h w 3"]) -> DiscriminatorOutput:
-        """Returns the logits and the maps on the way to them."""
+        """Returns the logits and the intermediate feature maps."""
         x, maps = images, []
         for index in range(self.layers + 1):
             features = min(2**index, 8) * self.width
             x = self._conv(features, 2 if index < self.layers else 1, f"conv_{index}")(x)
-            if index:  # the first layer sees raw pixels, whose level says something
+            if index:  # no norm in the first layer, where the level of the pixels matters
                 x = nn.GroupNorm(
                     _GROUPS, epsilon=1e-5, use_fast_variance=False, dtype=self.dtype,
                     name=f"norm_{index}",
@@ -71,15 +71,15 @@ class Discriminator(nn.Module):
 
 
 def min_side(layers: int) -> int:
-    """Returns the pixels a side of the smallest image that leaves one logit."""
+    """Returns the side in pixels of the smallest image, which gives one logit."""
     return 3 * 2**layers
 
 
 def touches_hole(hole: Float[Array, "b h w 1"], layers: int) -> Bool[Array, "b oh ow 1"]:
-    """Returns which logits' patches touch the hole.
+    """Returns for each logit whether its patch touches the hole.
 
-    A logit sees more than these, but mostly the middle of what it sees. `min_side` pixels
-    around its center are what lets the patches just cover the image: 24×24 of 70×70 with 3 layers.
+    The receptive field of a logit is larger than its patch, but mostly its center counts. Patches
+    of `min_side` pixels around the centers just cover the image: 24×24 of 70×70 with 3 layers.
     """
     side, stride = min_side(layers), 2**layers
     return nn.max_pool(hole, (side, side), (stride, stride)) > 0

@@ -1,7 +1,7 @@
 """The encoder: a U-shaped residual network whose blocks the semantic token modulates.
 
-LaMa's generator (Suvorov et al. 2022) without Fourier convolutions, with GroupNorm,
-skips and adaptive normalization in the residual blocks.
+LaMa's generator (Suvorov et al. 2022) without Fourier convolutions, but with GroupNorm,
+skip connections and adaptive normalization in the residual blocks.
 """
 
 import flax.linen as nn
@@ -14,7 +14,7 @@ GROUPS = 16
 
 
 class ReflectConv(nn.Module):
-    """A convolution over an image that goes on as its own reflection."""
+    """A convolution with reflection padding."""
 
     features: int
     size: int
@@ -24,8 +24,8 @@ class ReflectConv(nn.Module):
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h w o"]:
         border = (self.size // 2, self.size // 2)
         x = jnp.pad(x, ((0, 0), border, border, (0, 0)), mode="reflect")
-        # A row of zeros is drawn too and dropped: XLA's convolution on CPU is up to
-        # seven times as fast with padding as without.
+        # The row of zeros adds an output row, which is dropped: XLA's convolution on CPU is up
+        # to seven times as fast with padding as without.
         conv = nn.Conv(
             self.features, (self.size, self.size), padding=((0, 1), (0, 0)), dtype=self.dtype,
             kernel_init=_conv_init, name="conv",
@@ -34,12 +34,11 @@ class ReflectConv(nn.Module):
 
 
 class UpConv(nn.Module):
-    """A transposed 3×3 convolution with stride 2 that exactly doubles the image.
+    """A transposed 3×3 convolution with stride 2 that exactly doubles height and width.
 
-    Output row 2i sees input row i through the kernel's middle row; row 2i + 1 sees rows
-    i and i + 1 through its last and its first; columns likewise. As nine matrix products
-    that costs what the transposed convolution does, whose gradient XLA computes up to 50
-    times slower on CPU.
+    Output row 2i sees input row i through the kernel's middle row; row 2i + 1 sees rows i and
+    i + 1 through its last and first rows; columns likewise. Nine matrix products cost as much
+    as a transposed convolution, whose gradient XLA computes up to 50 times slower on CPU.
     """
 
     features: int
@@ -48,7 +47,7 @@ class UpConv(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b 2*h 2*w o"]:
         batch, height, width, channels = x.shape
-        # Output channels before input channels, as torch has it; its fan-in counts the former.
+        # Output channels come first, as in torch, whose fan-in counts these.
         kernel = self.param("kernel", _conv_init, (3, 3, self.features, channels))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
@@ -74,8 +73,8 @@ def _group_norm(dtype: jnp.dtype | None, name: str) -> nn.GroupNorm:
 class AdaptiveBlock(nn.Module):
     """A residual block: x + γ · convs((1 + α) · normalized(x) + β); α, β, γ from the token.
 
-    The normalization is over the image, per channel, with the unbiased variance. Without
-    a token it is LaMa's block, x + convs(x).
+    The normalization is over the image, per channel, with the unbiased variance. Without a
+    token, this is LaMa's block, x + convs(x).
     """
 
     dtype: jnp.dtype | None = None
@@ -103,17 +102,17 @@ class AdaptiveBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Image to a map of features at full resolution, each in (−1, 1).
+    """Maps an image to features in (−1, 1) at full resolution.
 
     Attributes:
       features: channels of the result.
       width: channels of the first layer; each halving doubles them, up to max_width.
-      max_width: the most channels.
+      max_width: maximum number of channels.
       downs: halvings of the resolution; 2**downs must divide height and width.
       blocks: residual blocks at the lowest resolution.
       skips: concatenate the encoder's maps to the decoder's.
-      recompute: the gradient computes the residual blocks again instead of keeping them.
-      dtype: what is computed in; parameters are float32.
+      recompute: rematerialize the residual blocks in the backward pass.
+      dtype: of the computation; parameters are float32.
     """
 
     features: int

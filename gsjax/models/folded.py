@@ -1,8 +1,8 @@
-"""An encoder that works on folded pixels: cheap where convolutions at full size are dear.
+"""An encoder on folded pixels, cheaper than convolutions at full resolution.
 
-Squares of pixels become the channels of one cell, so that no layer works at full
-resolution; a U-shaped network of residual blocks follows, with attention between the
-cells of its lowest resolution, which sees across holes that convolutions do not.
+Squares of pixels become the channels of one cell, so no layer works at full resolution. A
+U-shaped network of residual blocks follows. Attention between the cells at its lowest
+resolution sees across holes that convolutions cannot bridge.
 """
 
 import flax.linen as nn
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from gsjax.models.patch_conv import fold
 
 HEAD_CHANNELS = 32  # of each attention head
-SIDE_BLOCKS = 2  # at each resolution but the lowest, on either side of the U
+SIDE_BLOCKS = 2  # at each resolution except the lowest, on each side of the U
 _zeros = nn.initializers.zeros
 
 
@@ -25,7 +25,7 @@ def unfold(x: Float[Array, "b h w side*side*c"], side: int) -> Float[Array, "b s
 
 
 def _normalized(x, token, name: str, dtype):
-    """Scales each cell to a mean square of 1; the semantic token modulates it, if there is one."""
+    """Applies RMSNorm to each cell, modulated by the semantic token if there is one."""
     x = nn.RMSNorm(epsilon=1e-6, dtype=dtype, name=name)(x)
     if token is None:
         return x
@@ -35,7 +35,7 @@ def _normalized(x, token, name: str, dtype):
 
 
 class Block(nn.Module):
-    """A residual block: x + conv(gelu(conv(normalized(x)))). It begins as the identity."""
+    """A residual block, x + conv(gelu(conv(normalized(x)))), initialized to the identity."""
 
     dtype: jnp.dtype | None = None
 
@@ -56,7 +56,7 @@ class Block(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """A transformer's layer over the cells, which know where they are from the zeros around."""
+    """A transformer layer over the cells; their positions show in the zero padding of `Block`."""
 
     dtype: jnp.dtype | None = None
 
@@ -77,17 +77,17 @@ class AttentionBlock(nn.Module):
 
 
 class FoldedEncoder(nn.Module):
-    """Image to a map of features at a `fold`-th of its resolution.
+    """Maps an image to features at 1/fold of its resolution.
 
     Attributes:
       features: channels of the result.
-      fold: pixels a side of a cell.
+      fold: side of a cell in pixels.
       width: channels of the first layer; each halving doubles them, up to max_width.
-      max_width: the most channels.
-      downs: halvings of the folded resolution; fold · 2**downs divides height and width.
-      blocks: residual blocks at the lowest resolution, attention after every second one.
-      recompute: the gradient computes the blocks again instead of keeping them.
-      dtype: what is computed in; parameters are float32.
+      max_width: maximum number of channels.
+      downs: halvings of the folded resolution; fold · 2**downs must divide height and width.
+      blocks: residual blocks at the lowest resolution, with attention after every second one.
+      recompute: rematerialize the blocks in the backward pass.
+      dtype: of the computation; parameters are float32.
     """
 
     features: int

@@ -1,4 +1,4 @@
-"""From a feature vector to a Gaussian: where it is, what shape, what color.
+"""Decodes feature vectors to Gaussians: position, shape and color.
 
 All Gaussians of all patches share the same small networks.
 """
@@ -19,8 +19,8 @@ from gsjax.models.mlp import Mlp
 class Gaussians:
     """2D Gaussians in the pixel coordinates of their padded patches.
 
-    A patch of p×p pixels draws on (p + 2·overlap)² pixels, so pixel (0, 0) of the
-    padded patch lies `overlap` pixels up and left of the patch itself.
+    A patch of p×p pixels draws on (p + 2·overlap)² pixels, so pixel (0, 0) of the padded
+    patch lies `overlap` pixels above and left of the patch itself.
     """
 
     means: Float[Array, "*p n 2"]  # x, y
@@ -29,7 +29,7 @@ class Gaussians:
 
 
 def dictionary() -> Float[np.ndarray, "730 3"]:
-    """Returns the 730 Cholesky atoms (l11, l21, l22) whose mixtures are the shapes."""
+    """Returns the 730 Cholesky atoms (l11, l21, l22) that are mixed into shapes."""
     l11 = (0.0, 0.41, 0.62, 0.98, 1.13, 1.29, 1.64, 1.85, 2.36)
     l21 = (-0.86, -0.36, -0.16, 0.19, 0.34, 0.49, 0.84, 1.04, 1.54)
     l22 = (0.0, 0.33, 0.53, 0.88, 1.03, 1.18, 1.53, 1.73, 2.23)
@@ -37,9 +37,9 @@ def dictionary() -> Float[np.ndarray, "730 3"]:
 
 
 def anchors(side: int, extent: int) -> Float[np.ndarray, "n 2"]:
-    """Returns (x, y) where side² Gaussians sit before their offsets, row by row.
+    """Returns the positions (x, y) of side² Gaussians before their offsets, row by row.
 
-    They stand extent/side pixels apart from −½ on, the corner of the padded patch.
+    They are extent/side pixels apart, starting at −½, the corner of the padded patch.
     """
     along = extent * np.arange(side) / side - 0.5
     y, x = np.meshgrid(along, along, indexing="ij")
@@ -47,7 +47,7 @@ def anchors(side: int, extent: int) -> Float[np.ndarray, "n 2"]:
 
 
 class GaussianHead(nn.Module):
-    """Decodes each feature vector to a Gaussian of its padded patch.
+    """Decodes each feature vector to a Gaussian in its padded patch.
 
     Attributes:
       patch_size: side p of a patch in pixels.

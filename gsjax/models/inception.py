@@ -1,8 +1,7 @@
-"""Inception-v3 as FID measures with it: images to the 2,048 features of its last pooling.
+"""The Inception-v3 of FID: maps images to the 2,048 features of its last pooling.
 
-The network of the original FID (TensorFlow, 2015-12-05) differs from Inception-v3 elsewhere:
-its average pools leave the padding out, and the last block has a maximum where others have an
-average.
+The network of the original FID (TensorFlow, 2015-12-05) differs from other Inception-v3s: its
+average pooling ignores padding, and its last block has max pooling instead of average pooling.
 """
 
 from typing import NamedTuple
@@ -15,12 +14,12 @@ from jaxtyping import Array, Float
 from gsjax.models.resize import resize
 
 FEATURES = 2048
-SIDE = 299  # pixels that images are resized to
+SIDE = 299  # images are resized to this many pixels per side
 _EPSILON = 1e-3
 
 
 class _Layer(NamedTuple):
-    """A convolution by its published name."""
+    """A convolution, under its published name."""
 
     name: str
     channels: int
@@ -41,8 +40,8 @@ def _halve(x):
     return nn.max_pool(x, (3, 3), (2, 2))
 
 
-# A block is its branches, side by side; a branch its steps: layers, pools, and, in brackets,
-# layers side by side.
+# A block is a tuple of parallel branches. A branch is a tuple of steps: layers, pooling functions,
+# or lists of parallel layers.
 
 
 def _block_a(pooled: int):
@@ -138,7 +137,7 @@ class Inception(nn.Module):
     """Features of images in [0, 1], of any size.
 
     Attributes:
-      side: pixels that they are resized to, bilinearly, at least 75; FID's is 299.
+      side: images are resized to this many pixels per side, bilinearly; at least 75. FID has 299.
     """
 
     side: int = SIDE
@@ -153,7 +152,7 @@ class Inception(nn.Module):
 
 
 class _Block(nn.Module):
-    """The block of its name."""
+    """The block in `_BLOCKS` with the module's name."""
 
     @nn.compact
     def __call__(self, x):
@@ -161,7 +160,7 @@ class _Block(nn.Module):
 
 
 class _Convolution(nn.Module):
-    """A convolution, normalized by stored statistics, and a ReLU."""
+    """A convolution, batch norm with stored statistics, and a ReLU."""
 
     layer: _Layer
 

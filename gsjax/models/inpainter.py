@@ -1,4 +1,4 @@
-"""The whole model: a masked image and its semantic token in, a picture of Gaussians out."""
+"""The whole model: a masked image and its semantic token in, an image of Gaussians out."""
 
 import math
 
@@ -26,9 +26,10 @@ class Inpainting:
 
     Attributes:
       image: the drawing, not clamped to [0, 1].
-      token: the masked image's token, mapped towards that of the clean image; None
-        without semantic branch.
-      gaussians: what was drawn, patches row by row, in pixels of patches padded by `drawn_overlap`.
+      token: the masked image's token, mapped towards that of the clean image; None without a
+        semantic branch.
+      gaussians: the Gaussians of each patch, patches row by row, in pixels of patches that are
+        padded by `drawn_overlap`.
     """
 
     image: Float[Array, "b h w 3"]
@@ -39,9 +40,9 @@ class Inpainting:
 class GaussianInpainter(nn.Module):
     """Inpaints by 2D Gaussian splatting (Li et al. 2025, arXiv 2509.01964).
 
-    Attributes: see `gsjax.config.default().model`, whose fields these are. `dtype` is
-    what the encoder computes in; parameters, Gaussians and splatting are float32. With
-    `recompute`, the gradient computes the residual blocks again instead of keeping them.
+    The attributes are the fields of `gsjax.config.default().model`. `dtype` is that of the
+    encoder's computation; parameters, Gaussians and splatting are float32. With `recompute`, the
+    backward pass rematerializes the residual blocks.
     """
 
     patch_size: int = 16
@@ -72,12 +73,12 @@ class GaussianInpainter(nn.Module):
         dino_token: Float[Array, "b d"] | None = None,
         known: Float[Array, "b h w 1"] | None = None,
     ) -> Inpainting:
-        """Draws images whose holes are zero.
+        """Draws masked images.
 
         Args:
-          images: already masked: in [0, 1], and 0 in the holes.
-          dino_token: DINO's class token of those images; needed by `semantic`.
-          known: 1 where a pixel is known; needed by `mask_channel` and `residual_colors`.
+          images: in [0, 1], and 0 in the holes.
+          dino_token: DINO's class token of these images; required by `semantic`.
+          known: 1 where a pixel is known; required by `mask_channel` and `residual_colors`.
         """
         if known is None and (self.mask_channel or self.residual_colors):
             raise ValueError("mask_channel and residual_colors need `known`")
@@ -113,7 +114,7 @@ class GaussianInpainter(nn.Module):
 
     @property
     def drawn_overlap(self) -> int:
-        """Pixels by which patches are drawn over their neighbors."""
+        """Pixels by which patches are drawn over their neighbors: `crossfade`, else `overlap`."""
         return self.crossfade or self.overlap
 
     def picture(self, gaussians: Gaussians, size: tuple[int, int]) -> Float[Array, "b h w 3"]:
@@ -135,7 +136,7 @@ class GaussianInpainter(nn.Module):
         return Mlp((4 * dim, dim), self.dtype, name="alignment")(token)
 
     def _encode(self, images, token, known) -> tuple[Array, Float[Array, "b p n f"]]:
-        """Returns the encoder's map and, by a strided convolution, each Gaussian's features."""
+        """Returns the encoder's features and, by a strided convolution, those of each Gaussian."""
         seen = jnp.concatenate([images, known], -1) if self.mask_channel else images
         if self.fold:
             encoder = FoldedEncoder(
@@ -154,8 +155,10 @@ class GaussianInpainter(nn.Module):
         return cells, features.reshape(images.shape[0], -1, self.gaussians, self.features)
 
     def _borrow(self, cells, features, seen, known) -> tuple[Array, Array, Array]:
-        """Returns features that see what their patches borrow, the Gaussians' colors of it (as
-        corrections of the fill), and how much of these takes the place of their own.
+        """Returns features that see the borrowed detail, its colors, and its share.
+
+        The colors are those of the borrowed detail at each Gaussian's anchor, as corrections of
+        the fill; the share says how much of them replaces the Gaussian's own correction.
         """
         cell = max(self.fold, 1)
         borrow = Borrow(self.patch_size, self.overlap, cell, self.dtype, name="borrow")
@@ -166,12 +169,12 @@ class GaussianInpainter(nn.Module):
         added = to_features(change.reshape(*change.shape[:2], -1))
         features = features + added.reshape(features.shape)
         share = nn.sigmoid(nn.Dense(1, bias_init=little, name="borrowed_share")(features))
-        # A patch that does not draw in the hole keeps its own colors.
+        # A patch without hole keeps its own colors.
         share = share * jnp.any(change != 0, (2, 3, 4))[..., None, None]
         return features, self._sample_at_anchors(change), share
 
     def _sample_at_anchors(self, cut: Float[Array, "b p s s c"]) -> Float[Array, "b p n c"]:
-        """Samples padded patches, bilinearly, where their Gaussians are anchored."""
+        """Samples padded patches bilinearly at the anchors of their Gaussians."""
         side, extent = round(self.gaussians**0.5), self.patch_size + 2 * self.overlap
         along = anchors(side, extent)[:side, 0]
         pixels = np.arange(extent)
@@ -181,21 +184,21 @@ class GaussianInpainter(nn.Module):
         return sampled.reshape(*cut.shape[:2], self.gaussians, cut.shape[-1])
 
 
-# The mean and the deviation of photographs, in [0, 1].
-_USUAL = (0.45, 0.25)
+# Mean and standard deviation of photographs in [0, 1].
+_PHOTO_STATISTICS = (0.45, 0.25)
 
 
 def normalized(
     images: Float[Array, "b h w 3"],
 ) -> tuple[Float[Array, "b h w 3"], Float[Array, "b 1 1 1"]]:
-    """Brings each image to the usual mean in each channel, and to the usual deviation in all.
+    """Gives each image the mean (per channel) and deviation (over all channels) of photographs.
 
     Returns:
-      The images, and how many times their deviation is the usual one.
+      The images, and their deviation relative to that of photographs.
     """
-    mean, deviation = _USUAL
+    mean, deviation = _PHOTO_STATISTICS
     centered = images - images.mean((1, 2), keepdims=True)
-    # The small number keeps an image of one color as it is, and the root's gradient finite.
+    # The epsilon leaves an image of one color as it is, and keeps the root's gradient finite.
     contrast = jnp.sqrt(jnp.square(centered).mean((1, 2, 3), keepdims=True) + 1e-8) / deviation
     return centered / contrast + mean, contrast
 
@@ -205,8 +208,8 @@ def draw(
 ) -> Float[Array, "*p h w c"]:
     """Splats Gaussians on their patches.
 
-    With `normalize`, a pixel is the mean of the colors weighted by opacity instead of
-    their sum: Σ α·color / Σ α, and 0 where hardly anything is drawn.
+    With `normalize`, a pixel is the opacity-weighted mean of the colors instead of their sum:
+    Σ α·color / Σ α, and 0 where hardly anything is drawn.
     """
     means, cholesky, colors = gaussians.means, gaussians.cholesky, gaussians.colors
     if not normalize:
@@ -221,17 +224,17 @@ def composite(
     prediction: Float[Array, "b h w c"],
     known: Float[Array, "b h w 1"],
 ) -> Float[Array, "b h w c"]:
-    """Returns the final picture: known pixels as they are, holes as predicted, in [0, 1]."""
+    """Returns the image with its holes filled by the prediction, clipped to [0, 1]."""
     return jnp.where(known > 0, image, jnp.clip(prediction, 0.0, 1.0))
 
 
 def init_variables(model: GaussianInpainter, key: jax.Array, token_size: int):
-    """Returns fresh parameters; the smallest image that the layers accept is enough.
+    """Returns fresh parameters, initialized on the smallest image that the layers accept.
 
     Args:
       model: the inpainter.
-      key: of the randomness.
-      token_size: channels of DINO's token; 0 without semantic branch.
+      key: the random key.
+      token_size: channels of DINO's token; 0 without a semantic branch.
     """
     step = math.lcm(model.patch_size, max(model.fold, 1) * 2**model.downs)
     size = step if step >= 2 ** (model.downs + 1) else 2 * step

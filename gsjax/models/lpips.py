@@ -1,7 +1,7 @@
 """LPIPS, the perceptual distance of two images (Zhang et al. 2018), version 0.1.
 
-Features of a frozen classifier, normalized in each pixel, are subtracted, squared, weighed
-per channel by a learned linear head, and averaged over the image, for each of several layers.
+The features of a frozen classifier, at several layers, are normalized per pixel, subtracted,
+squared, weighted per channel by a learned linear head, and averaged over the image.
 """
 
 import itertools
@@ -24,21 +24,21 @@ class Conv(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """A maximum over windows at every second pixel; `ceil` keeps a last window cut short."""
+    """Max pooling with stride 2; `ceil` keeps a last, incomplete window."""
 
     size: int
     ceil: bool = False
 
 
 class Fire(NamedTuple):
-    """SqueezeNet's module: 1×1 to `squeeze` channels, then 1×1 and 3×3 side by side."""
+    """SqueezeNet's module: 1×1 to `squeeze` channels, then parallel 1×1 and 3×3 convolutions."""
 
     squeeze: int
     expand: int  # channels of each of the two
 
 
 class Tap(NamedTuple):
-    """Here features are compared."""
+    """Marks a layer whose features are compared."""
 
 
 BACKBONES: dict[str, tuple[Conv | Pool | Fire | Tap, ...]] = {
@@ -58,16 +58,16 @@ BACKBONES: dict[str, tuple[Conv | Pool | Fire | Tap, ...]] = {
         Fire(48, 192), Tap(), Fire(64, 256), Tap(), Fire(64, 256), Tap(),
     ),
 }  # fmt: skip
-# Pixels; smaller images leave nothing for the last layer.
+# In pixels; smaller images leave nothing for the last layer.
 MIN_SIDE = {"alex": 31, "vgg": 16, "squeeze": 17}
 
-# Of the pixels in [−1, 1] that the classifiers' inputs are made of.
+# Normalization of the classifiers' inputs, for pixels in [−1, 1].
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
 
 
 def lpips_name(backbone: str) -> str:
-    """Returns what the metric is called in tables and logs: distances of two do not compare."""
+    """Returns the metric's name in tables and logs; backbones are not comparable."""
     return f"lpips_{backbone}"
 
 
@@ -76,9 +76,9 @@ class Lpips(nn.Module):
 
     Attributes:
       backbone: alex | vgg | squeeze.
-      normalize: images are in [0, 1] and are brought to the [−1, 1] that LPIPS expects. The
-        published code of the inpainter leaves this out.
-      dtype: of the backbone; the distances are float32.
+      normalize: map images from [0, 1] to the [−1, 1] that LPIPS expects. The published code of
+        the inpainter does not.
+      dtype: of the backbone; distances are float32.
     """
 
     backbone: str = "alex"
@@ -89,8 +89,8 @@ class Lpips(nn.Module):
     def __call__(
         self, images: Float[Array, "b h w 3"], others: Float[Array, "b h w 3"]
     ) -> Float[Array, " b"]:
-        """Returns one distance a pair; images in [0, 1], of at least `MIN_SIDE` pixels."""
-        # Interleaved, so that over several devices no image changes its own.
+        """Returns one distance per pair; images in [0, 1], at least `MIN_SIDE` pixels per side."""
+        # Interleaved, so that no image moves to another device.
         both = jnp.stack([images, others], axis=1).reshape(-1, *images.shape[1:])
         if self.normalize:
             both = 2.0 * both - 1.0
@@ -107,7 +107,7 @@ class Lpips(nn.Module):
         return distance
 
     def _features(self, x):
-        """Yields the layers that are compared."""
+        """Yields the features that are compared."""
         names = (f"conv_{index}" for index in itertools.count())
 
         def convolve(x, layer: Conv):
@@ -125,7 +125,7 @@ class Lpips(nn.Module):
                 case Conv():
                     x = convolve(x, layer)
                 case Pool(size, ceil):
-                    # A window of 3 sticks out by one pixel where the side is even.
+                    # Pad so that a last window that exceeds the image is kept.
                     beyond = [(0, (side - size) % 2 if ceil else 0) for side in x.shape[1:3]]
                     x = nn.max_pool(x, (size, size), (2, 2), beyond)
                 case Fire(squeeze, expand):

@@ -1,9 +1,9 @@
-"""How close a picture is to the original: the table of all metrics, and PSNR, L1 and SSIM.
+"""How close an image is to the original: the table of all metrics, and PSNR, L1 and SSIM.
 
-`METRICS`, at the end, has one entry for each metric; validation, evaluation, the choice of the
-best checkpoint and the plots follow from it. PSNR, L1 and SSIM give one number per image, so
-that a caller may average over any number of batches. `where` is 1 at the pixels that count
-(for the hole: `1 - known`); a mask without such pixels counts as a perfect match.
+`METRICS`, at the end, has one entry per metric; validation, evaluation, the choice of the best
+checkpoint and the plots follow from it. PSNR, L1 and SSIM give one number per image, so that
+callers can average over any number of batches. `where` is 1 at the pixels that count (for the
+hole, `1 - known`); if it is empty, the result is that of a perfect match.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from gsjax.models.lpips import BACKBONES, lpips_name
 
-MAX_PSNR = 100.0  # dB, given for (nearly) equal pictures in place of infinity
+MAX_PSNR = 100.0  # dB; the value for (nearly) equal images, instead of infinity
 
 _RADIUS = 5  # of SSIM's window: 11 pixels
 _SIGMA = 1.5
@@ -73,10 +73,10 @@ def ssim(
 def ssim_map(
     prediction: Float[Array, "b h w c"], target: Float[Array, "b h w c"]
 ) -> Float[Array, "b h w c"]:
-    """Returns the structural similarity round every pixel, for values in [0, 1].
+    """Returns the structural similarity at every pixel, for values in [0, 1].
 
-    Wang et al. (2004): a Gaussian window of 11 pixels with a deviation of 1.5,
-    K1 = 0.01, K2 = 0.03. Images are mirrored at their border.
+    Wang et al. (2004): a Gaussian window of 11 pixels with a standard deviation of 1.5, K1 = 0.01,
+    K2 = 0.03. Images are mirrored at their border.
     """
     mean_x, mean_y, var_x, var_y, covariance = _local_moments(prediction, target)
     luminance = (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
@@ -88,7 +88,7 @@ def mean_fill(
 ) -> Float[Array, "b h w c"]:
     """Returns the image with its unknown pixels set to the mean color of its known ones.
 
-    The least that an inpainting has to beat. Middle gray where nothing is known.
+    The simplest baseline for inpainting. Middle gray if nothing is known.
     """
     count = jnp.sum(known, axis=(1, 2), keepdims=True)
     total = jnp.sum(image * known, axis=(1, 2), keepdims=True)
@@ -100,17 +100,17 @@ def _masked_mean(values, where):
     if where is None:
         return jnp.mean(values, axis=(1, 2, 3))
     count = jnp.sum(where, axis=(1, 2, 3)) * values.shape[-1]
-    # The selection keeps a NaN outside of the mask out of the sum.
+    # The selection keeps NaN outside of the mask out of the sum.
     return jnp.sum(jnp.where(where > 0, values * where, 0), axis=(1, 2, 3)) / jnp.maximum(count, 1)
 
 
 def _local_moments(x, y):
     """Returns the window's means, variances and covariance at every pixel.
 
-    E[x²] - E[x]² loses in float32 what SSIM needs in bright, flat places (variances
-    are compared with 9e-4). Summing squared distances from the mean does not, and
-    stays separable: the variance in the window is the mean over its rows of the
-    variance in a row, plus the variance of the rows' means.
+    In float32, E[x²] - E[x]² loses the precision that SSIM needs in bright, flat places
+    (variances are compared with 9e-4). Summing squared distances from the mean does not, and is
+    still separable: the variance in the window is the mean of the variances within its rows, plus
+    the variance of the rows' means.
     """
     taps = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / _SIGMA) ** 2)
     taps = (taps / taps.sum()).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The small multilayer perceptron that every head is made of."""
+"""The small multilayer perceptron used by every head."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ class Mlp(nn.Module):
 
     Attributes:
       widths: output channels of each layer.
-      dtype: what is computed in; parameters are float32.
+      dtype: of the computation; parameters are float32.
     """
 
     widths: Sequence[int]

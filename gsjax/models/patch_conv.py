@@ -1,4 +1,4 @@
-"""A convolution whose patches do not overlap, as one matrix product."""
+"""A convolution over non-overlapping patches, as one matrix product."""
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -13,15 +13,15 @@ def fold(x: Float[Array, "b h w c"], side: int) -> Float[Array, "b h//side w//si
 
 
 class PatchConv(nn.Module):
-    """A convolution with as much stride as kernel: one vector for each s×s patch.
+    """A convolution with stride equal to its kernel: one vector for each s×s patch.
 
-    The parameters are those of `nn.Conv`. As a product, it and its gradients take the compiler
-    for TPUs an eighth of the time.
+    The parameters are those of `nn.Conv`. As a product, it and its gradients compile eight times
+    faster for TPUs.
 
     Attributes:
       features: channels of the result (f).
       size: side of a patch in pixels (s).
-      dtype: what is computed in; parameters are float32.
+      dtype: of the computation; parameters are float32.
     """
 
     features: int
@@ -30,7 +30,7 @@ class PatchConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h//s w//s f"]:
-        """Pixels that are left after whole patches are not seen."""
+        """Convolves; pixels beyond the last whole patch are ignored."""
         _, height, width, channels = x.shape
         size, rows, columns = self.size, height // self.size, width // self.size
         shape = (size, size, channels, self.features)

@@ -1,7 +1,7 @@
-"""Cutting an image into patches and putting overlapping patches together again.
+"""Cuts an image into patches, and joins overlapping patches.
 
-Patches are ordered row by row. A padded patch reaches `overlap` pixels over its
-neighbors on every side.
+Patches are ordered row by row. A padded patch covers `overlap` pixels of its neighbors on
+every side.
 """
 
 import jax.numpy as jnp
@@ -12,9 +12,9 @@ from jaxtyping import Array, Float
 def cut(
     image: Float[Array, "b h w c"], patch_size: int, overlap: int, step: int | None = None
 ) -> Float[Array, "b p s s c"]:
-    """Returns the padded patches of an image whose border pixels go on outside it.
+    """Returns the padded patches of an image, whose border pixels are repeated outside of it.
 
-    With a `step`, windows of that size so many pixels apart instead, all that fit.
+    With a `step`, returns all windows of that size at a stride of `step` pixels instead.
     """
     border = (overlap, overlap)
     padded = jnp.pad(image, ((0, 0), border, border, (0, 0)), mode="edge")
@@ -30,11 +30,11 @@ def cut(
 def crossfade(
     patches: Float[Array, "b p s s c"], grid: tuple[int, int], overlap: int
 ) -> Float[Array, "b h w c"]:
-    """Joins padded patches; within `overlap` pixels of a seam they fade into each other.
+    """Joins padded patches, with a linear crossfade within `overlap` pixels of each seam.
 
-    Their weights rise linearly from 0 at `overlap` pixels outside of a patch to 1 at as many
-    inside of it, along both axes, so that four patches meet in a corner. At the border of the
-    image a patch stands alone.
+    The weight of a patch rises linearly, along both axes, from 0 at `overlap` pixels outside of it
+    to 1 at `overlap` pixels inside, so four patches mix in a corner. There is no fade at the border
+    of the image.
 
     Args:
       patches: row by row, s = p + 2·overlap pixels a side.
@@ -51,13 +51,13 @@ def crossfade(
 
 
 def _add_up(strips: Float[Array, "b n s x"], size: int, overlap: int) -> Float[Array, "b n*p x"]:
-    """Adds up padded strips, weighted, where they lie over each other; one after the other."""
+    """Joins padded strips along the first axis, adding them with weights where they overlap."""
     batch, count, extent, _ = strips.shape
     rise = np.minimum((np.arange(extent) + 0.5) / (2 * overlap), 1)
     index = np.arange(count)[:, None]
     weights = np.where(index > 0, rise, 1.0) * np.where(index < count - 1, rise[::-1], 1.0)
     strips = strips * jnp.asarray(weights, strips.dtype)[:, :, None]
-    # The head of each lies beside the heads of the others; the rest over the next one's head.
+    # The heads are contiguous; the rest of each strip overlaps the head of the next.
     heads = jnp.pad(strips[:, :, :size], ((0, 0), (0, 1), (0, 0), (0, 0)))
     rests = jnp.pad(strips[:, :, size:], ((0, 0), (1, 0), (0, size - 2 * overlap), (0, 0)))
     added = (heads + rests).reshape(batch, (count + 1) * size, -1)
@@ -67,13 +67,13 @@ def _add_up(strips: Float[Array, "b n s x"], size: int, overlap: int) -> Float[A
 def blend(
     patches: Float[Array, "b p s s c"], grid: tuple[int, int], overlap: int
 ) -> Float[Array, "b h w c"]:
-    """Joins padded patches; along a seam, each side is averaged with its neighbor's view.
+    """Joins padded patches; along each seam, both patches are averaged.
 
-    Of a patch's own p×p pixels, the outer `overlap` are the mean of its own drawing and
-    of the neighbor that also drew them. First between the rows of patches, then between
-    the columns, over what came before: in a corner only the neighbor to the side counts.
-    At the border of the image a patch stands alone, and at the left and right border also
-    where rows of patches meet, since the columns come last.
+    The outer `overlap` pixels of a patch's own p×p pixels are the mean of its drawing and that of
+    the neighbor that also drew them. Seams between rows of patches come first, then those between
+    columns, which overwrite them: in a corner, only the neighbor to the side counts. At the border
+    of the image a patch is not averaged, and, since columns come last, neither is it where rows of
+    patches meet the left or right border.
 
     Args:
       patches: row by row, s = p + 2·overlap pixels a side.

@@ -1,4 +1,4 @@
-"""The perceptual loss: a frozen LPIPS, as loss and as metric."""
+"""Frozen LPIPS networks, for the loss and the metric."""
 
 import importlib.util
 from pathlib import Path
@@ -13,7 +13,7 @@ from gsjax.models.lpips import BACKBONES, MIN_SIDE, Lpips
 
 
 def check_lpips(config: ConfigDict) -> None:
-    """Raises UserError where `config.lpips` cannot work; reads and fetches no weights."""
+    """Raises UserError if `config.lpips` cannot work; neither reads nor downloads weights."""
     weights, size = config.lpips.weights, config.data.image_size
     if not weights:
         if config.loss.lpips > 0:
@@ -34,7 +34,7 @@ def check_lpips(config: ConfigDict) -> None:
 
 
 def check_weights(weights: str, field: str, otherwise: str = "") -> None:
-    """Checks that `read_lpips` has something to read; reads and fetches no weights.
+    """Checks that `read_lpips` has something to read; neither reads nor downloads weights.
 
     Args:
       weights: see `read_lpips`.
@@ -42,7 +42,7 @@ def check_weights(weights: str, field: str, otherwise: str = "") -> None:
       otherwise: what else the field may be, for errors.
 
     Raises:
-      UserError: it has not.
+      UserError: there is nothing to read.
     """
     if weights not in BACKBONES and not Path(weights).exists():
         raise UserError(
@@ -60,10 +60,10 @@ def check_weights(weights: str, field: str, otherwise: str = "") -> None:
 def load_lpips(config: ConfigDict) -> tuple[Lpips | None, PyTree]:
     """Returns the module and its variables, from `config.lpips.weights`.
 
-    Without weights there is no module and nothing in the variables.
+    If no weights are named, returns None and no variables.
 
     Raises:
-      UserError: the weights cannot be had.
+      UserError: the weights are unavailable.
     """
     if not config.lpips.weights:
         return None, {}
@@ -75,12 +75,12 @@ def read_lpips(weights: str, field: str) -> tuple[Lpips, PyTree]:
     """Returns the module and its variables.
 
     Args:
-      weights: alex, vgg or squeeze, which are fetched, a converted folder, or a file of a
+      weights: alex, vgg or squeeze, which are downloaded, a converted folder, or a file with a
         backbone and its heads that `gsjax.convert.lpips` reads.
       field: what named it, for errors.
 
     Raises:
-      UserError: the weights cannot be had.
+      UserError: the weights are unavailable.
     """
     # Only now: most runs of small models need none of this.
     from gsjax.convert.perceptual import backbone_of_params, fetch_lpips, from_state_dicts

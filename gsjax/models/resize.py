@@ -1,8 +1,8 @@
-"""Resampling of images and positional grids, number for number as PyTorch's `interpolate`.
+"""Resampling of images and positional grids, matching PyTorch's `interpolate` exactly.
 
-`jax.image.resize` has another cubic kernel (a = -0.5 where PyTorch has -0.75)
-and no way to pass a scale that differs from the ratio of the sizes, which the
-DINO family uses. A resampling is linear and separable: one small matrix a side.
+`jax.image.resize` has a different cubic kernel (a = -0.5 where PyTorch has -0.75) and accepts no
+scale that differs from the ratio of the sizes, which the DINO family needs. Resampling is linear
+and separable: one small matrix per axis.
 """
 
 import functools
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-_TAPS = {"bilinear": 2, "bicubic": 4}  # input pixels that an output pixel is made of
+_TAPS = {"bilinear": 2, "bicubic": 4}  # input pixels per output pixel
 
 
 def resize(
@@ -22,7 +22,7 @@ def resize(
     antialias: bool = False,
     scale: tuple[float, float] | None = None,
 ) -> Float[Array, "*b oh ow c"]:
-    """Resamples to `size` = (height, width), pixel centers at half-integers.
+    """Resamples to `size` = (height, width), with pixel centers at half-integers.
 
     The counterpart of `torch.nn.functional.interpolate(align_corners=False)`.
 
@@ -30,9 +30,9 @@ def resize(
       images: any batch of pixel grids, rows before columns, channels last.
       size: height and width of the result.
       method: "bilinear" or "bicubic".
-      antialias: widen the kernel by the reduction where the result is smaller.
-      scale: output over input pixels, for (height, width), where it is not exactly
-        the ratio of the sizes: the `scale_factor` of PyTorch.
+      antialias: widen the kernel by the reduction factor when shrinking.
+      scale: output pixels per input pixel, for (height, width), if not exactly the ratio of the
+        sizes; PyTorch's `scale_factor`.
 
     Returns:
       The resampled images, float32.
@@ -40,7 +40,7 @@ def resize(
     scale_y, scale_x = scale or (None, None)
     rows = weights(images.shape[-3], size[0], method, antialias, scale_y)
     columns = weights(images.shape[-2], size[1], method, antialias, scale_x)
-    # Full precision: accelerators would otherwise multiply in bfloat16 or TF32.
+    # Full precision; accelerators would otherwise multiply in bfloat16 or TF32.
     dot = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
     images = jnp.asarray(images, jnp.float32)
     return dot("px,...yxc->...ypc", columns, dot("py,...yxc->...pxc", rows, images))
@@ -59,7 +59,7 @@ def weights(
     Args:
       inputs, outputs: pixels before and after.
       method, antialias: as in `resize`.
-      scale: output over input pixels; None is `outputs / inputs`.
+      scale: output pixels per input pixel; None means `outputs / inputs`.
 
     Raises:
       ValueError: an unknown method.
@@ -67,8 +67,8 @@ def weights(
     if method not in _TAPS:
         raise ValueError(f"method is {method!r}; it must be one of {', '.join(_TAPS)}")
     if antialias and inputs == outputs:
-        return np.eye(inputs, dtype=np.float32)  # PyTorch then leaves the axis alone, any scale
-    # In float32 because PyTorch's are: at pixel 200 the rounding shows in the fifth digit.
+        return np.eye(inputs, dtype=np.float32)  # as PyTorch does, whatever the scale
+    # In float32 like PyTorch's: at pixel 200, the rounding shows in the fifth digit.
     step = np.float32(inputs / outputs if scale is None else 1 / scale)
     centers = (np.arange(outputs, dtype=np.float32) + np.float32(0.5)) * step
     if antialias:
@@ -77,29 +77,29 @@ def weights(
 
 
 def _interpolated(inputs: int, centers: np.ndarray, method: str) -> np.ndarray:
-    """Rows of the plain kernel; taps beyond the border repeat the border pixel."""
+    """Returns rows of the plain kernel; taps beyond the border repeat the border pixel."""
     taps = _TAPS[method]
     first = np.floor(centers - 0.5).astype(int) - (taps // 2 - 1)
     matrix = np.zeros((len(centers), inputs))
     for tap in range(taps):
         distance = first + tap + 0.5 - centers
         column = np.clip(first + tap, 0, inputs - 1)
-        # Clipped taps meet in one column, so they are added up.
+        # Several clipped taps may fall on one column, so they are added.
         np.add.at(matrix, (np.arange(len(centers)), column), _kernel(distance, method, -0.75))
     return matrix
 
 
 def _antialiased(inputs: int, centers: np.ndarray, step: float, method: str) -> np.ndarray:
-    """Rows of the kernel widened by `step`; taps beyond the border are left out."""
+    """Returns rows of the kernel widened by `step`; taps beyond the border are left out."""
     width = np.maximum(step, np.float32(1))
     distance = (np.arange(inputs)[None] + 0.5 - centers[:, None]) / width
-    # Here PyTorch follows Pillow, whose cubic has another slope than its own.
+    # Here PyTorch follows Pillow, whose cubic has a different slope.
     matrix = _kernel(distance, method, -0.5)
     return matrix / matrix.sum(axis=1, keepdims=True)
 
 
 def _kernel(x: np.ndarray, method: str, a: float) -> np.ndarray:
-    """The interpolation kernel at distance `x`; `a` is the slope of the cubic at 1."""
+    """Returns the interpolation kernel at distance `x`; `a` is the slope of the cubic at 1."""
     x = np.abs(x)
     if method == "bilinear":
         return np.maximum(1 - x, 0)

@@ -1,4 +1,4 @@
-"""The semantic branch: a frozen DINO whose class token says what an image is of."""
+"""The semantic branch: a frozen DINO, whose class token describes what an image shows."""
 
 import dataclasses
 import importlib.util
@@ -14,13 +14,12 @@ from gsjax.errors import UserError, check_whole
 from gsjax.fetch import REMOTE, cached_path, fetch
 from gsjax.models.dino import SIZES, DinoViT, dino, preprocess, size_of
 
-# For programs that run once: on CPU, compiling is three times as fast without LLVM's
-# optimizations.
+# For programs that run once: on CPU, compiling without LLVM's optimizations is three times as fast.
 RUN_ONCE = {"xla_backend_optimization_level": 0}
 
 
 def check_dino(config: ConfigDict) -> None:
-    """Raises UserError where `config.dino` cannot work; reads and fetches no weights."""
+    """Raises UserError if `config.dino` cannot work; neither reads nor downloads weights."""
     if not config.model.semantic:
         return
     build_dino(config)
@@ -49,7 +48,7 @@ def check_dino(config: ConfigDict) -> None:
 
 
 def _fetchable(config: ConfigDict) -> str:
-    """Says which weights that fit the config have a name, or that none do."""
+    """Returns a hint for errors: the name of the published weights that fit the config, or all."""
     name = _fitting_name(config)
     if name is None:
         return f"Those with a name are {', '.join(n for n in REMOTE if 'dino' in n)}.\n"
@@ -63,10 +62,10 @@ def _fitting_name(config: ConfigDict) -> str | None:
 
 
 def build_dino(config: ConfigDict) -> DinoViT:
-    """Returns the module that `config.dino` describes, or that its folder holds.
+    """Returns the module that `config.dino` describes, or that its folder contains.
 
     Raises:
-      UserError: it describes none.
+      UserError: the description is invalid.
     """
     if _is_folder(config):
         from gsjax.trained.folder import read_module  # only now, as in `read_weights`
@@ -83,7 +82,7 @@ def build_dino(config: ConfigDict) -> DinoViT:
 
 
 def describe_dino(config: ConfigDict) -> None:
-    """Has `config.dino` say what its folder holds, whatever it said before.
+    """Sets `config.dino` to the architecture in its folder, if it names a folder.
 
     Raises:
       UserError: there is no DINO in the folder.
@@ -93,7 +92,7 @@ def describe_dino(config: ConfigDict) -> None:
 
 
 def set_architecture(config: ConfigDict, module: DinoViT) -> None:
-    """Writes what a module is into `config.dino`; `size` is empty if it is none of the table."""
+    """Writes a module's architecture to `config.dino`; `size` is "" if `SIZES` does not have it."""
     config.dino.size = size_of(module)
     config.dino.patch_size, config.dino.registers = module.patch_size, module.registers
 
@@ -105,11 +104,11 @@ def _is_folder(config: ConfigDict) -> bool:
 def load_dino(config: ConfigDict) -> tuple[DinoViT | None, PyTree]:
     """Returns the module and its variables, from `config.dino.weights`.
 
-    `random` draws them from `config.seed`: the same in every run of a config. Without
-    semantic branch there is no module and nothing in the variables.
+    `random` draws them from `config.seed`, so they are the same in every run of a config. Without
+    a semantic branch, returns None and no variables.
 
     Raises:
-      UserError: the weights cannot be had, or are of another architecture than configured.
+      UserError: the weights are unavailable, or their architecture is not the configured one.
     """
     weights = config.dino.weights
     if not config.model.semantic:
@@ -122,7 +121,7 @@ def load_dino(config: ConfigDict) -> tuple[DinoViT | None, PyTree]:
 
     found, variables = read_weights(weights, "dino.weights")
     if _is_folder(config):
-        return found, variables  # it says itself what it is, more than a config can
+        return found, variables  # the folder describes the architecture in full
     wanted = build_dino(config)
     for field in ("width", "depth", "heads", "patch_size", "registers", "swiglu", "layer_scale"):
         here, there = getattr(wanted, field), getattr(found, field)
@@ -139,16 +138,16 @@ def load_dino(config: ConfigDict) -> tuple[DinoViT | None, PyTree]:
 
 
 def read_weights(weights: str, field: str) -> tuple[DinoViT, PyTree]:
-    """Returns what a name, a file or a converted folder holds: a module and its variables.
+    """Returns a DINO and its variables, from a name, a file or a converted folder.
 
     Args:
-      weights: one of `gsjax.fetch.REMOTE`, which is fetched, or a path.
+      weights: one of `gsjax.fetch.REMOTE`, which is downloaded, or a path.
       field: the flag or config field that named it, for errors.
 
     Raises:
-      UserError: it cannot be had, or is no DINO.
+      UserError: the weights are unavailable, or not a DINO.
     """
-    # Only now: most runs of small models need none of this.
+    # Imported here, since most runs of small models need none of this.
     from gsjax.convert import dino as convert
     from gsjax.convert.state_dicts import read_state_dict
     from gsjax.trained.folder import read_dino
@@ -162,8 +161,8 @@ def read_weights(weights: str, field: str) -> tuple[DinoViT, PyTree]:
         except UserError as error:
             raise UserError(f"{field}: {weights}: {error}") from None
     found, variables = convert(read_state_dict(fetch(weights, field), field))
-    # Hugging Face's files hold the official weights, but its code resamples positions
-    # a little differently from the official code, whose numbers the name stands for.
+    # Hugging Face's files hold the official weights, but its code resamples positions slightly
+    # differently. The published names stand for the results of the official code.
     official = {"antialias": found.registers > 0, "offset": 0.0 if found.registers else 0.1}
     return dataclasses.replace(found, **official), variables
 
@@ -171,17 +170,17 @@ def read_weights(weights: str, field: str) -> tuple[DinoViT, PyTree]:
 def make_tokens(config: ConfigDict, module: DinoViT | None) -> Callable:
     """Returns `tokens(variables, *images)`: DINO's class token of each batch of images.
 
-    Images are f32[B, H, W, 3] in [0, 1], tokens f32[B, D], or None without semantic branch.
+    Images are f32[B, H, W, 3] in [0, 1], tokens f32[B, D], or None without a semantic branch.
     """
     if module is None:
         return lambda variables, *images: [None] * len(images)
 
     def tokens(variables: PyTree, *images: jax.Array) -> list[jax.Array]:
-        # All in one batch, interleaved so that no image changes its device.
-        together = jnp.stack(images, axis=1).reshape(-1, *images[0].shape[1:])
-        seen = preprocess(together, config.dino.image_size, config.dino.normalize)
-        found = module.apply(variables, seen).cls_token
-        found = found.reshape(-1, len(images), found.shape[-1])
-        return [found[:, i] for i in range(len(images))]
+        # One batch, interleaved so that no image moves to another device.
+        batch = jnp.stack(images, axis=1).reshape(-1, *images[0].shape[1:])
+        inputs = preprocess(batch, config.dino.image_size, config.dino.normalize)
+        cls_tokens = module.apply(variables, inputs).cls_token
+        cls_tokens = cls_tokens.reshape(-1, len(images), cls_tokens.shape[-1])
+        return [cls_tokens[:, i] for i in range(len(images))]
 
     return tokens
