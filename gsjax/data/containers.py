@@ -12,6 +12,10 @@ class Refused(Exception):
     """A picture that cannot be read, or not rightly; the text says why, without the file."""
 
 
+class TooLarge(Refused):
+    """A picture of more pixels than are allowed."""
+
+
 def png_chunks(data: bytes) -> list[tuple[bytes, memoryview]]:
     """Returns the names and contents of a PNG's chunks.
 

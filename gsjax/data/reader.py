@@ -18,7 +18,7 @@ from PIL import (
 
 from gsjax.data import blocks as blocks_lib
 from gsjax.data.colors import upright
-from gsjax.data.containers import PNG, Refused, riff_chunks
+from gsjax.data.containers import PNG, Refused, TooLarge, riff_chunks
 from gsjax.data.png import read_png
 from gsjax.data.raster import Raster, from_pillow
 from gsjax.errors import first_line
@@ -43,7 +43,7 @@ def read(data: bytes, max_pixels: int = MAX_PIXELS, side: int = 0) -> Raster:
         if not width or not height:
             raise Refused("it has no pixels")
         if width * height > max_pixels:
-            raise Refused(
+            raise TooLarge(
                 f"{width}×{height} are more than {max_pixels:,} pixels; --max_pixels allows more"
             )
 

@@ -1,0 +1,1 @@
+"""Filling holes in the browser and over HTTP: `python -m gsjax.serve`."""
