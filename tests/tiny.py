@@ -1,10 +1,12 @@
 """A run small enough for tests: every part of a real one, compiled in seconds."""
 
+import jax
 import numpy as np
 
 from gsjax import config as configs
 from gsjax import sharding
 from gsjax.models.dino import DinoViT
+from gsjax.trained import folder as converted
 from gsjax.training.state import build_networks, init_state
 from gsjax.training.step import make_train_step
 from tests.quick import jit
@@ -35,6 +37,21 @@ def make_batch():
     for i in range(4):
         known[i, 3 * i : 3 * i + 12, 6:20] = False
     return {"image": image.astype(np.uint8), "known": known}
+
+
+def write_inpainter(path):
+    """Writes a converted folder: an inpainter of random weights, and the DINO that it needs."""
+    config = make_config()
+    dino = DinoViT(width=32, depth=1, heads=2, mlp_width=32, grid=(2, 2))
+    dino_variables = random_variables(dino.init, np.zeros((1, 28, 28, 3), np.float32))
+    generator = build_networks(config, dino).generator
+    inputs = (np.zeros((1, 24, 32, 3)), np.zeros((1, 32)), np.zeros((1, 24, 32, 1)))
+    variables = random_variables(generator.init, *inputs)
+    # Colors near the coarse fill, as after some training, instead of any.
+    layers = variables["params"]["head"]["color"]
+    last = max(layers, key=lambda name: int(name.rpartition("_")[2]))
+    layers[last] = jax.tree.map(lambda array: 0.05 * array, layers[last])
+    converted.write(path, {"generator": variables, "dino": dino_variables}, config, dino)
 
 
 class Run:

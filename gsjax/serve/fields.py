@@ -29,6 +29,10 @@ _JOB = re.compile(r"[A-Za-z0-9-]{16,64}")
 
 class _InMemory(MultiPartParser):
     spool_max_size = 2**40  # no file is ever written to the disk
+    ended = False
+
+    def on_end(self) -> None:
+        self.ended = True
 
 
 class Fields(NamedTuple):
@@ -76,6 +80,8 @@ async def _multipart(headers: Headers, body: AsyncIterator[bytes]) -> dict[str, 
     parser = _InMemory(headers, body, max_files=len(FILES), max_fields=len(OTHERS))
     try:
         form = await parser.parse()
+        if not parser.ended:
+            raise MultiPartException("It ends before its last boundary.")
     except MultiPartException as error:
         raise HTTPError(400, f"the multipart body cannot be read: {error.message}") from None
     fields: dict[str, Any] = {}

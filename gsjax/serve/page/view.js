@@ -148,7 +148,7 @@ export class View {
         return x < width ? Math.max(x, -1) : -1;
       });
       const [r, g, b] = COLORS[name];
-      const [light, dark] = [120, name === "avoid" ? 200 : 120].map((a) => ((a << 24) | (b << 16) | (g << 8) | r) >>> 0);
+      const [light, dark] = [150, name === "avoid" ? 220 : 150].map((a) => ((a << 24) | (b << 16) | (g << 8) | r) >>> 0);
       for (let y = y0; y < y1; y++) {
         const row = Math.floor((y + 0.5 - this.top) * step);
         if (row < 0 || row >= height) continue;
