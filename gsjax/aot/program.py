@@ -19,10 +19,10 @@ from gsjax.models.inpainter import composite
 from gsjax.models.lpips import BACKBONES, Lpips
 from gsjax.models.perceptual import load_lpips
 from gsjax.models.semantic import make_tokens
+from gsjax.training.batch import unpack
 from gsjax.training.compiled_steps import abstract_batch, jitted_step
 from gsjax.training.stages import plan
 from gsjax.training.state import Networks, abstract_state, build_networks, pictured
-from gsjax.training.step import unpack
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 

@@ -1,6 +1,8 @@
 """AdamW with clipping and a learning-rate schedule in steps, one for each network."""
 
+import jax
 import optax
+from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 SCHEDULES = ("steps", "cosine", "linear")
@@ -34,3 +36,27 @@ def adamw(config: ConfigDict) -> optax.GradientTransformation:
         optax.scale_by_adam(*options.betas),
         optax.add_decayed_weights(options.weight_decay),
     )
+
+
+def update(
+    config: ConfigDict,
+    gradients: PyTree,
+    state: optax.OptState,
+    variables: PyTree,
+    step: jax.Array,
+    factor: float = 1.0,
+) -> tuple[PyTree, optax.OptState]:
+    """Returns a network's variables and its optimizer's state after an update.
+
+    Args:
+      config: of the stage.
+      gradients: by the variables.
+      state: of `adamw(config)`.
+      variables: before the update.
+      step: steps of the stage that are done.
+      factor: what the learning rate is multiplied by.
+    """
+    updates, state = adamw(config).update(gradients, state, variables)
+    rate = learning_rate(config)
+    updates = jax.tree.map(lambda update: -rate(step) * factor * update, updates)
+    return optax.apply_updates(variables, updates), state

@@ -23,6 +23,7 @@ from gsjax.models.semantic import describe_dino, load_dino
 from gsjax.progress import progress_bar
 from gsjax.trained import checkpoints
 from gsjax.training import guards, record
+from gsjax.training.batch import Batch
 from gsjax.training.best import Best
 from gsjax.training.checks import check_config
 from gsjax.training.compiled_steps import TrainSteps
@@ -39,7 +40,6 @@ from gsjax.training.state import (
     load_initial,
     pictured,
 )
-from gsjax.training.step import Batch
 from gsjax.training.validation import make_validation_step, validate
 from gsjax.training.workdir import check_shared, only_run
 

@@ -14,7 +14,8 @@ import optax
 import pytest
 
 from gsjax.models.semantic import make_tokens
-from gsjax.training.step import make_train_step, unpack
+from gsjax.training.batch import unpack
+from gsjax.training.step import make_train_step
 from tests.quick import jit
 
 ROOT = Path(__file__).parents[2]

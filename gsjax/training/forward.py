@@ -1,0 +1,81 @@
+"""The forward pass of a training step: what the generator draws, and what the losses see of it."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+from jaxtyping import Array, Float, PyTree
+from ml_collections import ConfigDict
+
+from gsjax.models import losses
+from gsjax.models.discriminator import DiscriminatorOutput, touches_hole
+from gsjax.models.semantic import make_tokens
+from gsjax.training.batch import Batch, unpack
+from gsjax.training.state import Networks
+
+Metrics = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What a step uses and does not train.
+
+    Attributes:
+      config: of the stage.
+      networks: the modules, as the stage computes them.
+      frozen: the variables of dino and lpips.
+    """
+
+    config: ConfigDict
+    networks: Networks
+    frozen: PyTree
+
+
+class Drawn(NamedTuple):
+    """What the generator makes of a batch.
+
+    Attributes:
+      image: the picture, not clamped.
+      token: the mapped token of the masked images; None without semantic branch.
+      clean_token: DINO's own of the clean images; None without semantic branch.
+    """
+
+    image: Float[Array, "b h w 3"]
+    token: Float[Array, "b d"] | None
+    clean_token: Float[Array, "b d"] | None
+
+
+def draw(context: Context, generator: PyTree, batch: Batch, key: jax.Array) -> Drawn:
+    """Runs the generator, with these variables, on the masked images of a batch.
+
+    `key` is for layers that draw noise.
+    """
+    tokens = make_tokens(context.config, context.networks.dino)
+    images, known = unpack(batch)
+    masked = images * known
+    clean_token, token = tokens(context.frozen["dino"], images, masked)
+    out = context.networks.generator.apply(generator, masked, token, known, rngs={"noise": key})
+    return Drawn(out.image, out.token, clean_token)
+
+
+def judge(
+    context: Context, discriminator: PyTree, images: Float[Array, "b h w 3"]
+) -> DiscriminatorOutput:
+    """Returns what the discriminator makes of images, with these variables."""
+    return context.networks.discriminator.apply(discriminator, images, method="judge")
+
+
+def see(context: Context, drawn: Drawn, discriminator: PyTree, batch: Batch) -> losses.Seen:
+    """Returns what the losses of both networks are computed from."""
+    config, lpips = context.config, context.networks.lpips
+    images, known = unpack(batch)
+    labels = config.loss.patch_labels
+    return losses.Seen(
+        config.loss,
+        images,
+        known,
+        *drawn,
+        judge=lambda images: judge(context, discriminator, images),
+        distance=lambda *images: lpips.apply(context.frozen["lpips"], *images),
+        touches_hole=touches_hole(1.0 - known, config.discriminator.layers) if labels else None,
+    )
