@@ -111,7 +111,7 @@ def main() -> None:
         return Inpainter.load(checkpoint)
 
     if not image.is_dir():
-        batch.run_one(load, jobs[0], options)
+        batch.fill_file(load, jobs[0], options)
         print(f"wrote {jobs[0].output}")
         return
     if shard is None:

@@ -32,7 +32,7 @@ class Summary(NamedTuple):
     failed: dict[str, str]
 
 
-def run_one(load: Callable[[], Inpainter], job: Job, options: Options) -> None:
+def fill_file(load: Callable[[], Inpainter], job: Job, options: Options) -> None:
     """Fills one file.
 
     Args:

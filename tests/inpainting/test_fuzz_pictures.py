@@ -100,7 +100,7 @@ def fill(painter, folder, number, suffix, data):
     start = time.monotonic()
     said = None
     try:
-        batch.run_one(lambda: painter, Job(image, folder / "mask.png", output), batch.Options())
+        batch.fill_file(lambda: painter, Job(image, folder / "mask.png", output), batch.Options())
     except UserError as error:
         said = str(error)
     else:
