@@ -120,7 +120,7 @@ def main() -> None:
         shard = (jax.process_index(), jax.process_count())
     if shard[0] == 0:
         _warn_of_the_rest(image, mask, jobs)
-    summary = batch.run_folder(load, jobs[shard[0] :: shard[1]], options)
+    summary = batch.fill_folder(load, jobs[shard[0] :: shard[1]], options)
     there = f", {summary.skipped} were there already" if summary.skipped else ""
     failed = f", {len(summary.failed)} failed" if summary.failed else ""
     print(f"{output}: {summary.painted} written{there}{failed}")

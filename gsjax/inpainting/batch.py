@@ -61,7 +61,7 @@ def fill_file(load: Callable[[], Inpainter], job: Job, options: Options) -> None
     _write(job, opened, image, options)
 
 
-def run_folder(load: Callable[[], Inpainter], jobs: list[Job], options: Options) -> Summary:
+def fill_folder(load: Callable[[], Inpainter], jobs: list[Job], options: Options) -> Summary:
     """Fills files, batch by batch over all of them; what fails is reported and passed over.
 
     Outputs that are there are not made again: they are whole, since files are written whole
