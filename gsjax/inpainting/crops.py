@@ -15,10 +15,10 @@ from gsjax.models.gaussian_head import Gaussians
 _BLOCK = 256  # pixels a side that coarse crops are drawn in at a time
 
 # A crop to be painted: f32[h, w, 3] in [0, 1], and f32[h, w, 1], 1 where it is known.
-Asked = tuple[np.ndarray, np.ndarray]
+CropInput = tuple[np.ndarray, np.ndarray]
 # What is painted of it: the drawing f32[h, w, 3], and the Gaussians.
 Answer = tuple[np.ndarray, Gaussians]
-Work = Generator[list[Asked], list[Answer], None]
+Work = Generator[list[CropInput], list[Answer], None]
 
 
 class Layout(NamedTuple):
@@ -79,7 +79,7 @@ def fill(
             before += wave
 
 
-def cut_known(image: Integer[np.ndarray, "h w 3"], crop: Crop, size: tuple[int, int]) -> Asked:
+def cut_known(image: Integer[np.ndarray, "h w 3"], crop: Crop, size: tuple[int, int]) -> CropInput:
     """Returns a crop of factor 1 as the network sees it where all is known."""
     pixels = image[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
     pad = ((0, size[0] - crop.height), (0, size[1] - crop.width), (0, 0))
@@ -87,7 +87,7 @@ def cut_known(image: Integer[np.ndarray, "h w 3"], crop: Crop, size: tuple[int, 
     return pixels, np.ones((*size, 1), np.float32)
 
 
-def _cut(image, hole, depths, layer: Layer, crop: Crop, earlier: list[Crop]) -> Asked:
+def _cut(image, hole, depths, layer: Layer, crop: Crop, earlier: list[Crop]) -> CropInput:
     """Returns a crop as the network sees it: shrunk by its factor, and reflected up to size.
 
     What earlier crops of its layer have painted in their cores it sees as known.
@@ -120,7 +120,7 @@ def _seen(hole, depths, layer: Layer, crop: Crop, earlier: list[Crop], where):
     return seen
 
 
-def _shrunk(image, hole, depths, layer: Layer, crop: Crop, earlier: list[Crop]) -> Asked:
+def _shrunk(image, hole, depths, layer: Layer, crop: Crop, earlier: list[Crop]) -> CropInput:
     """Returns the mean of what is seen in each cell of a crop, and the cells that mostly are."""
     factor = crop.factor
     rows, columns = -(-crop.height // factor), -(-crop.width // factor)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Integer
 
-from gsjax.inpainting.crops import Asked, Layout, Work, fill
+from gsjax.inpainting.crops import CropInput, Layout, Work, fill
 from gsjax.inpainting.exemplar import Deep, copy_deep
 from gsjax.inpainting.geometry import Crop
 from gsjax.inpainting.network import Network
@@ -43,7 +43,7 @@ class _Active:
 
     task: Task
     work: Work
-    asked: list[Asked]  # the crops it waits for; none: it is done
+    asked: list[CropInput]  # the crops it waits for; none: it is done
 
 
 def paint_together(
