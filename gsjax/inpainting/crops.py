@@ -17,8 +17,8 @@ _BLOCK = 256  # pixels a side that coarse crops are drawn in at a time
 # A crop to be painted: f32[h, w, 3] in [0, 1], and f32[h, w, 1], 1 where it is known.
 CropInput = tuple[np.ndarray, np.ndarray]
 # What is painted of it: the drawing f32[h, w, 3], and the Gaussians.
-Answer = tuple[np.ndarray, Gaussians]
-Work = Generator[list[CropInput], list[Answer], None]
+CropOutput = tuple[np.ndarray, Gaussians]
+CropRequests = Generator[list[CropInput], list[CropOutput], None]
 
 
 class Layout(NamedTuple):
@@ -44,7 +44,7 @@ def fill(
     batch_size: int,
     keep: Callable[[tuple[Crop, Gaussians]], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Work:
+) -> CropRequests:
     """Fills an image in place; a generator that asks for crops and is sent what was painted.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Integer
 
-from gsjax.inpainting.crops import CropInput, Layout, Work, fill
+from gsjax.inpainting.crops import CropInput, CropRequests, Layout, fill
 from gsjax.inpainting.exemplar import Deep, copy_deep
 from gsjax.inpainting.geometry import Crop
 from gsjax.inpainting.network import Network
@@ -42,7 +42,7 @@ class _Active:
     """An image in work."""
 
     task: Task
-    work: Work
+    work: CropRequests
     asked: list[CropInput]  # the crops it waits for; none: it is done
 
 
