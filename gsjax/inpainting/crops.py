@@ -8,7 +8,7 @@ from jaxtyping import Bool, Integer
 
 from gsjax.inpainting.field import paint_over
 from gsjax.inpainting.geometry import Crop, overlapping
-from gsjax.inpainting.plan import Layer, make_plan, specks_at_once
+from gsjax.inpainting.plan import Layer, make_plan, small_crops_per_full
 from gsjax.inpainting.windows import Patches
 from gsjax.models.gaussian_head import Gaussians
 
@@ -61,7 +61,7 @@ def fill(
         before: list[Crop] = []
         count = batch_size
         if layer.geometry.size != layout.size:
-            count *= specks_at_once(layout.size, layer.geometry.size)
+            count *= small_crops_per_full(layout.size, layer.geometry.size)
         for wave in layer.waves:
             # Crops of a wave do not overlap: the result is the same whatever the batch's size.
             for some in (wave[i : i + count] for i in range(0, len(wave), count)):

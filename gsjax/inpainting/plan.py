@@ -87,7 +87,7 @@ def make_plan(
         pieces, boxes = ([*itertools.chain(*parts)] for parts in zip(*tiny, strict=True))
         alone, merged = _crops(pieces, specks, 1, 1), _crops(targets[1] + boxes, geometry, 1, 1)
         others = len(_crops(targets[1], geometry, 1, 1))
-        if 2 * (others + len(alone) / specks_at_once(size, small)) <= len(merged):
+        if 2 * (others + len(alone) / small_crops_per_full(size, small)) <= len(merged):
             layers.append(Layer(specks, 1, _waves(alone)))
         else:
             targets[1] += boxes
@@ -98,7 +98,7 @@ def make_plan(
     return Plan(depth, layers)
 
 
-def specks_at_once(size: tuple[int, int], small: tuple[int, int]) -> int:
+def small_crops_per_full(size: tuple[int, int], small: tuple[int, int]) -> int:
     """Returns how many small crops are as much work as one of full size."""
     return (size[0] * size[1]) // (small[0] * small[1])
 
