@@ -6,7 +6,7 @@ python -m benchmarks.deep --times
 Depth: PSNR, SSIM, LPIPS and the distance of DINO's class token for the network alone, PatchMatch
 alone, and both combined, with PatchMatch from a given depth on. Holes are central squares of half
 the shorter side, and ellipses with four strokes.
-Reach: the same metrics for the copied part alone, by `REACH`, with ellipses of 96×88 pixels.
+Reach: the same metrics for the copied part alone, by `SEARCH_MARGIN`, with ellipses of 96×88 pixels.
 Times (--times): seconds and peak memory of the command, for a 170-pixel hole in 512×512 pixels
 and a 700-pixel hole in 6,000×4,000, without and with copied texture.
 """
@@ -68,7 +68,7 @@ def main() -> None:
     for number, photo in enumerate(photos[: COUNT.value]):
         hole = _hole("ellipse", *photo.shape[:2], np.random.default_rng(number))
         for reach in _REACHES:
-            exemplar.REACH, copy = reach, photo.copy()
+            exemplar.SEARCH_MARGIN, copy = reach, photo.copy()
             exemplar.copy_deep(copy, hole)
             rows.setdefault(f"reach {reach}", []).append(measure(copy, photo, hole))
     _print("ellipse, the copied part", rows)

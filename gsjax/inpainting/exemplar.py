@@ -24,7 +24,7 @@ Deep = Literal["exemplar", "network"]
 # hardly beyond (benchmarks/RESULTS.md); from 24 px on, edges that meet a hole bend in the ring.
 DEEP = 20
 # How far beyond a hole is searched, of its longer side: less is worse, 2 hardly better.
-REACH = 1.0
+SEARCH_MARGIN = 1.0
 # Pixels that are searched at full resolution, in about 3 s a hole; more of them are reduced.
 LARGEST = 2**20
 _THREADS = 4  # at most; each takes up to 200 MB
@@ -131,7 +131,7 @@ def _fill(image, hole, avoid, part: _Part) -> Integer[np.ndarray, "n 3"] | None:
 
 def _search_box(box, shape) -> tuple[slice, slice]:
     """Returns the part of the picture that is searched for a hole whose deep part has a box."""
-    margin = DEEP + round(REACH * (2 * DEEP + max(b.stop - b.start for b in box)))
+    margin = DEEP + round(SEARCH_MARGIN * (2 * DEEP + max(b.stop - b.start for b in box)))
     return tuple(
         slice(max(0, b.start - margin), min(end, b.stop + margin))
         for b, end in zip(box, shape, strict=True)
