@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from gsjax.errors import UserError, suggestion
-from gsjax.inpainting.patchmatch import missing, patchmatch
+from gsjax.inpainting.patchmatch import patchmatch, unavailable_reason
 
 Image = UInt8[np.ndarray, "h w 3"]
 Hole = Bool[np.ndarray, "h w"]
@@ -84,7 +84,7 @@ def choose(
     Raises:
       UserError: there is none of a name, one comes twice, or cannot run here.
     """
-    reason = missing()
+    reason = unavailable_reason()
     if asked is None:
         left_out = [name for name in every if reason and name in _NEED_PATCHMATCH]
         notes += [f"no {name}: {reason}" for name in left_out]

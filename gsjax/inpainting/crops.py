@@ -110,7 +110,7 @@ def _seen(hole, depths, layer: Layer, crop: Crop, earlier: list[Crop], where):
     depth = depths[where]
     # Deeper in the hole is what coarser crops have painted.
     seen = ~hole[where] | (depth > layer.geometry.reach(crop.factor))
-    deep = depth > layer.geometry.above(crop.factor)
+    deep = depth > layer.geometry.hidden_depth(crop.factor)
     for core in map(layer.geometry.core_of, earlier):
         part = tuple(
             slice(max(own.start - here.start, 0), max(own.stop - here.start, 0))
@@ -147,7 +147,7 @@ def _put_back(
     """Writes what is hole in a crop and no finer crop covers, a block at a time."""
     steps, peak = (1.0, 1.0), np.iinfo(image.dtype).max
     side = _BLOCK if crop.factor > 1 else max(crop.height, crop.width)
-    above = layer.geometry.above(crop.factor)
+    above = layer.geometry.hidden_depth(crop.factor)
     for top in range(crop.top, crop.top + crop.height, side):
         for left in range(crop.left, crop.left + crop.width, side):
             bottom = min(top + side, crop.top + crop.height)

@@ -17,7 +17,7 @@ from absl import logging
 from jaxtyping import Bool, Integer
 
 from gsjax.errors import UserError
-from gsjax.inpainting.patchmatch import find_sources, missing, patchmatch
+from gsjax.inpainting.patchmatch import find_sources, patchmatch, unavailable_reason
 
 Deep = Literal["exemplar", "network"]
 # Pixels to the nearest known one from which on texture is copied. LPIPS falls from 12 to 20 px and
@@ -61,7 +61,7 @@ def copy_deep(
     parts = _deep_parts(hole)
     if not parts:
         return copied
-    if reason := missing():
+    if reason := unavailable_reason():
         message = "deep holes are filled by the network alone: %s"
         logging.log_first_n(logging.WARNING, message, 1, reason)  # not once an image
         return copied

@@ -77,7 +77,7 @@ class Geometry(NamedTuple):
         """Pixels from the nearest known pixel up to which nothing shows of coarser crops."""
         return (1 - _FADE) * self.reach(factor)
 
-    def above(self, factor: int) -> float:
+    def hidden_depth(self, factor: int) -> float:
         """Pixels from the nearest known pixel up to which finer crops leave nothing to show."""
         return self.full(factor // 2) if factor > 1 else 0.0
 

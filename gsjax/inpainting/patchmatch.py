@@ -17,7 +17,7 @@ _FREQUENCIES = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1), (0, 3), 
 _COMPARED = 2  # radius of the patches that decide between candidates
 
 
-def missing() -> str | None:
+def unavailable_reason() -> str | None:
     """Says why PatchMatch cannot run here; None if it can."""
     try:
         import patchmatch

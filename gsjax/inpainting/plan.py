@@ -78,7 +78,9 @@ def make_plan(
                 continue
         for level in range(geometry.levels + 1):
             factor = 2**level
-            target = (own_depth > geometry.above(factor)) & (own_depth <= geometry.reach(factor))
+            target = (own_depth > geometry.hidden_depth(factor)) & (
+                own_depth <= geometry.reach(factor)
+            )
             targets.setdefault(factor, []).extend(_cover(target, corner, geometry, factor))
             if deepest <= geometry.full(factor):
                 break

@@ -42,7 +42,7 @@ def test_every_hole_is_painted_over_whatever_lies_under_it(name, rim, small):
     for layer in plan.layers:
         geometry, crops = layer.geometry, [*itertools.chain(*layer.waves)]
         weight = geometry.weight(layer.factor, plan.depth)
-        weight = weight * (plan.depth > geometry.above(layer.factor))
+        weight = weight * (plan.depth > geometry.hidden_depth(layer.factor))
         for index, crop in enumerate(crops):
             share = weight * geometry.tent(crop, y, x)
             for earlier in overlapping([crop], crops[:index])[0]:
