@@ -73,13 +73,13 @@ class Geometry(NamedTuple):
             return np.inf
         return factor * self.rim * min(self.core) / 2 / (1 - _FADE)
 
-    def full(self, factor: int) -> float:
+    def opaque_depth(self, factor: int) -> float:
         """Pixels from the nearest known pixel up to which nothing shows of coarser crops."""
         return (1 - _FADE) * self.reach(factor)
 
     def hidden_depth(self, factor: int) -> float:
         """Pixels from the nearest known pixel up to which finer crops leave nothing to show."""
-        return self.full(factor // 2) if factor > 1 else 0.0
+        return self.opaque_depth(factor // 2) if factor > 1 else 0.0
 
     def weight(self, factor: int, depth: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
         """Returns how much of what a level paints is taken at these distances, 0 to 1."""

@@ -71,7 +71,7 @@ def make_plan(
         np.maximum(depth[box], own_depth, out=depth[box])
         deepest = float(own_depth.max())
         corner = (box[0].start, box[1].start)
-        if specks and deepest <= specks.full(1):
+        if specks and deepest <= specks.opaque_depth(1):
             pieces = _cover(own, corner, specks, 1, divide=False)
             if pieces:
                 tiny.append((pieces, _cover(own, corner, geometry, 1)))
@@ -82,7 +82,7 @@ def make_plan(
                 own_depth <= geometry.reach(factor)
             )
             targets.setdefault(factor, []).extend(_cover(target, corner, geometry, factor))
-            if deepest <= geometry.full(factor):
+            if deepest <= geometry.opaque_depth(factor):
                 break
     layers = []
     if tiny:
