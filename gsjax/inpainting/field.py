@@ -352,7 +352,7 @@ def paint_over(
         points.append(corner[axis] + (np.arange(start, stop) + 0.5) * steps[axis])
     weight = geometry.tent(crop, *points)
     for other in earlier:
-        weight = weight * (1 - geometry.taken(other, *points))
+        weight = weight * (1 - geometry.core_weight(other, *points))
     if depth is not None:
         weight = weight * geometry.weight(crop.factor, depth[tuple(ranges)])
     if not weight.any():

@@ -102,7 +102,7 @@ class Geometry(NamedTuple):
         """
         return self._fading(crop, y, x, [0.0, 0.0], [c - s for c, s in self._margins()])
 
-    def taken(
+    def core_weight(
         self, crop: Crop, y: Float[np.ndarray, " h"], x: Float[np.ndarray, " w"]
     ) -> Float[np.ndarray, "h w"]:
         """Returns how much a crop leaves to later ones of its level: 1, nothing, in its core.

@@ -46,7 +46,7 @@ def test_every_hole_is_painted_over_whatever_lies_under_it(name, rim, small):
         for index, crop in enumerate(crops):
             share = weight * geometry.tent(crop, y, x)
             for earlier in overlapping([crop], crops[:index])[0]:
-                share = share * (1 - geometry.taken(earlier, y, x))
+                share = share * (1 - geometry.core_weight(earlier, y, x))
             covered += share * (1 - covered)
     assert covered[hole].min() == pytest.approx(1.0, abs=1e-6)
 
@@ -167,7 +167,7 @@ def test_crops_fade_into_each_other_over_a_32nd_of_their_side_and_no_more():
     x = np.arange(20, 380) + 0.5
     drawn = []
     for crop in crops:
-        taken = [geometry.taken(earlier, np.array([30.5]), x)[0] for earlier in crops]
+        taken = [geometry.core_weight(earlier, np.array([30.5]), x)[0] for earlier in crops]
         share = geometry.tent(crop, np.array([30.5]), x)[0]
         drawn.append(share * np.prod([1 - t for t in taken[: len(drawn)]], axis=0))
     shown = np.zeros((len(crops), len(x)))
