@@ -350,7 +350,7 @@ def paint_over(
         begin = (corner[axis] + start * steps[axis] - first) / crop.factor
         axes.append(Axis(steps[axis] / crop.factor, begin, stop - start))
         points.append(corner[axis] + (np.arange(start, stop) + 0.5) * steps[axis])
-    weight = geometry.tent(crop, *points)
+    weight = geometry.crop_weight(crop, *points)
     for other in earlier:
         weight = weight * (1 - geometry.core_weight(other, *points))
     if depth is not None:

@@ -88,7 +88,7 @@ class Geometry(NamedTuple):
             return np.ones_like(depth)
         return np.clip((reach - depth) / (_FADE * reach), 0, 1)
 
-    def tent(
+    def crop_weight(
         self, crop: Crop, y: Float[np.ndarray, " h"], x: Float[np.ndarray, " w"]
     ) -> Float[np.ndarray, "h w"]:
         """Returns a crop's weight at points of the image: 1 in its core and a seam around it.
@@ -107,7 +107,7 @@ class Geometry(NamedTuple):
     ) -> Float[np.ndarray, "h w"]:
         """Returns how much a crop leaves to later ones of its level: 1, nothing, in its core.
 
-        Over a seam around the core it falls to 0. Arguments as for `tent`.
+        Over a seam around the core it falls to 0. Arguments as for `crop_weight`.
         """
         starts, lengths = zip(*((c - s, s) for c, s in self._margins()), strict=True)
         return self._fading(crop, y, x, starts, lengths)

@@ -78,7 +78,7 @@ def test_the_field_draws_what_was_copied_too(ringed, tmp_path):
     np.testing.assert_array_equal(field.copied, copied)
     y, x = (np.arange(length) + 0.5 for length in hole.shape)
     geometry = Geometry(hole.shape, field.size)
-    weights = [geometry.tent(crop, y, x) for crop in field.crops]
+    weights = [geometry.crop_weight(crop, y, x) for crop in field.crops]
     assert np.max(weights, 0)[hole].min() == 1  # each pixel is in the core of a crop
     drawn = field.render()
     assert np.abs(drawn.astype(int) - result.image)[hole & ~copied].max() <= 2

@@ -44,7 +44,7 @@ def test_every_hole_is_painted_over_whatever_lies_under_it(name, rim, small):
         weight = geometry.weight(layer.factor, plan.depth)
         weight = weight * (plan.depth > geometry.hidden_depth(layer.factor))
         for index, crop in enumerate(crops):
-            share = weight * geometry.tent(crop, y, x)
+            share = weight * geometry.crop_weight(crop, y, x)
             for earlier in overlapping([crop], crops[:index])[0]:
                 share = share * (1 - geometry.core_weight(earlier, y, x))
             covered += share * (1 - covered)
@@ -168,7 +168,7 @@ def test_crops_fade_into_each_other_over_a_32nd_of_their_side_and_no_more():
     drawn = []
     for crop in crops:
         taken = [geometry.core_weight(earlier, np.array([30.5]), x)[0] for earlier in crops]
-        share = geometry.tent(crop, np.array([30.5]), x)[0]
+        share = geometry.crop_weight(crop, np.array([30.5]), x)[0]
         drawn.append(share * np.prod([1 - t for t in taken[: len(drawn)]], axis=0))
     shown = np.zeros((len(crops), len(x)))
     for index, share in enumerate(drawn):
