@@ -354,7 +354,7 @@ def paint_over(
     for other in earlier:
         weight = weight * (1 - geometry.core_weight(other, *points))
     if depth is not None:
-        weight = weight * geometry.weight(crop.factor, depth[tuple(ranges)])
+        weight = weight * geometry.level_weight(crop.factor, depth[tuple(ranges)])
     if not weight.any():
         return
     if drawn is None:

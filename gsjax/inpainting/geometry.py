@@ -81,7 +81,9 @@ class Geometry(NamedTuple):
         """Pixels from the nearest known pixel up to which finer crops leave nothing to show."""
         return self.opaque_depth(factor // 2) if factor > 1 else 0.0
 
-    def weight(self, factor: int, depth: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    def level_weight(
+        self, factor: int, depth: Float[np.ndarray, "h w"]
+    ) -> Float[np.ndarray, "h w"]:
         """Returns how much of what a level paints is taken at these distances, 0 to 1."""
         reach = self.reach(factor)
         if np.isinf(reach):

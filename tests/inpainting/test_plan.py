@@ -41,7 +41,7 @@ def test_every_hole_is_painted_over_whatever_lies_under_it(name, rim, small):
     y, x = (np.arange(side) + 0.5 for side in hole.shape)
     for layer in plan.layers:
         geometry, crops = layer.geometry, [*itertools.chain(*layer.waves)]
-        weight = geometry.weight(layer.factor, plan.depth)
+        weight = geometry.level_weight(layer.factor, plan.depth)
         weight = weight * (plan.depth > geometry.hidden_depth(layer.factor))
         for index, crop in enumerate(crops):
             share = weight * geometry.crop_weight(crop, y, x)
