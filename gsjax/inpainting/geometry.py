@@ -50,7 +50,7 @@ class Geometry(NamedTuple):
         """Height and width of the part of the network's input that holes are put in."""
         return self.size[0] - 2 * self.context[0], self.size[1] - 2 * self.context[1]
 
-    def room(self, factor: int) -> tuple[int, int]:
+    def max_box(self, factor: int) -> tuple[int, int]:
         """Height and width of the largest box, in pixels, whose holes one crop can paint.
 
         A crop does not fade towards the image's own edges: one as long as the image has room

@@ -109,7 +109,7 @@ def _crops(boxes: list["Box"], geometry: Geometry, factor: int, layer: int) -> l
     """Returns crops that hold boxes in their cores, those together that have room together."""
     return [
         _around(box, geometry, factor)._replace(layer=layer)
-        for box in _merge(boxes, geometry.room(factor))
+        for box in _merge(boxes, geometry.max_box(factor))
     ]
 
 
@@ -197,7 +197,7 @@ def _cover(
     be, there are no boxes.
     """
     cell = factor * max(1, min(geometry.size) // 16)
-    cells, room = _any(target, cell), geometry.room(factor)
+    cells, room = _any(target, cell), geometry.max_box(factor)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(cells.view(np.uint8))
     boxes = []
     for label in range(1, count):
