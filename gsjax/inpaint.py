@@ -90,7 +90,7 @@ def main() -> None:
             raise UserError("--shard: one image cannot be shared; it is for a folder")
     _check_writable(output)
     if AVOID.value is not None:
-        jobs = pairing.with_avoided(jobs, image, Path(AVOID.value).expanduser())
+        jobs = pairing.add_avoid_masks(jobs, image, Path(AVOID.value).expanduser())
     checkpoint = os.path.expanduser(CHECKPOINT.value)
 
     from gsjax.inpainting import batch, opened

@@ -96,7 +96,7 @@ def folder_jobs(images: Path, masks: Path | None, output: Path, suffix: str | No
     return jobs
 
 
-def with_avoided(jobs: list[Job], images: Path, avoid: Path) -> list[Job]:
+def add_avoid_masks(jobs: list[Job], images: Path, avoid: Path) -> list[Job]:
     """Returns jobs with masks of what is not to be copied from.
 
     Args:

@@ -10,7 +10,7 @@ from PIL import Image
 from gsjax.errors import UserError
 from gsjax.inpainting import exemplar
 from gsjax.inpainting.exemplar import DEEP, copy_deep
-from gsjax.inpainting.pairing import Job, with_avoided
+from gsjax.inpainting.pairing import Job, add_avoid_masks
 from gsjax.inpainting.patchmatch import find_sources, patchmatch
 from tests.inpainting.test_painter import disk
 
@@ -159,12 +159,12 @@ def test_what_to_avoid_is_found_by_name(tmp_path):
     (tmp_path / "avoid").mkdir()
     jobs = [Job(tmp_path / "in" / name, None, tmp_path / name) for name in ("a.png", "b.png")]
     with pytest.raises(UserError, match="a mask of none"):
-        with_avoided(jobs, tmp_path / "in", tmp_path / "avoid")
+        add_avoid_masks(jobs, tmp_path / "in", tmp_path / "avoid")
     Image.fromarray(np.ones((3, 3), bool)).save(tmp_path / "avoid" / "b_mask.png")
-    done = with_avoided(jobs, tmp_path / "in", tmp_path / "avoid")
+    done = add_avoid_masks(jobs, tmp_path / "in", tmp_path / "avoid")
     assert [job.avoid for job in done] == [None, tmp_path / "avoid" / "b_mask.png"]
     one = tmp_path / "avoid" / "b_mask.png"
-    assert {job.avoid for job in with_avoided(jobs, tmp_path / "in", one)} == {one}
+    assert {job.avoid for job in add_avoid_masks(jobs, tmp_path / "in", one)} == {one}
 
 
 def test_ctrl_c_ends_the_wait_at_once():
