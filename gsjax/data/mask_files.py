@@ -69,7 +69,7 @@ def bright(raster: Raster, threshold: int) -> Bool[np.ndarray, "h w"]:
     return shown > threshold * step
 
 
-def odd_hole(hole: Bool[np.ndarray, "h w"]) -> str | None:
+def hole_warning(hole: Bool[np.ndarray, "h w"]) -> str | None:
     """Says what is odd about a hole that is filled all the same; None if nothing is."""
     share = hole.mean()
     if share == 0:

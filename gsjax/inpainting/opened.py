@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Integer
 
-from gsjax.data.mask_files import odd_hole
+from gsjax.data.mask_files import hole_warning
 from gsjax.data.reader import MAX_PIXELS
 from gsjax.errors import UserError
 from gsjax.inpainting.borders import Prepared, finish, prepare
@@ -80,7 +80,7 @@ def put_together(
             alpha = None
     prepared = prepare(picture.pixels, hole, visible, options.grow, options.feather)
     warnings = []
-    if warning := odd_hole(prepared.hole):
+    if warning := hole_warning(prepared.hole):
         if mask is not None and hole.all():
             warning += ". If its black is not quite black, raise --threshold above it"
         warnings.append(f"{what}: {warning}")

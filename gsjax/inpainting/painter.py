@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 from jaxtyping import Bool, Float, Integer, UInt8
 
-from gsjax.data.mask_files import odd_hole
+from gsjax.data.mask_files import hole_warning
 from gsjax.errors import UserError
 from gsjax.inpainting.borders import check_margins, finish, prepare
 from gsjax.inpainting.crops import Layout, cut_known
@@ -124,7 +124,7 @@ class Inpainter:
             check_sizes(image.shape[:2], known.shape, "known")
         check_margins(grow, feather)
         prepared = prepare(image.copy(), hole, known, grow, feather)
-        if warning := odd_hole(prepared.hole):
+        if warning := hole_warning(prepared.hole):
             logging.warning("hole: %s", warning)
         hole, avoid = prepared.painted, prepared.avoided(avoid)
         kept: list[tuple[Crop, Gaussians]] = []

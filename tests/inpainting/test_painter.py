@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import gsjax
-from gsjax.data.mask_files import odd_hole
+from gsjax.data.mask_files import hole_warning
 from gsjax.errors import UserError
 from gsjax.inpainting.exemplar import copy_deep
 from gsjax.inpainting.field import Field
@@ -184,16 +184,16 @@ def test_a_hole_that_leaves_nothing_is_filled_all_the_same(painter):
 )
 def test_an_odd_hole_is_told(part, said):
     hole = np.arange(100).reshape(10, 10) < 100 * part
-    warning = odd_hole(hole)
+    warning = hole_warning(hole)
     assert (said is None and warning is None) or said in warning
 
 
 def test_a_hole_around_a_thing_looks_inverted():
     hole = np.ones((20, 20), bool)
     hole[5:12, 5:12] = False
-    assert "is it inverted?" in odd_hole(hole)
+    assert "is it inverted?" in hole_warning(hole)
     hole[:10] = False  # but not one that leaves half of the border
-    assert odd_hole(hole) is None
+    assert hole_warning(hole) is None
 
 
 IMAGE, HOLE = np.zeros((20, 30, 3), np.uint8), np.zeros((20, 30), bool)
