@@ -130,7 +130,9 @@ def _groups(
     the image goes on.
     """
     height, width = hole.shape
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(_any(hole, cell).view(np.uint8))
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(
+        _any_in_cell(hole, cell).view(np.uint8)
+    )
     for label in range(1, count):
         left, top, columns, rows, _ = (int(value) for value in stats[label])
         cells = labels[top : top + rows, left : left + columns] == label
@@ -155,7 +157,7 @@ def _distance(hole: np.ndarray, box: tuple[slice, slice]) -> Float[np.ndarray, "
     return cv2.distanceTransform(part.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
 
 
-def _any(mask: np.ndarray, cell: int) -> Bool[np.ndarray, "rows columns"]:
+def _any_in_cell(mask: np.ndarray, cell: int) -> Bool[np.ndarray, "rows columns"]:
     """Returns which square cells of a mask have a pixel set."""
     for axis in (0, 1):  # slices of all cells at a time: much faster than cell by cell
         slices = [mask[i::cell] if axis == 0 else mask[:, i::cell] for i in range(cell)]
@@ -197,7 +199,7 @@ def _cover(
     be, there are no boxes.
     """
     cell = factor * max(1, min(geometry.size) // 16)
-    cells, room = _any(target, cell), geometry.max_box(factor)
+    cells, room = _any_in_cell(target, cell), geometry.max_box(factor)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(cells.view(np.uint8))
     boxes = []
     for label in range(1, count):
