@@ -108,7 +108,7 @@ def small_crops_per_full(size: tuple[int, int], small: tuple[int, int]) -> int:
 def _crops(boxes: list["Box"], geometry: Geometry, factor: int, layer: int) -> list[Crop]:
     """Returns crops that hold boxes in their cores, those together that have room together."""
     return [
-        _around(box, geometry, factor)._replace(layer=layer)
+        _crop_around(box, geometry, factor)._replace(layer=layer)
         for box in _merge(boxes, geometry.max_box(factor))
     ]
 
@@ -256,7 +256,7 @@ def _merge(boxes: list[Box], room: tuple[int, int]) -> list[Box]:
     return merged
 
 
-def _around(box: Box, geometry: Geometry, factor: int) -> Crop:
+def _crop_around(box: Box, geometry: Geometry, factor: int) -> Crop:
     """Returns the crop that has a box in its middle, or as near to it as the image allows."""
 
     def along(start, stop, end, size):
