@@ -19,7 +19,7 @@ from gsjax.inpainting.exemplar import Deep, check_deep, copy_deep
 from gsjax.inpainting.field import Field
 from gsjax.inpainting.geometry import Crop, Geometry
 from gsjax.inpainting.network import Network
-from gsjax.inpainting.plan import cover
+from gsjax.inpainting.plan import covering_crops
 from gsjax.inpainting.together import Task, paint_together
 from gsjax.inpainting.windows import Patches
 from gsjax.models.gaussian_head import Gaussians
@@ -150,7 +150,7 @@ class Inpainter:
     ) -> Iterator[tuple[Crop, Gaussians]]:
         """Yields crops, and their Gaussians, that draw what was copied into an image."""
         batch_size = default_batch_size()
-        crops = cover(copied, Geometry(copied.shape, self.size, self._network.rim))
+        crops = covering_crops(copied, Geometry(copied.shape, self.size, self._network.rim))
         for some in (crops[i : i + batch_size] for i in range(0, len(crops), batch_size)):
             asked = [cut_known(image, crop, self.size) for crop in some]
             painted = self._network.paint(asked, batch_size)

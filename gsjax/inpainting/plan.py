@@ -113,7 +113,7 @@ def _crops(boxes: list["Box"], geometry: Geometry, factor: int, layer: int) -> l
     ]
 
 
-def cover(mask: Bool[np.ndarray, "h w"], geometry: Geometry) -> list[Crop]:
+def covering_crops(mask: Bool[np.ndarray, "h w"], geometry: Geometry) -> list[Crop]:
     """Returns crops at the image's own resolution whose cores cover a mask."""
     boxes = []
     for box, own in _groups(mask, max(1, min(geometry.size) // 16)):
