@@ -6,7 +6,7 @@ python -m benchmarks.deep --times
 Depth: PSNR, SSIM, LPIPS and the distance of DINO's class token for the network alone, PatchMatch
 alone, and both combined, with PatchMatch from a given depth on. Holes are central squares of half
 the shorter side, and ellipses with four strokes.
-Reach: the same metrics for the copied part alone, by `SEARCH_MARGIN`, with ellipses of 96×88 pixels.
+Reach: the same metrics for the copied part alone, by `SEARCH_MARGIN`; ellipses of 96×88 pixels.
 Times (--times): seconds and peak memory of the command, for a 170-pixel hole in 512×512 pixels
 and a 700-pixel hole in 6,000×4,000, without and with copied texture.
 """

@@ -1,1 +1,1 @@
-"""Filling holes in pictures of any size with a trained model."""
+"""Fills holes in pictures of any size with a trained model."""

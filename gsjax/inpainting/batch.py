@@ -1,4 +1,4 @@
-"""Filling files: one, or a folder whose failures are told and passed over."""
+"""Fills files: a single one, or a folder, whose failures are logged and skipped."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -19,11 +19,11 @@ from gsjax.progress import progress_bar
 
 
 class Summary(NamedTuple):
-    """How a run over a folder went.
+    """The outcome of filling a folder.
 
     Attributes:
-      painted: files written.
-      skipped: files that were there already.
+      painted: number of files written.
+      skipped: number of files that existed already.
       failed: reasons by file.
     """
 
@@ -36,12 +36,12 @@ def fill_file(load: Callable[[], Inpainter], job: Job, options: Options) -> None
     """Fills one file.
 
     Args:
-      load: called once the inputs are known to be good.
+      load: returns the inpainter; called only after the inputs have been checked.
       job: the file.
       options: for all files.
 
     Raises:
-      UserError: an input cannot be used, or the output exists or cannot be written.
+      UserError: an input is unusable, or the output exists or cannot be written.
     """
     if job.output.exists() and not options.overwrite:
         raise UserError(f"--output: {job.output} exists; choose another, or give --overwrite")
@@ -62,15 +62,14 @@ def fill_file(load: Callable[[], Inpainter], job: Job, options: Options) -> None
 
 
 def fill_folder(load: Callable[[], Inpainter], jobs: list[Job], options: Options) -> Summary:
-    """Fills files, batch by batch over all of them; what fails is reported and passed over.
+    """Fills files, in batches across files; failures are logged and skipped.
 
-    Outputs that are there are not made again: they are whole, since files are written whole
-    or not at all.
+    Existing outputs are skipped: files are written atomically, so they are complete.
 
     Args:
-      load: called once something is to be painted.
+      load: returns the inpainter; called only if there is something to paint.
       jobs: the files.
-      options: for all of them.
+      options: for all files.
     """
     failed: dict[str, str] = {}
     remove_leftovers(jobs)
@@ -99,7 +98,7 @@ def fill_folder(load: Callable[[], Inpainter], jobs: list[Job], options: Options
                     if job.problem:
                         raise UserError(job.problem)
                     opened = _open(job, options)
-                    _check_output(job, opened, told)
+                    _check_output(job, opened, logged)
                 except UserError as error:
                     fail(job, error)
                     continue
@@ -110,7 +109,7 @@ def fill_folder(load: Callable[[], Inpainter], jobs: list[Job], options: Options
                     unchanged.append(write(job, opened, image))
 
         unchanged: list[int] = []
-        told: set[str] = set()
+        logged: set[str] = set()
         work = to_paint()
         first = next(work, None)
         if first is not None:
@@ -122,7 +121,7 @@ def fill_folder(load: Callable[[], Inpainter], jobs: list[Job], options: Options
 
 
 def _open(job: Job, options: Options) -> Opened:
-    """Reads a picture and its masks, and warns of what is odd about them."""
+    """Reads a picture and its masks, and logs their warnings."""
     picture = pictures.read_picture(job.image, options.max_pixels)
     mask = avoid = None
     if job.mask is not None:
@@ -146,11 +145,11 @@ def _read_mask(
     return mask
 
 
-def _check_output(job: Job, opened: Opened, told: set[str]) -> None:
-    """Refuses before painting what could not be written after it; warns once of what is lost."""
+def _check_output(job: Job, opened: Opened, logged: set[str]) -> None:
+    """Checks before painting that the output can be written; logs each kind of loss once."""
     for warning in check_output(opened, job.output.suffix.lower()):
-        if warning not in told:
-            told.add(warning)
+        if warning not in logged:
+            logged.add(warning)
             logging.warning("%s: %s", job.output, warning)
 
 
@@ -158,7 +157,7 @@ def _write(job: Job, opened: Opened, image: np.ndarray, options: Options) -> Non
     content = content_of(opened, image, job.output.suffix.lower(), options.quality)
     try:
         job.output.parent.mkdir(parents=True, exist_ok=True)
-        # Nothing to fill: the file as it is.
+        # If there is nothing to fill, copy the file.
         write_atomically(job.output, job.image.read_bytes() if content is None else content)
     except OSError as error:
         raise UserError(f"{job.output}: cannot write: {error.strerror or error}") from error

@@ -1,4 +1,4 @@
-"""Where a hole ends: growing it, feathering its border, and pixels that do not count as known."""
+"""The borders of holes: growing, feathering, and unknown pixels outside of the hole."""
 
 from typing import NamedTuple
 
@@ -8,19 +8,19 @@ from jaxtyping import Bool, Integer
 
 from gsjax.errors import UserError, shown
 
-_ROWS = 256  # that are looked at at a time
+_ROWS = 256  # processed at a time
 
 
 class Prepared(NamedTuple):
-    """What the painter is given for an image and its hole.
+    """The painter's input for an image and its hole.
 
     Attributes:
-      image: to be painted on; the original itself if nothing needs a copy.
-      painted: what is painted: the grown hole, and the band over which it is feathered.
-      original: the image as it was; it may share memory with `image`.
-      hole: what is filled altogether: the grown hole.
-      known: what is neither painted nor unknown.
-      feather: pixels that the band is wide.
+      image: the image to paint on; the original itself if no copy is needed.
+      painted: the pixels to paint: the grown hole, and the band around it that is feathered.
+      original: the original image; may share memory with `image`.
+      hole: the grown hole, which is replaced completely.
+      known: pixels that are neither painted nor unknown.
+      feather: width of the band in pixels.
     """
 
     image: Integer[np.ndarray, "h w 3"]
@@ -33,7 +33,7 @@ class Prepared(NamedTuple):
     def avoided(
         self, avoid: Bool[np.ndarray, "h w"] | None = None
     ) -> Bool[np.ndarray, "h w"] | None:
-        """Returns where nothing is to be copied from: `avoid`, and what is not known."""
+        """Returns the pixels that must not be copied: `avoid`, and unknown pixels."""
         unknown = ~self.known & ~self.painted
         if not unknown.any():
             return avoid
@@ -41,7 +41,7 @@ class Prepared(NamedTuple):
 
 
 def check_margins(grow: float, feather: float) -> None:
-    """Raises UserError unless both are widths in pixels."""
+    """Raises UserError unless both are valid widths in pixels."""
     for name, value in {"grow": grow, "feather": feather}.items():
         number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
         if not number or not 0 <= value <= 1000:
@@ -55,16 +55,16 @@ def prepare(
     grow: float = 0,
     feather: float = 0,
 ) -> Prepared:
-    """Returns what is to be painted, and on what.
+    """Returns the pixels to paint, and the image to paint on.
 
     Args:
-      image: as it is.
-      hole: True where it is to be filled.
-      known: False where a pixel must not be looked at, such as one that is transparent: outside
-        the hole it stays as it is, but for the painter it has the color of known ones near it.
-        If no pixel is left, all count as known.
-      grow: pixels by which the hole is enlarged.
-      feather: pixels of the band around it over which the fill fades into the image.
+      image: the original.
+      hole: True where it should be filled.
+      known: False where a pixel must not influence the fill, such as a transparent one. Outside of
+        the hole it stays unchanged, but the painter sees the color of nearby known pixels instead.
+        If no pixel is known, all count as known.
+      grow: pixels by which to enlarge the hole.
+      feather: width in pixels of the band around it over which the fill blends into the image.
     """
     hole = dilate(hole, grow)
     painted = dilate(hole, feather)
@@ -81,9 +81,9 @@ def prepare(
 
 
 def finish(prepared: Prepared, filled: Integer[np.ndarray, "h w 3"]) -> np.ndarray:
-    """Returns the picture: the fill in the hole, faded over the band, all else as it was.
+    """Returns the original with the fill in its hole, blended over the feather band.
 
-    Where all that is known is gray, so is the fill.
+    If all known pixels are gray, so is the fill.
     """
     image, painted, original, hole, known, feather = prepared
     if painted.any() and _is_gray(original, known):
@@ -103,7 +103,7 @@ def finish(prepared: Prepared, filled: Integer[np.ndarray, "h w 3"]) -> np.ndarr
 
 
 def dilate(hole: Bool[np.ndarray, "h w"], pixels: float) -> Bool[np.ndarray, "h w"]:
-    """Returns a hole and all that is at most so many pixels from it."""
+    """Returns a hole enlarged by all pixels within a distance of it."""
     if not pixels or not hole.any():
         return hole
     return _distance(hole) <= pixels
@@ -127,7 +127,7 @@ def _is_gray(image: Integer[np.ndarray, "h w 3"], known: Bool[np.ndarray, "h w"]
 def _extended(
     image: Integer[np.ndarray, "h w 3"], known: Bool[np.ndarray, "h w"]
 ) -> Integer[np.ndarray, "h w 3"]:
-    """Returns an image whose unknown pixels have the mean color of known ones near them."""
+    """Returns an image whose unknown pixels have the mean color of nearby known pixels."""
     weights = [known.astype(np.float32)]
     colors = [image * weights[0][..., None]]
     while max(weights[-1].shape) > 1:

@@ -1,4 +1,4 @@
-"""Filling one image: its crops are cut out, and what is painted of them is put back."""
+"""Fills one image: cuts out its crops, and writes what the network paints back."""
 
 from collections.abc import Callable, Generator
 from typing import NamedTuple
@@ -12,23 +12,23 @@ from gsjax.inpainting.plan import Layer, make_plan, small_crops_per_full
 from gsjax.inpainting.windows import Patches
 from gsjax.models.gaussian_head import Gaussians
 
-_BLOCK = 256  # pixels a side that coarse crops are drawn in at a time
+_BLOCK = 256  # side in pixels of the blocks in which coarse crops are drawn
 
-# A crop to be painted: f32[h, w, 3] in [0, 1], and f32[h, w, 1], 1 where it is known.
+# A crop to paint: f32[h, w, 3] in [0, 1], and f32[h, w, 1], 1 where a pixel is known.
 CropInput = tuple[np.ndarray, np.ndarray]
-# What is painted of it: the drawing f32[h, w, 3], and the Gaussians.
+# The painted crop: the drawing f32[h, w, 3], and the Gaussians.
 CropOutput = tuple[np.ndarray, Gaussians]
 CropRequests = Generator[list[CropInput], list[CropOutput], None]
 
 
 class Layout(NamedTuple):
-    """How a network's crops lie.
+    """The layout of a network's crops.
 
     Attributes:
       size: (height, width) of crops.
       rim: how deep a level paints; see `Geometry`.
-      patches: how the patches of a crop lie.
-      small: (height, width) of crops for holes of a few pixels; None: there are none.
+      patches: the layout of patches in a crop.
+      small: (height, width) of small crops, for holes of a few pixels; None to use none.
     """
 
     size: tuple[int, int]
@@ -45,15 +45,16 @@ def fill(
     keep: Callable[[tuple[Crop, Gaussians]], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> CropRequests:
-    """Fills an image in place; a generator that asks for crops and is sent what was painted.
+    """Fills an image in place; a generator that yields crops to paint and is sent the results.
 
     Args:
-      image: uint8 or uint16; only what is hole is written to.
-      hole: True where it is to be filled.
+      image: uint8 or uint16; only the hole is changed.
+      hole: True where it should be filled.
       layout: of the crops.
-      batch_size: the most crops of full size to ask for at a time, or as much work in small ones.
-      keep: is given each crop and its Gaussians, in the order they are painted.
-      progress: is told how many crops are painted, of how many.
+      batch_size: maximum number of full-size crops to yield at a time, or the same work in small
+        crops.
+      keep: called with each crop and its Gaussians, in painting order.
+      progress: called with the number of crops painted so far, and the total.
     """
     plan = make_plan(hole, layout.size, layout.rim, layout.small)
     done, total = 0, sum(len(wave) for layer in plan.layers for wave in layer.waves)
@@ -63,7 +64,7 @@ def fill(
         if layer.geometry.size != layout.size:
             count *= small_crops_per_full(layout.size, layer.geometry.size)
         for wave in layer.waves:
-            # Crops of a wave do not overlap: the result is the same whatever the batch's size.
+            # Crops of a wave do not overlap, so the result does not depend on the batch size.
             for some in (wave[i : i + count] for i in range(0, len(wave), count)):
                 earlier = overlapping(some, before)
                 asked = zip(some, earlier, strict=True)
@@ -80,7 +81,7 @@ def fill(
 
 
 def cut_known(image: Integer[np.ndarray, "h w 3"], crop: Crop, size: tuple[int, int]) -> CropInput:
-    """Returns a crop of factor 1 as the network sees it where all is known."""
+    """Returns the network's input for a crop of factor 1 without unknown pixels."""
     pixels = image[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
     pad = ((0, size[0] - crop.height), (0, size[1] - crop.width), (0, 0))
     pixels = np.pad(np.float32(pixels) / np.iinfo(image.dtype).max, pad, "symmetric")
@@ -88,9 +89,9 @@ def cut_known(image: Integer[np.ndarray, "h w 3"], crop: Crop, size: tuple[int, 
 
 
 def _cut(image, hole, depths, layer: Layer, crop: Crop, earlier: list[Crop]) -> CropInput:
-    """Returns a crop as the network sees it: shrunk by its factor, and reflected up to size.
+    """Returns the network's input for a crop: downsampled by its factor, padded by reflection.
 
-    What earlier crops of its layer have painted in their cores it sees as known.
+    What earlier crops of its layer painted in their cores counts as known.
     """
     factor, (height, width) = crop.factor, layer.geometry.size
     peak = np.iinfo(image.dtype).max
@@ -106,9 +107,9 @@ def _cut(image, hole, depths, layer: Layer, crop: Crop, earlier: list[Crop]) -> 
 
 
 def _seen(hole, depths, layer: Layer, crop: Crop, earlier: list[Crop], where):
-    """Returns which pixels a crop sees: known ones, and what others have painted for it."""
+    """Returns which pixels a crop sees: known ones, and those that other crops have painted."""
     depth = depths[where]
-    # Deeper in the hole is what coarser crops have painted.
+    # Coarser crops have painted what is deeper in the hole.
     seen = ~hole[where] | (depth > layer.geometry.reach(crop.factor))
     deep = depth > layer.geometry.hidden_depth(crop.factor)
     for core in map(layer.geometry.core_of, earlier):
@@ -121,7 +122,7 @@ def _seen(hole, depths, layer: Layer, crop: Crop, earlier: list[Crop], where):
 
 
 def _shrunk(image, hole, depths, layer: Layer, crop: Crop, earlier: list[Crop]) -> CropInput:
-    """Returns the mean of what is seen in each cell of a crop, and the cells that mostly are."""
+    """Returns the mean of the visible pixels in each cell, and which cells are mostly visible."""
     factor = crop.factor
     rows, columns = -(-crop.height // factor), -(-crop.width // factor)
     pixels = np.empty((rows, columns, 3), np.float32)
@@ -144,7 +145,7 @@ def _shrunk(image, hole, depths, layer: Layer, crop: Crop, earlier: list[Crop]) 
 def _put_back(
     image, hole, depths, layer: Layer, patches, crop: Crop, earlier, drawn, gaussians
 ) -> None:
-    """Writes what is hole in a crop and no finer crop covers, a block at a time."""
+    """Writes a painted crop to the hole, except where finer crops cover it, block by block."""
     steps, peak = (1.0, 1.0), np.iinfo(image.dtype).max
     side = _BLOCK if crop.factor > 1 else max(crop.height, crop.width)
     above = layer.geometry.hidden_depth(crop.factor)

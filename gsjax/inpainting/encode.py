@@ -1,4 +1,4 @@
-"""Files of filled pictures: what is not hole as it was read, metadata too."""
+"""Encodes filled pictures, and keeps the metadata of the originals."""
 
 import io
 import struct
@@ -19,7 +19,7 @@ from gsjax.inpainting.pictures import FORMATS, Picture
 
 
 def lossy_warning(picture: Picture, suffix: str) -> str | None:
-    """Says what a file of this kind cannot keep of a picture's pixels; None if it keeps all."""
+    """Returns a warning if this format changes known pixels, else None."""
     kind = FORMATS[suffix]
     if kind == "JPEG":
         return "JPEG is lossy: known pixels are encoded again; a .png keeps them to the bit"
@@ -29,13 +29,13 @@ def lossy_warning(picture: Picture, suffix: str) -> str | None:
 
 
 def metadata_warning(picture: Picture, suffix: str) -> str | None:
-    """Says what a file of this kind cannot keep of a picture's metadata; None if it keeps all."""
+    """Returns a warning if this format cannot store all of the picture's metadata, else None."""
     lost = picture.metadata.lost(FORMATS[suffix])
     return f"{FORMATS[suffix]} cannot hold {', '.join(lost)} of the picture" if lost else None
 
 
 def check_alpha(picture: Picture, suffix: str) -> None:
-    """Raises UserError unless a file of this kind can have an alpha channel."""
+    """Raises UserError if this format has no alpha channel."""
     kind = FORMATS[suffix]
     if kind in ("JPEG", "BMP"):
         raise UserError(f"{picture.path}: {kind} has no alpha channel; write a .png, .webp or .tif")
@@ -48,17 +48,17 @@ def encode(
     suffix: str,
     quality: int | None = None,
 ) -> bytes:
-    """Returns a file with these pixels, and all else from the picture.
+    """Encodes new pixels with the metadata of a picture.
 
     Args:
       picture: as it was read.
-      pixels: of its size and type.
-      alpha: likewise, or None.
+      pixels: of the picture's size and type.
+      alpha: of the picture's size and type, or None.
       suffix: one of `FORMATS`.
-      quality: of a JPEG, 1 to 100; by default that of the picture if it was one, else 95.
+      quality: of a JPEG, 1 to 100; by default that of the picture if it is a JPEG, else 95.
 
     Raises:
-      UserError: a file of that kind has no alpha channel, or is not as large.
+      UserError: the format has no alpha channel, or does not allow this size.
     """
     kind = FORMATS[suffix]
     if alpha is not None:
@@ -93,12 +93,12 @@ def encode(
         return (
             _with_segments(content.getvalue(), metadata) if kind == "JPEG" else (content.getvalue())
         )
-    except (OSError, ValueError, struct.error) as error:  # too large for the format, for one
+    except (OSError, ValueError, struct.error) as error:  # such as: too large for the format
         raise UserError(f"{picture.path}: cannot be written as {kind}: {error}") from error
 
 
 def _mean(pixels: Integer[np.ndarray, "h w 3"]) -> Integer[np.ndarray, "h w"]:
-    """Returns the mean of the channels, which of what was gray is the same; some rows at a time."""
+    """Returns the mean of the channels, some rows at a time; exact for gray pixels."""
     gray = np.empty(pixels.shape[:2], pixels.dtype)
     for top in range(0, len(gray), 256):
         gray[top : top + 256] = (pixels[top : top + 256].sum(-1, dtype=np.uint32) + 1) // 3
@@ -106,7 +106,7 @@ def _mean(pixels: Integer[np.ndarray, "h w 3"]) -> Integer[np.ndarray, "h w"]:
 
 
 def _jpeg_options(jpeg: dict[str, Any], quality: int | None) -> dict[str, Any]:
-    """Returns a JPEG's own tables if there are any and no other quality is asked for."""
+    """Returns the JPEG's own quantization tables, unless a quality is given."""
     if quality is None and jpeg:
         options = {"qtables": jpeg["qtables"], "progressive": jpeg["progressive"]}
         return options | ({"subsampling": jpeg["subsampling"]} if jpeg["subsampling"] >= 0 else {})
@@ -114,7 +114,7 @@ def _jpeg_options(jpeg: dict[str, Any], quality: int | None) -> dict[str, Any]:
 
 
 def _with_segments(jpeg: bytes, metadata: Metadata) -> bytes:
-    """Returns a JPEG of Pillow with metadata; what does not fit into a segment is left out."""
+    """Adds metadata to a JPEG from Pillow; what does not fit into a segment is left out."""
     density = struct.pack(">BHH", 0, 1, 1)
     if metadata.resolution:
         across, down = (min(round(value), 65_535) for value in metadata.resolution[:2])
@@ -134,7 +134,7 @@ def _with_segments(jpeg: bytes, metadata: Metadata) -> bytes:
     if metadata.comment:
         parts.append((0xFE, metadata.comment.encode()[:SEGMENT]))
     start = 2
-    if jpeg[2:4] == b"\xff\xe0":  # Pillow's own
+    if jpeg[2:4] == b"\xff\xe0":  # Pillow's JFIF header
         start += 2 + struct.unpack(">H", jpeg[4:6])[0]
     added = b"".join(
         struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content for marker, content in parts
@@ -158,7 +158,7 @@ def _encode_png(array: np.ndarray) -> bytes:
 
 
 def _with_chunks(png: bytes, metadata: Metadata) -> bytes:
-    """Returns a PNG with metadata before its pixels."""
+    """Adds metadata to a PNG, before its pixels."""
     chunks = [(name, content) for name, content in metadata.color if name != b"tIME"]
     if metadata.icc:
         chunks = [chunk for chunk in chunks if chunk[0] != b"sRGB"]  # not both
@@ -185,7 +185,7 @@ def _with_chunks(png: bytes, metadata: Metadata) -> bytes:
 
 
 def _encode_tiff(array: np.ndarray, metadata: Metadata, uncompressed: bool) -> bytes:
-    """Returns a TIFF of strips, deflated or not, whose first directory comes last."""
+    """Returns a TIFF with strips, deflated or not, and the directory at the end."""
     exif = metadata.exif or Exif("<", {}, {})
     height, width = array.shape[:2]
     channels = array.shape[2] if array.ndim == 3 else 1
@@ -223,7 +223,7 @@ def _encode_tiff(array: np.ndarray, metadata: Metadata, uncompressed: bool) -> b
 
 
 def _strips(array: np.ndarray, order: str, uncompressed: bool) -> tuple[list[bytes], int]:
-    """Returns an image's strips, of about a megabyte before they are deflated, and their rows."""
+    """Returns strips of about a megabyte before compression, and the number of rows per strip."""
     rows = max(1, 2**20 // max(array[0].nbytes, 1))
     strips = []
     for top in range(0, len(array), rows):

@@ -1,8 +1,8 @@
-"""Deep inside holes: the photograph's own texture, copied by PatchMatch.
+"""Fills the interior of deep holes with texture copied from the picture by PatchMatch.
 
-Near known pixels the network is excellent and PatchMatch tears edges; deep in a hole the network
-smears, and PatchMatch keeps texture. So PatchMatch fills whole holes, only what is deeper than
-`DEEP` is taken from it, and the network paints the ring between the two.
+Near known pixels the network is excellent, and PatchMatch breaks edges. Deep in a hole the network
+smears, and PatchMatch keeps texture. So PatchMatch fills whole holes, only its pixels deeper than
+`DEEP` are kept, and the network paints the ring around them.
 """
 
 import os
@@ -20,19 +20,19 @@ from gsjax.errors import UserError
 from gsjax.inpainting.patchmatch import find_sources, patchmatch, unavailable_reason
 
 Deep = Literal["exemplar", "network"]
-# Pixels to the nearest known one from which on texture is copied. LPIPS falls from 12 to 20 px and
-# hardly beyond (benchmarks/RESULTS.md); from 24 px on, edges that meet a hole bend in the ring.
+# Texture is copied where the nearest known pixel is farther than this. LPIPS falls from 12 to 20 px
+# and hardly beyond (benchmarks/RESULTS.md); from 24 px on, edges that meet a hole bend in the ring.
 DEEP = 20
-# How far beyond a hole is searched, of its longer side: less is worse, 2 hardly better.
+# Searched margin around a hole, relative to its longer side: less is worse, 2 is hardly better.
 SEARCH_MARGIN = 1.0
-# Pixels that are searched at full resolution, in about 3 s a hole; more of them are reduced.
+# Maximum number of pixels to search at full resolution, which takes about 3 s per hole.
 LARGEST = 2**20
-_THREADS = 4  # at most; each takes up to 200 MB
-_FEWEST = 0.1  # of the hole: with less known around it, the network fills alone
+_THREADS = 4  # maximum; each takes up to 200 MB
+_FEWEST = 0.1  # minimum of usable pixels, relative to the hole; else the network fills alone
 
 
 def check_deep(deep: str) -> Deep:
-    """Returns what fills deep holes; raises UserError if it is neither of the two."""
+    """Returns its argument; raises UserError if it is not a way to fill deep holes."""
     if deep not in get_args(Deep):
         raise UserError(f"deep: {deep!r} is neither {' nor '.join(get_args(Deep))}")
     return deep
@@ -43,19 +43,19 @@ def copy_deep(
     hole: Bool[np.ndarray, "h w"],
     avoid: Bool[np.ndarray, "h w"] | None = None,
 ) -> Bool[np.ndarray, "h w"]:
-    """Fills what is deep in holes with pixels from around them, in place.
+    """Fills the deep parts of holes with pixels from their surroundings, in place.
 
-    Each hole is filled for itself, so the result does not depend on the others, nor on the number
+    Each hole is filled separately, so the result does not depend on other holes, or on the number
     of threads.
 
     Args:
       image: uint8 or uint16.
-      hole: True where it is to be filled.
-      avoid: True where nothing is to be copied from.
+      hole: True where it should be filled.
+      avoid: True where pixels must not be copied from.
 
     Returns:
-      True where it has been filled: what is deeper than `DEEP`, but for holes around which
-      there is too little to copy from.
+      True at the filled pixels: those deeper than `DEEP`, except in holes with too little around
+      them to copy from.
     """
     copied = np.zeros_like(hole)
     parts = _deep_parts(hole)
@@ -63,7 +63,7 @@ def copy_deep(
         return copied
     if reason := unavailable_reason():
         message = "deep holes are filled by the network alone: %s"
-        logging.log_first_n(logging.WARNING, message, 1, reason)  # not once an image
+        logging.log_first_n(logging.WARNING, message, 1, reason)  # once, not for every image
         return copied
 
     def fill(part: _Part) -> np.ndarray | None:
@@ -77,15 +77,15 @@ def copy_deep(
 
 
 class _Part(NamedTuple):
-    """What is deep of a hole: the box around it, and its own pixels in there."""
+    """The deep part of a hole: its bounding box, and a mask of its pixels in the box."""
 
     box: tuple[slice, slice]
     own: Bool[np.ndarray, "bh bw"]
 
 
 def _deep_parts(hole: Bool[np.ndarray, "h w"]) -> list[_Part]:
-    """Returns what is deep, hole by hole; what is near each other is one."""
-    if hole.all():  # of which the distance to the nearest known pixel is not defined
+    """Returns the deep parts of holes; parts near each other are merged."""
+    if hole.all():  # the distance to the nearest known pixel is undefined
         return []
     deep = cv2.distanceTransform(hole.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) > DEEP
     cell = 2 * DEEP
@@ -109,7 +109,7 @@ def _deep_parts(hole: Bool[np.ndarray, "h w"]) -> list[_Part]:
 
 
 def _fill(image, hole, avoid, part: _Part) -> Integer[np.ndarray, "n 3"] | None:
-    """Returns the colors of a part's own pixels; None if there is too little to copy from."""
+    """Returns the colors of a part's pixels; None if there is too little to copy from."""
     search = _search_box(part.box, hole.shape)
     holed, forbidden = hole[search], None if avoid is None else avoid[search] & ~hole[search]
     usable = ~holed if forbidden is None else ~holed & ~forbidden
@@ -130,7 +130,7 @@ def _fill(image, hole, avoid, part: _Part) -> Integer[np.ndarray, "n 3"] | None:
 
 
 def _search_box(box, shape) -> tuple[slice, slice]:
-    """Returns the part of the picture that is searched for a hole whose deep part has a box."""
+    """Returns the part of the picture to search for a hole, given the box of its deep part."""
     margin = DEEP + round(SEARCH_MARGIN * (2 * DEEP + max(b.stop - b.start for b in box)))
     return tuple(
         slice(max(0, b.start - margin), min(end, b.stop + margin))
@@ -139,10 +139,10 @@ def _search_box(box, shape) -> tuple[slice, slice]:
 
 
 def _shrink(pixels, hole, usable, factor):
-    """Returns 8-bit pixels, hole and what is usable, averaged over squares of `factor` pixels.
+    """Returns 8-bit pixels, hole and usable pixels, reduced to squares of `factor` pixels.
 
-    A square with a pixel of the hole is hole, one with any that is not usable is not. Squares
-    that the picture does not fill are completed with what is on its edge.
+    A square with any pixel of the hole is hole; one with any unusable pixel is unusable. At the
+    edges of the picture, pixels are repeated to complete squares.
     """
     height, width = hole.shape
     pad = (-height % factor, -width % factor)
@@ -165,11 +165,11 @@ def _shrink(pixels, hole, usable, factor):
 
 
 def _enlarge(pixels, own, filled, usable, factor) -> Integer[np.ndarray, "n 3"]:
-    """Copies full pixels from where PatchMatch has copied those of a smaller or 8-bit picture.
+    """Copies original pixels from where PatchMatch copied those of the reduced or 8-bit picture.
 
-    A pixel is the smooth enlargement of the small fill and the detail of its source: what the
-    source pixel has beyond the same enlargement there. Inside a piece that was copied whole that
-    is the source pixel itself; where pieces meet, no edge shows.
+    Each pixel is the smoothly enlarged small fill, plus the detail of its source: the difference
+    between the source pixel and the same enlargement there. Inside a piece that was copied as a
+    whole, this is the source pixel itself; where pieces meet, no edge shows.
     """
     height, width = own.shape
     scale = np.iinfo(pixels.dtype).max / 255  # 1 or 257
@@ -184,21 +184,21 @@ def _enlarge(pixels, own, filled, usable, factor) -> Integer[np.ndarray, "n 3"]:
         size = (usable.shape[1] * factor, usable.shape[0] * factor)
         smooth = cv2.resize(filled.astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
     source = sources[rows // factor, columns // factor]
-    found = source >= 0
-    at = np.divmod(source, usable.shape[1])
-    y = np.clip(at[0] * factor + rows % factor, 0, height - 1)
-    x = np.clip(at[1] * factor + columns % factor, 0, width - 1)
+    has_source = source >= 0
+    source_row, source_column = np.divmod(source, usable.shape[1])
+    y = np.clip(source_row * factor + rows % factor, 0, height - 1)
+    x = np.clip(source_column * factor + columns % factor, 0, width - 1)
     values = smooth[rows, columns] * np.float64(scale)
     detail = pixels[y, x] - smooth[y, x] * np.float64(scale)
-    values += np.where(found[:, None], detail, 0)
+    values += np.where(has_source[:, None], detail, 0)
     return np.clip(np.rint(values), 0, np.iinfo(pixels.dtype).max).astype(pixels.dtype)
 
 
 def _in_threads(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-    """Calls a function with each item, on several cores; Ctrl-C ends it at once.
+    """Calls a function with each item, on several cores; Ctrl-C interrupts it immediately.
 
-    pypatchmatch lets other threads run, but does not see Ctrl-C itself. So the main thread only
-    waits, and the others do not keep the program from ending.
+    pypatchmatch releases the GIL, but does not react to Ctrl-C. So the main thread only
+    waits, and the daemon threads do not keep the program from exiting.
     """
     todo, done = queue.SimpleQueue(), queue.SimpleQueue()
     for number, item in enumerate(items):
@@ -227,7 +227,7 @@ def _in_threads(function: Callable[[Any], Any], items: Sequence[Any]) -> list[An
 
 
 def _wait(answers: queue.SimpleQueue) -> Any:
-    while True:  # in short waits: one without an end does not see Ctrl-C on Windows
+    while True:  # short waits, because an endless one ignores Ctrl-C on Windows
         try:
             return answers.get(timeout=0.1)
         except queue.Empty:

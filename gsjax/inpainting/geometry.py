@@ -1,4 +1,4 @@
-"""Crops, and how much each of them counts where: cores, seams and levels."""
+"""The geometry of crops: cores, seams and levels, and the weights they give to pixels."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,34 +6,34 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-# Sixteenths of a crop's side that are context alone, on each side of its core.
+# Width of the context on each side of a crop's core, in sixteenths of the crop's side.
 _CONTEXT = 3
-# Of the reach of a level, the inner part fades into the coarser level's painting.
+# Inner fraction of a level's reach over which it blends into the coarser level.
 _FADE = 0.25
-# Crops of a layer fade into each other over this part of their side, no more: the mean of two
-# textures has half the variance of one.
+# Fraction of their side over which crops of a layer blend. Small, because the mean of two textures
+# has half the variance of one.
 _SEAM = 1 / 32
 
 
 class Crop(NamedTuple):
-    """A part of an image, as large as the image allows: size · factor pixels a side at most."""
+    """A part of an image; size · factor pixels per side, or less if the image is smaller."""
 
     top: int
     left: int
     height: int
     width: int
-    factor: int  # pixels of the image that a pixel of the network spans, a power of two
+    factor: int  # image pixels per network pixel, a power of two
     layer: int = 0  # crops of a layer leave each other's cores alone
 
 
 class Geometry(NamedTuple):
-    """How the crops lie in an image.
+    """The layout of crops in an image.
 
     Attributes:
       shape: (height, width) of the image.
       size: (height, width) of the network's input.
-      rim: how deep a level paints without a coarser one, of half a core's side, up to 1. The
-        deeper a hole, the more of a crop it is, and the less of the crop shows what to continue.
+      rim: how deep a level paints before a coarser one takes over, as a fraction of half a core's
+        side, up to 1. The deeper the hole, the less of a crop is known.
     """
 
     shape: tuple[int, int]
@@ -42,19 +42,19 @@ class Geometry(NamedTuple):
 
     @property
     def context(self) -> tuple[int, int]:
-        """Pixels of the network's input around its core, in height and width."""
+        """Height and width of the context on each side of the core, in network pixels."""
         return self.size[0] * _CONTEXT // 16, self.size[1] * _CONTEXT // 16
 
     @property
     def core(self) -> tuple[int, int]:
-        """Height and width of the part of the network's input that holes are put in."""
+        """Height and width of the core, the part of the network's input where holes go."""
         return self.size[0] - 2 * self.context[0], self.size[1] - 2 * self.context[1]
 
     def max_box(self, factor: int) -> tuple[int, int]:
-        """Height and width of the largest box, in pixels, whose holes one crop can paint.
+        """Height and width of the largest box, in image pixels, whose holes one crop can paint.
 
-        A crop does not fade towards the image's own edges: one as long as the image has room
-        for all of it.
+        Crops do not fade at the edges of the image, so a crop as long as the image can paint all of
+        it.
         """
         return tuple(
             side if side <= own * factor else core * factor
@@ -63,28 +63,28 @@ class Geometry(NamedTuple):
 
     @property
     def levels(self) -> int:
-        """How many times the image may be halved; then it fits into one crop."""
+        """How often the image must be halved to fit into one crop."""
         ratio = max(side / own for side, own in zip(self.shape, self.size, strict=True))
         return max(0, int(np.ceil(np.log2(ratio))))
 
     def reach(self, factor: int) -> float:
-        """Pixels from the nearest known pixel up to which crops of a factor paint."""
+        """Depth in the hole, in pixels, up to which crops of a factor paint."""
         if factor >= 2**self.levels:
             return np.inf
         return factor * self.rim * min(self.core) / 2 / (1 - _FADE)
 
     def opaque_depth(self, factor: int) -> float:
-        """Pixels from the nearest known pixel up to which nothing shows of coarser crops."""
+        """Depth in the hole, in pixels, up to which crops of a factor hide coarser ones."""
         return (1 - _FADE) * self.reach(factor)
 
     def hidden_depth(self, factor: int) -> float:
-        """Pixels from the nearest known pixel up to which finer crops leave nothing to show."""
+        """Depth in the hole, in pixels, up to which finer crops hide crops of a factor."""
         return self.opaque_depth(factor // 2) if factor > 1 else 0.0
 
     def level_weight(
         self, factor: int, depth: Float[np.ndarray, "h w"]
     ) -> Float[np.ndarray, "h w"]:
-        """Returns how much of what a level paints is taken at these distances, 0 to 1."""
+        """Returns a level's weight at pixels of these depths, from 0 to 1."""
         reach = self.reach(factor)
         if np.isinf(reach):
             return np.ones_like(depth)
@@ -95,11 +95,11 @@ class Geometry(NamedTuple):
     ) -> Float[np.ndarray, "h w"]:
         """Returns a crop's weight at points of the image: 1 in its core and a seam around it.
 
-        From there on crops fade towards their edges, but not where these are the image's.
+        Beyond the seam it falls to 0 at the crop's edges, except at the edges of the image.
 
         Args:
           crop: the crop.
-          y: rows, in pixels from the image's upper edge: row i is at i + 1/2.
+          y: rows, in pixels from the image's upper edge; row i is at i + 1/2.
           x: columns, likewise.
         """
         return self._fading(crop, y, x, [0.0, 0.0], [c - s for c, s in self._margins()])
@@ -107,7 +107,7 @@ class Geometry(NamedTuple):
     def core_weight(
         self, crop: Crop, y: Float[np.ndarray, " h"], x: Float[np.ndarray, " w"]
     ) -> Float[np.ndarray, "h w"]:
-        """Returns how much a crop leaves to later ones of its level: 1, nothing, in its core.
+        """Returns how much a crop keeps from later ones of its layer: 1 in its core.
 
         Over a seam around the core it falls to 0. Arguments as for `crop_weight`.
         """
@@ -115,7 +115,7 @@ class Geometry(NamedTuple):
         return self._fading(crop, y, x, starts, lengths)
 
     def core_of(self, crop: Crop) -> tuple[slice, slice]:
-        """Returns the pixels of the image that are a crop's core."""
+        """Returns the image pixels of a crop's core."""
         parts = []
         for start, length, context, end in zip(
             crop[:2], crop[2:4], self.context, self.shape, strict=True
@@ -126,13 +126,13 @@ class Geometry(NamedTuple):
         return tuple(parts)
 
     def _margins(self) -> list[tuple[int, float]]:
-        """Returns context and seam along each axis, in the network's pixels."""
+        """Returns context and seam along each axis, in network pixels."""
         return [(c, own * _SEAM) for c, own in zip(self.context, self.size, strict=True)]
 
     def _fading(self, crop, y, x, starts, lengths) -> Float[np.ndarray, "h w"]:
-        """Returns what rises from 0 to 1 over a length, from so far inside a crop's edges on.
+        """Returns a ramp from 0 to 1 over `lengths`, from `starts` inside of a crop's edges.
 
-        Of edges that are the image's it is 1.
+        There is no ramp at the edges of the image. Lengths and starts are in network pixels.
         """
 
         def along(axis, points):
@@ -148,13 +148,13 @@ class Geometry(NamedTuple):
 
 
 def overlapping(crops: Sequence[Crop], others: Sequence[Crop]) -> list[list[Crop]]:
-    """Returns, for each crop, those of the others that share pixels with it, in their order."""
+    """Returns, for each crop, the others that share pixels with it, in their order."""
     if not others:
         return [[] for _ in crops]
     top, left, height, width = np.array([other[:4] for other in others]).T
-    found = []
+    result = []
     for crop in crops:
         down = (top < crop.top + crop.height) & (crop.top < top + height)
         across = (left < crop.left + crop.width) & (crop.left < left + width)
-        found.append([others[i] for i in np.flatnonzero(down & across)])
-    return found
+        result.append([others[i] for i in np.flatnonzero(down & across)])
+    return result

@@ -1,8 +1,8 @@
-"""Which metadata of a picture a filled one keeps: rules for each kind, whatever the formats.
+"""Which metadata a filled picture keeps: rules for each kind of metadata, for all formats.
 
-No orientation is left, since the pixels are upright. Nothing is kept that holds a picture, since
-it would still show what was filled. All else is kept where the format can hold it, and named
-where it cannot.
+Orientation is removed, since the pixels are upright. Anything with an embedded picture is removed,
+since it would still show what was filled. Everything else is kept if the format can store it;
+warnings name the rest.
 """
 
 import copy
@@ -13,12 +13,12 @@ import struct
 from gsjax.data.blocks import Blocks
 from gsjax.data.exif import EXIF, Exif, Tag, parse, serialize
 
-SEGMENT = 65_500  # bytes that fit into a segment of a JPEG, less than its header
-IPTC = 0x0404  # the number of the Photoshop resource
+SEGMENT = 65_500  # bytes that fit into a JPEG segment beside its header
+IPTC = 0x0404  # number of the Photoshop resource
 # Resources that are thumbnails, or copies of resolution, profile, EXIF and XMP.
 _UNWANTED = (0x0409, 0x040C, 0x03ED, 0x040F, 0x0422, 0x0423, 0x0424)
-# Tags that tell how the pixels of a TIFF lie in the file, and what has a place of its own here:
-# resolution, orientation, profile, XMP, IPTC, Photoshop's resources and layers, thumbnails.
+# Tags for the layout of a TIFF's pixels, and those handled separately: resolution, orientation,
+# profile, XMP, IPTC, Photoshop's resources and layers, thumbnails.
 _OF_PIXELS = {
     *range(254, 259), *range(262, 267), 273, 274, *range(277, 285), *range(288, 294), 296, 297,
     301, *range(317, 331), *range(332, 348), *range(512, 522), *range(529, 533), 559, 700, 33421,
@@ -26,10 +26,10 @@ _OF_PIXELS = {
 }  # fmt: skip
 _PADDING, _MAKER_NOTE = 0xEA1C, 0x927C
 _WIDTH, _HEIGHT = 0xA002, 0xA003
-_PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"WEBPVP8")  # how they begin
+_PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"WEBPVP8")  # signatures
 _PICTURES_AS_TEXT = (b"/9j/", b"iVBORw0KGgo")  # the same in Base64
-# XMP that says how the picture is turned, or holds or points to others in the file: thumbnails,
-# depth and gain maps, films.
+# XMP with the orientation, or with pictures or pointers to them: thumbnails, depth and gain maps,
+# video.
 _XMP_NAMES = (
     rb"(?:\w+:Orientation|xmp:Thumbnails|xmpGImg:\w+|GImage:\w+|GDepth:\w+|GAudio:\w+|hdrgm:\w+"
     rb"|HDRGainMap:\w+|Container:Directory|GContainer:\w+|GCamera:(?:MicroVideo|MotionPhoto)\w*"
@@ -43,9 +43,9 @@ _XMP_ELEMENT = re.compile(
 
 @dataclasses.dataclass
 class Metadata:
-    """What is kept of `Blocks`, which has the same fields; EXIF without what must not be kept.
+    """The metadata to keep; the fields are those of `Blocks`.
 
-    `photoshop` has the IPTC records and resources by number, each with its name.
+    `photoshop` maps numbers to names and values of resources, among them the IPTC records.
     """
 
     exif: Exif | None = None
@@ -58,14 +58,14 @@ class Metadata:
     resolution: tuple[float, float, int] | None = None
 
     def exif_block(self, resolution: bool = False) -> bytes | None:
-        """Returns the EXIF as a TIFF structure, None if there is none; with resolution or not."""
+        """Returns the EXIF as a TIFF structure, optionally with the resolution; None if empty."""
         exif = self.exif or Exif(">", {}, {})
         if resolution and self.resolution:
             exif = exif._replace(tags=exif.tags | self.resolution_tags(exif.order))
         return serialize(exif) if exif.tags or exif.below else None
 
     def small_exif_block(self) -> bytes | None:
-        """Returns the EXIF without its largest tags, so that it fits into a segment of a JPEG."""
+        """Returns the EXIF without its largest tags, so that it fits into a JPEG segment."""
         small = copy.deepcopy(self)
         while small.exif and len(small.exif_block()) > SEGMENT:
             held = [small.exif.tags, *small.exif.below.values()]
@@ -78,14 +78,14 @@ class Metadata:
         return small.exif_block() if small.exif else None
 
     def resolution_tags(self, order: str) -> dict[int, Tag]:
-        """Returns the resolution as tags of TIFF and EXIF."""
+        """Returns the resolution as TIFF or EXIF tags."""
         *values, unit = self.resolution
         across, down = (struct.pack(order + "II", round(100 * x), 100) for x in values)
         unit = Tag(3, 1, struct.pack(order + "H", unit))
         return {282: Tag(5, 1, across), 283: Tag(5, 1, down), 296: unit}
 
     def lost(self, kind: str) -> list[str]:
-        """Returns the names of what a file of a kind cannot hold."""
+        """Returns the names of the metadata that a format cannot store."""
         texts = "texts " + ", ".join(self.texts) if len(self.texts) < 4 else "texts"
         gamma = {name for name, _ in self.color} & {b"gAMA", b"cHRM", b"cICP"}
         srgb = self.icc or any(name == b"sRGB" for name, _ in self.color)
@@ -106,10 +106,10 @@ class Metadata:
             "TIFF": [*only_png, comment],
             "BMP": [*bmp, *only_png, iptc, comment, (unitless, "the pixels' aspect")],
         }
-        return [name for there, name in lacks[kind] if there]
+        return [name for present, name in lacks[kind] if present]
 
     def photoshop_block(self, iptc: bool = True) -> bytes:
-        """Returns the resources as a JPEG or TIFF holds them, with IPTC among them or not."""
+        """Returns the resources as JPEG and TIFF store them, with or without IPTC."""
         content = b""
         for number, (name, value) in sorted(self.photoshop.items()):
             if number == IPTC and not iptc:
@@ -122,13 +122,13 @@ class Metadata:
 def clean(
     blocks: Blocks, size: tuple[int, int], channels: int, converted: bool
 ) -> tuple[Metadata, list[str]]:
-    """Returns what is kept of a file's metadata, and warnings of what shows and is not.
+    """Returns the metadata to keep, and warnings about what is dropped.
 
     Args:
       blocks: as stored.
       size: (width, height) of the upright picture.
       channels: 1 for gray, 3 for RGB.
-      converted: the colors are not those of the file's color profile any more.
+      converted: the colors no longer match the file's color profile.
     """
     kept = Metadata(comment=blocks.comment, color=blocks.color, resolution=blocks.resolution)
     warnings = [f"{what} in the file is not kept" for what in blocks.pictures]
@@ -162,13 +162,17 @@ def _holds_picture(value: bytes) -> bool:
 
 
 def _clean_exif(exif: Exif, size: tuple[int, int]) -> tuple[Exif | None, list[str]]:
-    """Returns EXIF without orientation, resolution, layout and pictures, and what held those."""
+    """Removes orientation, resolution, layout and pictures from EXIF.
+
+    Returns:
+      The remaining EXIF, or None, and the names of the tags that contained pictures.
+    """
     dropped = []
 
     def clean(tags: dict[int, Tag], unwanted: set[int]) -> dict[int, Tag]:
         kept = {}
         for name, tag in tags.items():
-            if name in unwanted or name == _PADDING or tag.kind > 13:  # of BigTIFF
+            if name in unwanted or name == _PADDING or tag.kind > 13:  # BigTIFF types
                 continue
             if _holds_picture(tag.value):
                 dropped.append("maker's note" if name == _MAKER_NOTE else f"tag {name}")
@@ -197,24 +201,24 @@ def _exif_resolution(exif: Exif) -> tuple[float, float, int] | None:
 
 
 def _clean_xmp(xmp: bytes) -> bytes | None:
-    """Returns XMP without orientation and pictures, None if it cannot be cleaned."""
+    """Returns XMP without orientation and pictures, or None if it cannot be cleaned."""
     if xmp.startswith((b"\xff\xfe", b"\xfe\xff")):
         xmp = xmp.decode("utf-16", "replace").encode()
     xmp = xmp.strip(b"\0")
-    if b"\0" in xmp:  # of 16 or 32 bits, without a mark
+    if b"\0" in xmp:  # UTF-16 or UTF-32 without a byte order mark
         return None
     xmp = _XMP_ATTRIBUTE.sub(b"", _XMP_ELEMENT.sub(b"", xmp))
     return None if _holds_picture(xmp) or b":Orientation" in xmp else xmp
 
 
 def _fits(profile: bytes, channels: int) -> bool:
-    """Returns whether a color profile is for pictures of so many channels; gray may have RGB's."""
+    """Returns whether a color profile fits the number of channels; gray may have an RGB profile."""
     return profile[16:20] == b"RGB " or (profile[16:20] == b"GRAY" and channels == 1)
 
 
 def _resources(data: bytes) -> dict[int, tuple[bytes, bytes]]:
-    """Returns Photoshop's resources by number, without thumbnails: their names and values."""
-    found, position = {}, 0
+    """Returns names and values of Photoshop's resources by number, without thumbnails."""
+    resources, position = {}, 0
     while data[position : position + 4] == b"8BIM" and position + 12 <= len(data):
         (number,) = struct.unpack_from(">H", data, position + 4)
         start = position + 6
@@ -227,6 +231,6 @@ def _resources(data: bytes) -> dict[int, tuple[bytes, bytes]]:
         (size,) = struct.unpack_from(">I", data, start)
         value = data[start + 4 : start + 4 + size]
         if number not in _UNWANTED and not _holds_picture(value) and len(value) == size:
-            found.setdefault(number, (b"\0\0" if number == IPTC else name, value))
+            resources.setdefault(number, (b"\0\0" if number == IPTC else name, value))
         position = start + 4 + size + size % 2
-    return found
+    return resources

@@ -1,4 +1,4 @@
-"""The compiled program that paints crops: the network, then its colors set to meet the border."""
+"""The compiled program that paints crops: the network, then a color correction at the border."""
 
 import itertools
 import math
@@ -21,16 +21,16 @@ from gsjax.models.gaussian_head import Gaussians
 from gsjax.models.inpainter import GaussianInpainter
 from gsjax.models.semantic import make_tokens
 
-_FEWEST_OPACITY = 0.25  # where less than this is drawn, colors are not moved further
+_FEWEST_OPACITY = 0.25  # lower bound of the opacity by which corrections are divided
 
 
 class Painted(NamedTuple):
-    """Crops as the network has painted them.
+    """Crops as painted by the network.
 
     Attributes:
-      drawn: the Gaussians' drawing, not clamped.
-      gaussians: what was drawn, patches row by row, in pixels of patches padded by the
-        module's `reach`.
+      drawn: the drawing of the Gaussians, not clamped.
+      gaussians: the Gaussians of each patch, patches row by row, in pixels of patches that are
+        padded by the module's `drawn_overlap`.
     """
 
     drawn: Float[np.ndarray, "b h w 3"]
@@ -41,10 +41,11 @@ class Network:
     """A trained inpainter, ready to paint batches of crops.
 
     Attributes:
-      size: (height, width) of its crops, those it was trained at.
-      rim: how deep it paints without a coarser look; `config.fill.rim`.
-      small: (height, width) of crops for holes of a few pixels, of which it paints many at a time;
-        None if it has been trained on crops too small for that, or needs to see the whole scene.
+      size: (height, width) of its crops, the size it was trained at.
+      rim: how deep it paints before a coarser level takes over; `config.fill.rim`.
+      small: (height, width) of small crops, for holes of a few pixels, which are painted many at a
+        time; None if the training crops are too small for that, or the network has a semantic
+        branch, which needs to see the whole scene.
       module: the inpainter, without parameters.
     """
 
@@ -69,16 +70,16 @@ class Network:
     def paint(
         self, crops: Sequence[tuple[np.ndarray, np.ndarray]], batch_size: int
     ) -> list[tuple[np.ndarray, Gaussians]]:
-        """Paints crops: f32[h, w, 3] in [0, 1] and known f32[h, w, 1] each.
+        """Paints crops, each f32[h, w, 3] in [0, 1] and known f32[h, w, 1].
 
-        They are of `size` or of `small`. However many there are, only batches of 1 and of
-        `batch_size` are compiled, and one of small crops, as many as are the same work.
+        Crops have `size` or `small`. Only three programs are compiled, for any number of crops:
+        batches of 1 and of `batch_size`, and one batch of small crops that is as much work.
 
         Returns:
-          The drawing and the Gaussians of each.
+          The drawing and the Gaussians of each crop.
 
         Raises:
-          UserError: the weights are so large that what is drawn is not finite.
+          UserError: the drawing is not finite, because of too large weights.
         """
         painted: list[tuple[np.ndarray, Gaussians]] = []
         for shape, some in itertools.groupby(crops, lambda crop: crop[0].shape[:2]):
@@ -94,7 +95,7 @@ class Network:
 
     def _paint(self, some, count: int) -> list[tuple[np.ndarray, Gaussians]]:
         """Paints crops in a batch of `count`."""
-        full = [*some, *some[:1] * (count - len(some))]  # filled up, for the shape
+        full = [*some, *some[:1] * (count - len(some))]  # padded to the compiled shape
         images, known = (np.stack(arrays) for arrays in zip(*full, strict=True))
         divides = count % self._mesh.size == 0
         place = sharding.over_batch if divides else sharding.replicated
@@ -109,7 +110,7 @@ class Network:
 
 
 def _small(size: tuple[int, int], module: GaussianInpainter) -> tuple[int, int] | None:
-    """Returns some three sixteenths of the size of crops, as the layers divide it."""
+    """Returns about 3/16 of the size of crops, a multiple of what the layers need."""
     step = math.lcm(module.patch_size, max(module.fold, 1) * 2**module.downs)
     small = tuple(side * 3 // 16 // step * step for side in size)
     return small if min(small) >= 2 * step else None
@@ -130,11 +131,11 @@ def make_program(config: ConfigDict, module: GaussianInpainter, dino: DinoViT | 
 
 
 def make_correction(module: GaussianInpainter) -> Callable:
-    """Returns `correct(masked, known, painted) -> Painted`, whose colors meet the known pixels.
+    """Returns `correct(masked, known, painted) -> Painted`, which removes steps at the border.
 
-    What the drawing lacks at the known pixels, spread into the hole as a membrane, is added
-    to the color of the Gaussians where they are. So there is no step where the hole begins,
-    and what fills it is still a field of Gaussians and nothing else.
+    The error of the drawing at the known pixels is interpolated into the hole as a membrane, and
+    added to the colors of the Gaussians. So there is no step at the border of the hole, and the
+    fill still consists of Gaussians only.
     """
     p, overlap = module.patch_size, module.drawn_overlap
     extent = (p + 2 * overlap, p + 2 * overlap)
@@ -142,17 +143,18 @@ def make_correction(module: GaussianInpainter) -> Callable:
     def correct(masked, known, painted: Painted) -> Painted:
         drawn, gaussians = painted
         share = 1.0 if module.normalize_splats else _opacity(gaussians, extent, module.backend)
-        # Once: twice brings the known pixels' noise further in, 0.03 to 0.07 dB on photographs.
-        lacking = push_pull((masked - drawn) * known, known)
-        lacking = _at(patches.cut(lacking, p, overlap), gaussians.means) / share
-        gaussians = gaussians.replace(colors=gaussians.colors + lacking)
+        # Only once: a second correction spreads noise of the known pixels further into the hole,
+        # and loses 0.03 to 0.07 dB on photographs.
+        error = push_pull((masked - drawn) * known, known)
+        error = _at(patches.cut(error, p, overlap), gaussians.means) / share
+        gaussians = gaussians.replace(colors=gaussians.colors + error)
         return Painted(module.picture(gaussians, masked.shape[1:3]), gaussians)
 
     return correct
 
 
 def _opacity(gaussians: Gaussians, extent, backend) -> Float[Array, "b p n 1"]:
-    """Returns the summed opacity where each Gaussian is: what a change of color counts there."""
+    """Returns the summed opacity at each Gaussian: the effect of a change of color there."""
     ones = jnp.ones_like(gaussians.colors[..., :1])
     drawn = rasterize(gaussians.means, gaussians.cholesky, ones, extent, backend)
     return jnp.maximum(_at(drawn, gaussians.means), _FEWEST_OPACITY)
@@ -161,7 +163,7 @@ def _opacity(gaussians: Gaussians, extent, backend) -> Float[Array, "b p n 1"]:
 def _at(
     splats: Float[Array, "b p s s c"], points: Float[Array, "b p n 2"]
 ) -> Float[Array, "b p n c"]:
-    """Samples padded patches, bilinearly, at points in their own pixels."""
+    """Samples padded patches bilinearly at points in their own pixel coordinates."""
     side = splats.shape[2]
     points = jnp.clip(points, 0, side - 1)
     corner = jnp.clip(jnp.floor(points), 0, side - 2).astype(jnp.int32)

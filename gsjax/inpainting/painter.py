@@ -1,4 +1,4 @@
-"""The inpainter: a trained network that fills the holes of pictures of any size."""
+"""The inpainter: a trained network that fills holes in pictures of any size."""
 
 import dataclasses
 import functools
@@ -36,7 +36,7 @@ class Result:
     """A filled image.
 
     Attributes:
-      image: the image, its known pixels as they were.
+      image: the image, with its known pixels unchanged.
     """
 
     image: UInt8[np.ndarray, "h w 3"]
@@ -44,9 +44,9 @@ class Result:
 
     @functools.cached_property
     def field(self) -> Field:
-        """The Gaussians that the holes were filled with.
+        """The Gaussians that fill the holes.
 
-        What was copied into a hole is encoded when they are first asked for.
+        On first access, the network also encodes what was copied into the holes.
         """
         return self._make_field()
 
@@ -54,7 +54,7 @@ class Result:
 class Inpainter:
     """Fills holes of pictures of any size; made by `Inpainter.load`.
 
-    `painter(image, hole)` returns a `Result`. Compiled once, by the batches' sizes, for
+    `painter(image, hole)` returns a `Result`. The network is compiled once per batch size, for
     pictures of all sizes.
     """
 
@@ -69,17 +69,17 @@ class Inpainter:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the crops that the network sees."""
+        """(height, width) of the network's crops."""
         return self._network.size
 
     @classmethod
     def load(cls, path: str | os.PathLike, deep: Deep = "exemplar") -> "Inpainter":
-        """Reads a trained inpainter.
+        """Loads a trained inpainter.
 
         Args:
-          path: a run's workdir, whose best generator is taken, or else its last; a folder of
-            checkpoints, or one of them; a folder that `python -m gsjax.convert` has written;
-            or the name of weights that come with gsjax.
+          path: a run's workdir (its best generator, else the last one); a folder of checkpoints,
+            or one of them; the output of `python -m gsjax.convert`; or the name of bundled
+            weights.
           deep: what fills holes where they are deeper than `gsjax.inpainting.exemplar.DEEP`:
             "exemplar", texture copied from the image itself, or "network".
 
@@ -102,17 +102,17 @@ class Inpainter:
 
         Args:
           image: RGB; floats are in [0, 1], and the result has 8 bits.
-          hole: True, or not zero, where the image is to be filled.
-          deep: "exemplar" or "network"; see `load`, whose choice holds if None.
-          avoid: True, or not zero, where texture is not to be copied from.
-          known: False, or zero, where a pixel outside the hole must not be looked at, such as one
-            that is transparent; it stays as it is.
-          grow: pixels by which the hole is enlarged first.
-          feather: pixels around it over which the fill fades into the image; only these known
-            pixels ever change.
+          hole: True, or nonzero, where the image should be filled.
+          deep: "exemplar" or "network"; None for the choice made in `load`.
+          avoid: True, or nonzero, where texture must not be copied from.
+          known: False, or zero, where a pixel outside of the hole must not influence the fill, such
+            as a transparent one; it stays unchanged.
+          grow: pixels by which to enlarge the hole first.
+          feather: pixels around the hole over which the fill blends into the image; no other known
+            pixels change.
 
         Raises:
-          UserError: they are no image and no hole of its size.
+          UserError: an argument is invalid, or a mask does not have the size of the image.
         """
         image, hole = check_image(image), check_hole(hole)
         check_sizes(image.shape[:2], hole.shape)
@@ -137,7 +137,7 @@ class Inpainter:
         )
 
         def make_field() -> Field:
-            # First, so that the crops of the ring are drawn over it.
+            # These come first, so that the crops of the ring are drawn over them.
             inner = [] if copied is None else list(self._encode(filled, copied))
             crops, gaussians = ([pair[i] for pair in inner + kept] for i in (0, 1))
             layout = (self.size, self._patches, crops, gaussians, self._network.rim)
@@ -148,12 +148,12 @@ class Inpainter:
     def _encode(
         self, image: UInt8[np.ndarray, "h w 3"], copied: Bool[np.ndarray, "h w"]
     ) -> Iterator[tuple[Crop, Gaussians]]:
-        """Yields crops, and their Gaussians, that draw what was copied into an image."""
+        """Yields crops and Gaussians that draw what was copied into an image."""
         batch_size = default_batch_size()
         crops = covering_crops(copied, Geometry(copied.shape, self.size, self._network.rim))
         for some in (crops[i : i + batch_size] for i in range(0, len(crops), batch_size)):
-            asked = [cut_known(image, crop, self.size) for crop in some]
-            painted = self._network.paint(asked, batch_size)
+            inputs = [cut_known(image, crop, self.size) for crop in some]
+            painted = self._network.paint(inputs, batch_size)
             yield from zip(some, (gaussians for _, gaussians in painted), strict=True)
 
     def paint(
@@ -163,16 +163,16 @@ class Inpainter:
         keep: Callable[[tuple[Crop, Gaussians]], None] | None = None,
         deep: Deep | None = None,
     ) -> Iterator[tuple[Any, Integer[np.ndarray, "h w 3"]]]:
-        """Fills images, in place, and yields each when it is done, with its name.
+        """Fills images in place, and yields each with its name when it is done.
 
-        Crops of several images share a batch; images are taken up as there is room for them.
+        Crops of several images share a batch; images are started when there is room for them.
 
         Args:
-          tasks: the images; plain tuples will do. None instead of one: there is none now, but
+          tasks: the images, as `Task` or plain tuples. None means that there is no image now, but
             there may be more later.
-          batch_size: the most crops that are painted at a time; None: 8, on a CPU 1.
-          keep: is given each crop and its Gaussians.
-          deep: "exemplar" or "network"; see `load`, whose choice holds if None.
+          batch_size: maximum number of crops painted at a time; None for 8, or 1 on a CPU.
+          keep: called with each crop and its Gaussians.
+          deep: "exemplar" or "network"; None for the choice made in `load`.
         """
         deep = self.deep if deep is None else check_deep(deep)
         if batch_size is None:
@@ -182,13 +182,13 @@ class Inpainter:
 
 
 def default_batch_size() -> int:
-    """Returns how many crops are painted at a time."""
-    # On a CPU a batch takes as long as its crops one by one, and seconds to compile.
+    """Returns the default number of crops painted at a time."""
+    # On a CPU, a batch takes as long as its crops one by one, plus seconds to compile.
     return 1 if jax.default_backend() == "cpu" else 8
 
 
 def check_image(image: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns an image with 8 bits; raises UserError if it is none."""
+    """Returns an image as uint8; raises UserError if it is not an image."""
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise UserError(
@@ -208,7 +208,7 @@ def check_image(image: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def check_hole(hole: np.ndarray, name: str = "hole") -> Bool[np.ndarray, "h w"]:
-    """Returns a hole, or another mask, as booleans; raises UserError if it is none."""
+    """Returns a hole, or another mask, as booleans; raises UserError if it is not a mask."""
     hole = np.asarray(hole)
     if hole.ndim == 3 and hole.shape[2] == 1:
         hole = hole[..., 0]

@@ -1,4 +1,4 @@
-"""Which picture goes with which mask, and where the result goes."""
+"""Pairs pictures with masks and outputs."""
 
 import os
 import re
@@ -15,11 +15,11 @@ class Job(NamedTuple):
     """A picture to fill.
 
     Attributes:
-      image: its file.
-      mask: that of its mask; None: its alpha channel is.
+      image: the file of the picture.
+      mask: the file of its mask; None to use the alpha channel.
       output: the file to write.
-      problem: why it cannot be filled, if that is known already.
-      avoid: the file of the mask of what is not to be copied from, if there is one.
+      problem: why it cannot be filled, if that is already known.
+      avoid: the file of the mask of what must not be copied, if there is one.
     """
 
     image: Path
@@ -30,10 +30,10 @@ class Job(NamedTuple):
 
 
 def single_job(image: Path, mask: Path | None, output: Path, suffix: str | None) -> Job:
-    """Returns the job for one file; an output that is a folder gets a file of the same name.
+    """Returns the job for one file; in an output folder, the file has the name of the input.
 
     Raises:
-      UserError: one of the files is missing, or the output is no file that can be written.
+      UserError: a file is missing, or the output cannot be written.
     """
     if mask is not None:
         _check_file(mask, "--mask")
@@ -50,13 +50,14 @@ def single_job(image: Path, mask: Path | None, output: Path, suffix: str | None)
 
 
 def folder_jobs(images: Path, masks: Path | None, output: Path, suffix: str | None) -> list[Job]:
-    """Returns the jobs for all pictures in a folder and those below it, in alphabetical order.
+    """Returns the jobs for all pictures in a folder and its subfolders, in alphabetical order.
 
-    Masks have the names that `Matcher` says, at the same place of the folder of masks; among
-    the pictures, only those with `_mask` count. A mask that is a file is for all.
+    Masks are named as `Matcher` says, and are at the same relative path in the folder of masks; if
+    that is the folder of pictures, only names with `_mask` count. A mask that is a file applies to
+    all pictures.
 
     Raises:
-      UserError: the folders hold nothing that fits together, or the output is one of them.
+      UserError: no picture has a mask, or the output is one of the input folders.
     """
     if output.exists() and not output.is_dir():
         raise UserError(f"--output: {output} is a file; for a folder of images it must be a folder")
@@ -97,16 +98,16 @@ def folder_jobs(images: Path, masks: Path | None, output: Path, suffix: str | No
 
 
 def add_avoid_masks(jobs: list[Job], images: Path, avoid: Path) -> list[Job]:
-    """Returns jobs with masks of what is not to be copied from.
+    """Returns jobs with masks of what must not be copied.
 
     Args:
       jobs: for `images`.
       images: a file, or a folder.
-      avoid: a mask for all of them; or for a folder a folder, whose masks have the names that
-        `Matcher` says. What has none there avoids nothing.
+      avoid: a mask for all pictures; or, if `images` is a folder, a folder with masks named as
+        `Matcher` says. A picture without a mask there avoids nothing.
 
     Raises:
-      UserError: there is no such file, or no mask of it is a picture's.
+      UserError: there is no such file, or none of the masks belongs to a picture.
     """
     if not (avoid.is_dir() and images.is_dir()):
         _check_file(avoid, "--avoid")
@@ -114,23 +115,23 @@ def add_avoid_masks(jobs: list[Job], images: Path, avoid: Path) -> list[Job]:
     matcher = Matcher(list_images(avoid), avoid)
     done = []
     for job in jobs:
-        found = matcher.find(job.image.relative_to(images).with_suffix(""))
-        problem = job.problem or (f"--avoid: {describe(found)}" if len(found) > 1 else None)
-        done.append(job._replace(avoid=found[0] if found else None, problem=problem))
+        masks = matcher.find(job.image.relative_to(images).with_suffix(""))
+        problem = job.problem or (f"--avoid: {describe(masks)}" if len(masks) > 1 else None)
+        done.append(job._replace(avoid=masks[0] if masks else None, problem=problem))
     if not any(job.avoid for job in done):
         raise UserError(f"--avoid: the folder {avoid} has a mask of none of the images")
     return done
 
 
 def unmatched_masks(jobs: list[Job], masks: Path) -> list[str]:
-    """Returns the files in a folder of masks that are no image's."""
+    """Returns the files in a folder of masks that belong to no image."""
     used = {str(job.mask) for job in jobs} | {str(job.image) for job in jobs}
     mentioned = " ".join(job.problem or "" for job in jobs)
     return [file for file in list_images(masks) if file not in used and file not in mentioned]
 
 
 def remove_leftovers(jobs: list[Job]) -> None:
-    """Removes what a run that was killed has left half-written beside the outputs of jobs."""
+    """Removes half-written files of a killed run beside the outputs of jobs."""
     names: dict[Path, set[str]] = {}
     for job in jobs:
         names.setdefault(job.output.parent, set()).add(job.output.name)
@@ -145,17 +146,17 @@ def remove_leftovers(jobs: list[Job]) -> None:
 
 
 def _output_name(image: Path, suffix: str | None) -> Path:
-    """Returns an image's name with the suffix of its output: PNG if its own cannot be written."""
+    """Returns an image's name with the suffix of its output; .png if its format is read-only."""
     own = image.suffix if image.suffix.lower() in FORMATS else ".png"
     return image.with_suffix(suffix or own)
 
 
 def _mask_of(matcher: Matcher, place: Path) -> tuple[Path | None, str | None]:
-    """Returns an image's mask, or None and why it has none."""
-    found = matcher.find(place)
-    if len(found) == 1:
-        return found[0], None
-    return None, describe(found) if found else matcher.expected(place)
+    """Returns an image's mask, or None and the reason."""
+    masks = matcher.find(place)
+    if len(masks) == 1:
+        return masks[0], None
+    return None, describe(masks) if masks else matcher.expected(place)
 
 
 def _check_file(path: Path, flag: str) -> None:

@@ -1,24 +1,24 @@
-"""PatchMatch: holes filled with pixels copied from the rest of a picture.
+"""PatchMatch: fills holes with pixels copied from the rest of a picture.
 
 The randomized search of Barnes et al. (SIGGRAPH 2009) inside the completion of Wexler et al.
-(PAMI 2007), by pypatchmatch. Its last step takes each pixel from one place, its colors moved by
-what the patches around the two differ in the mean. So the place can be found again, and what an
-8-bit or smaller picture does not have can be copied from there.
+(PAMI 2007), by pypatchmatch. Its last step copies each pixel from one source, with its color
+shifted by the difference of the means of the surrounding patches. So the source can be recovered,
+and detail that an 8-bit or reduced picture lacks can be copied from there.
 """
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-PATCH = 3  # radius of the compared patches, pypatchmatch's for photographs
+PATCH = 3  # radius of the compared patches; pypatchmatch's choice for photographs
 _SEED = 0
-_SPACING = 4  # every fourth row and column is searched for, the rest continue its neighbors
+_SPACING = 4  # every fourth row and column is searched for; the rest follow from neighbors
 _FREQUENCIES = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1), (0, 3), (3, 0))
 _COMPARED = 2  # radius of the patches that decide between candidates
 
 
 def unavailable_reason() -> str | None:
-    """Says why PatchMatch cannot run here; None if it can."""
+    """Returns why PatchMatch cannot run here, or None if it can."""
     try:
         import patchmatch
     except ImportError:
@@ -33,12 +33,12 @@ def patchmatch(
     hole: Bool[np.ndarray, "h w"],
     avoid: Bool[np.ndarray, "h w"] | None = None,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Fills a hole by PatchMatch alone; the same arguments give the same bits.
+    """Fills a hole with PatchMatch alone; deterministic.
 
     Args:
-      image: what is in its hole does not matter.
-      hole: True where it is to be filled.
-      avoid: True where nothing is to be copied from.
+      image: its values in the hole do not matter.
+      hole: True where it should be filled.
+      avoid: True where pixels must not be copied from.
     """
     import patchmatch as library
 
@@ -54,15 +54,15 @@ def find_sources(
     usable: Bool[np.ndarray, "h w"],
     wanted: Bool[np.ndarray, "h w"],
 ) -> Int[np.ndarray, " n"] | None:
-    """Finds where PatchMatch has copied pixels from.
+    """Recovers the pixels that PatchMatch copied from.
 
-    On a sparse grid, by the nearest of the low frequencies around; between, and where
-    a neighbor's source continued is nearer, by that.
+    On a sparse grid, a source is the nearest neighbor in the low frequencies of the surrounding
+    patch. Between these pixels, and where it fits better, the source of a neighbor is continued.
 
     Args:
       filled: the whole picture after filling.
-      usable: True where it may have been copied from.
-      wanted: True where sources are asked for.
+      usable: True where pixels may have been copied from.
+      wanted: True at the pixels whose sources are returned.
 
     Returns:
       Flat indices of the sources of the wanted pixels, row by row; None if there are none.
@@ -83,7 +83,7 @@ def find_sources(
     if not sparse.any():
         sparse[:] = True
     sources = np.flatnonzero(whole)
-    # Unbalanced and uncompacted: much faster to build, hardly slower to ask.
+    # Unbalanced and uncompacted: much faster to build, hardly slower to query.
     tree = cKDTree(features[whole], balanced_tree=False, compact_nodes=False)
     _, nearest = tree.query(features.reshape(-1, features.shape[-1])[targets[sparse]], eps=0.2)
     match = np.full(height * width, -1)
@@ -93,24 +93,24 @@ def find_sources(
 
 
 def _features(image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w c"]:
-    """Returns low frequencies of the 7×7 pixels around each, without their mean."""
+    """Returns low frequencies, without the mean, of the 7×7 pixels around each pixel."""
     colors = image.astype(np.float32)
     planes = np.stack(
         [colors.mean(-1), colors[..., 0] - colors[..., 1], colors[..., 2] - colors[..., 1]]
     )
     side = np.arange(7) + 0.5
     waves = [np.cos(np.pi * k * side / 7).astype(np.float32) for k in range(4)]
-    found = []
+    features = []
     for number, plane in enumerate(planes):
         for v, u in _FREQUENCIES if number == 0 else _FREQUENCIES[:2]:
-            found.append(
+            features.append(
                 cv2.sepFilter2D(plane, -1, waves[u], waves[v], borderType=cv2.BORDER_REFLECT)
             )
-    return np.stack(found, -1)
+    return np.stack(features, -1)
 
 
 def _propagate(match, filled, whole, targets) -> None:
-    """Gives pixels the source of a neighbor, continued, where it fits better than their own."""
+    """Replaces a pixel's source by the continuation of a neighbor's where that fits better."""
     height, width = whole.shape
     r = _COMPARED
     padded = np.pad(filled, ((r, r), (r, r), (0, 0)), "edge").astype(np.int16)

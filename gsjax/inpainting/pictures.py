@@ -1,4 +1,4 @@
-"""Pictures as they are filled: pixels of 8 or 16 bits, alpha, and the metadata that is kept."""
+"""Reads pictures to fill: pixels of 8 or 16 bits, alpha, and the metadata to keep."""
 
 import dataclasses
 import os
@@ -24,19 +24,19 @@ NAMES = "PNG, JPEG, WebP, TIFF or BMP"
 
 @dataclasses.dataclass
 class Picture:
-    """A picture that was read.
+    """A picture as it was read.
 
     Attributes:
       path: of the file.
       pixels: uint8 or uint16, upright; gray is repeated.
       alpha: of the same type, or None.
-      gray: whether the file has one color channel.
+      gray: whether the file has a single color channel.
       kind: the file's format; see `raster.Raster`.
-      metadata: what is kept.
-      jpeg: quantization tables and the like, if it is a JPEG.
+      metadata: the metadata to keep.
+      jpeg: quantization tables, subsampling etc. of a JPEG.
       uncompressed: whether it is a TIFF without compression.
-      turned: whether it was stored turned or mirrored.
-      warnings: what of the file is not kept.
+      turned: whether it was stored rotated or mirrored.
+      warnings: what is lost from the file.
     """
 
     path: str
@@ -55,18 +55,18 @@ def read_picture(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Pictu
     """Reads a picture.
 
     Args:
-      path: of a file whose format is in `FORMATS` or `READ_ONLY`, whatever its name.
-      max_pixels: larger ones are refused.
+      path: of a file whose format is in `FORMATS` or `READ_ONLY`, whatever its suffix.
+      max_pixels: larger pictures are refused.
 
     Raises:
-      UserError: missing, empty, damaged, too large, or of a kind that is not supported.
+      UserError: the file is missing, empty, damaged, too large, or of an unsupported format.
     """
     path = os.fspath(path)
     return _picture(path, _explained(path, lambda: _raster(read_regular(path), max_pixels)))
 
 
 def decode_picture(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Does what `read_picture` does with the content of a file, called `name` in messages."""
+    """Does the same as `read_picture` with the content of a file, called `name` in errors."""
     return _picture(name, _explained(name, lambda: _raster(data, max_pixels)))
 
 
@@ -104,7 +104,7 @@ def decode_mask(
     invert: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> Bool[np.ndarray, "h w"]:
-    """Does what `read_mask` does with the content of a file, called `name` in messages."""
+    """Does the same as `read_mask` with the content of a file, called `name` in errors."""
     return _explained(name, lambda: decode_hole(data, threshold, invert, max_pixels))
 
 
@@ -118,7 +118,7 @@ def _raster(data: bytes, max_pixels: int) -> Raster:
 
 
 def _explained(path: str, reading):
-    """Returns what `reading` does; what goes wrong with the file becomes a UserError."""
+    """Calls `reading` and turns problems with the file into UserErrors."""
     try:
         return reading()
     except FileNotFoundError as error:

@@ -1,10 +1,10 @@
-"""Which parts of an image are worked on, at which scale, to fill its holes.
+"""Plans which crops of an image to paint, and at which scale, to fill its holes.
 
-The network sees crops of one size, at which it was trained. A hole that is narrow and fits into
-the core of a crop is painted in one, at the image's own resolution. Of a larger hole only the rim
-is, where it matters most: level k, whose crops are shrunk 2^k times, paints what is within
-`reach` · 2^k pixels of a known pixel, and takes as known what lies deeper and has been painted
-by the levels above it. So a hole costs what its border is long, not what its area is.
+The network sees crops of the size it was trained at. A narrow hole that fits into the core of a
+crop is painted in one pass, at the image's resolution. Of a larger hole, only the rim is painted
+at that resolution, where it matters most. Level k, whose crops are downsampled by 2^k, paints what
+is within `reach` · 2^k pixels of a known pixel, and treats what coarser levels have painted deeper
+in the hole as known. So the cost of a hole grows with the length of its border, not its area.
 """
 
 import itertools
@@ -22,9 +22,9 @@ class Layer(NamedTuple):
     """Crops of one size and factor.
 
     Attributes:
-      geometry: how they lie in the image.
-      factor: pixels of the image to a pixel of the network.
-      waves: crops of a wave do not overlap; each sees what the waves before it have painted.
+      geometry: the layout of the crops.
+      factor: image pixels per network pixel.
+      waves: groups of crops that do not overlap; each wave sees what earlier waves have painted.
     """
 
     geometry: Geometry
@@ -33,11 +33,11 @@ class Layer(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What is to be painted.
+    """The crops to paint.
 
     Attributes:
-      depth: in the holes, the distance to the nearest known pixel; 0 where it is known.
-      layers: in the order they are painted: small crops, then others, the coarsest first.
+      depth: the distance to the nearest known pixel in holes, 0 elsewhere.
+      layers: in painting order: small crops, then others from coarse to fine.
     """
 
     depth: Float[np.ndarray, "h w"]
@@ -52,18 +52,19 @@ def make_plan(
 ) -> Plan:
     """Returns the crops that fill a hole.
 
-    Takes memory where the holes are: 4 bytes a pixel of the boxes around them.
+    Takes 4 bytes of memory per pixel of the boxes around holes.
 
     Args:
-      hole: True where the image is to be filled.
+      hole: True where the image should be filled.
       size: (height, width) of the network's input.
       rim: how deep a level paints; see `Geometry`.
-      small: of crops for holes of a few pixels, used where they halve the work; None: not.
+      small: (height, width) of small crops for holes of a few pixels, used where they at least
+        halve the work; None to use none.
     """
     geometry = Geometry(hole.shape, size, rim)
-    fits = small and all(side >= own for side, own in zip(hole.shape, small, strict=True))
+    fits = small and all(side >= least for side, least in zip(hole.shape, small, strict=True))
     specks = Geometry(hole.shape, small, rim) if fits else None
-    depth = np.zeros(hole.shape, np.float32)  # pages that nothing is written to cost nothing
+    depth = np.zeros(hole.shape, np.float32)  # untouched pages take no memory
     targets: dict[int, list[Box]] = {1: []}
     tiny: list[tuple[list[Box], list[Box]]] = []
     for box, own in _groups(hole, max(1, min(size) // 16)):
@@ -101,12 +102,12 @@ def make_plan(
 
 
 def small_crops_per_full(size: tuple[int, int], small: tuple[int, int]) -> int:
-    """Returns how many small crops are as much work as one of full size."""
+    """Returns how many small crops are as much work as one full-size crop."""
     return (size[0] * size[1]) // (small[0] * small[1])
 
 
 def _crops(boxes: list["Box"], geometry: Geometry, factor: int, layer: int) -> list[Crop]:
-    """Returns crops that hold boxes in their cores, those together that have room together."""
+    """Returns crops with the boxes in their cores; boxes that fit together share a crop."""
     return [
         _crop_around(box, geometry, factor)._replace(layer=layer)
         for box in _merge(boxes, geometry.max_box(factor))
@@ -114,7 +115,7 @@ def _crops(boxes: list["Box"], geometry: Geometry, factor: int, layer: int) -> l
 
 
 def covering_crops(mask: Bool[np.ndarray, "h w"], geometry: Geometry) -> list[Crop]:
-    """Returns crops at the image's own resolution whose cores cover a mask."""
+    """Returns crops at the image's resolution whose cores cover a mask."""
     boxes = []
     for box, own in _groups(mask, max(1, min(geometry.size) // 16)):
         boxes += _cover(own, (box[0].start, box[1].start), geometry, 1)
@@ -124,10 +125,10 @@ def covering_crops(mask: Bool[np.ndarray, "h w"], geometry: Geometry) -> list[Cr
 def _groups(
     hole: Bool[np.ndarray, "h w"], cell: int
 ) -> Iterator[tuple[tuple[slice, slice], Bool[np.ndarray, "bh bw"]]]:
-    """Yields the holes, those near each other together: the box around each and its own pixels.
+    """Yields the bounding box of each hole, and a mask of its pixels in the box.
 
-    Holes in neighboring cells are one. The box has a known pixel more on each side, where
-    the image goes on.
+    Holes in neighboring cells form one. Boxes have a margin of one known pixel, except at the edges
+    of the image.
     """
     height, width = hole.shape
     count, labels, stats, _ = cv2.connectedComponentsWithStats(
@@ -150,27 +151,27 @@ def _groups(
 
 
 def _distance(hole: np.ndarray, box: tuple[slice, slice]) -> Float[np.ndarray, "bh bw"]:
-    """Returns the distance to the nearest known pixel in a box; outside it nothing is known."""
+    """Returns the distance to the nearest known pixel inside a box."""
     part = hole[box]
-    if part.all():  # of the whole image, then, for which OpenCV's answer is not defined
+    if part.all():  # the hole is the whole image, and OpenCV's result undefined
         return np.full(part.shape, sum(part.shape), np.float32)
     return cv2.distanceTransform(part.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
 
 
 def _any_in_cell(mask: np.ndarray, cell: int) -> Bool[np.ndarray, "rows columns"]:
-    """Returns which square cells of a mask have a pixel set."""
-    for axis in (0, 1):  # slices of all cells at a time: much faster than cell by cell
+    """Returns which square cells of a mask have any pixel set."""
+    for axis in (0, 1):  # one slice of all cells at a time: much faster than cell by cell
         slices = [mask[i::cell] if axis == 0 else mask[:, i::cell] for i in range(cell)]
-        found = slices[0].copy()
+        reduced = slices[0].copy()
         for other in slices[1:]:
-            part = found[: other.shape[0], : other.shape[1]]
+            part = reduced[: other.shape[0], : other.shape[1]]
             np.logical_or(part, other, out=part)
-        mask = found
+        mask = reduced
     return mask
 
 
 class Box(NamedTuple):
-    """Pixels from top to bottom and from left to right, without the last ones."""
+    """A rectangle of pixels; bottom and right are exclusive."""
 
     top: int
     left: int
@@ -179,7 +180,7 @@ class Box(NamedTuple):
 
 
 def _box_of(mask: np.ndarray, top: int, left: int, cell: int = 1) -> Box:
-    """Returns the box around what is set in a mask of cells whose corner is at (top, left)."""
+    """Returns the bounding box of a mask of cells whose corner is at (top, left)."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     (first, last), (start, end) = (rows[0], rows[-1] + 1), (columns[0], columns[-1] + 1)
     edges = (first * cell + top, start * cell + left, last * cell + top, end * cell + left)
@@ -193,10 +194,10 @@ def _cover(
     factor: int,
     divide: bool = True,
 ) -> list[Box]:
-    """Covers a mask, whose corner is at this pixel, with boxes for which a crop has room.
+    """Covers a mask, whose corner is at `corner`, with boxes that fit into crops.
 
-    What fits into one crop gets one; what does not is divided, band by band, or if it must not
-    be, there are no boxes.
+    A component that fits into a crop gets one box. Others are divided, band by band; without
+    `divide`, the result is then empty.
     """
     cell = factor * max(1, min(geometry.size) // 16)
     cells, room = _any_in_cell(target, cell), geometry.max_box(factor)
@@ -231,7 +232,7 @@ def _cover(
 
 
 def _merge(boxes: list[Box], room: tuple[int, int]) -> list[Box]:
-    """Joins boxes that have room together, (height, width): band by band, from left to right."""
+    """Joins boxes that fit together into `room` (height, width), by bands from left to right."""
     merged: list[Box] = []
     left = sorted(boxes)
     while left:
@@ -257,7 +258,7 @@ def _merge(boxes: list[Box], room: tuple[int, int]) -> list[Box]:
 
 
 def _crop_around(box: Box, geometry: Geometry, factor: int) -> Crop:
-    """Returns the crop that has a box in its middle, or as near to it as the image allows."""
+    """Returns the crop centered on a box, as far as the edges of the image allow."""
 
     def along(start, stop, end, size):
         length = min(end, size * factor)
@@ -269,7 +270,7 @@ def _crop_around(box: Box, geometry: Geometry, factor: int) -> Crop:
 
 
 def _waves(crops: list[Crop]) -> list[list[Crop]]:
-    """Divides crops among as few waves as a greedy coloring finds."""
+    """Divides crops into waves by greedy coloring."""
     waves: list[list[Crop]] = []
     wave_of: dict[Crop, int] = {}
     for crop, near in zip(crops, overlapping(crops, crops), strict=True):

@@ -1,9 +1,8 @@
-"""Drawing Gaussians of a crop at any resolution, window by window, in one compiled program.
+"""Draws the Gaussians of a crop at any resolution, window by window, in one compiled program.
 
-A window is a small square of samples of one patch. Its Gaussians are moved and scaled so that
-the samples are its pixels, and splatted as ever. Seams between patches are blended as
-`models.patches` does, by weights that are continuous: between the centers of the network's
-pixels they go over from one value to the next.
+A window is a small square of samples in one patch. Its Gaussians are shifted and scaled so that
+samples become pixels, and splatted as usual. Seams between patches are blended as in
+`models.patches`, with weights that are interpolated between the centers of the network's pixels.
 """
 
 import functools
@@ -18,24 +17,24 @@ from gsjax.kernels.rasterizer.reference import fade
 from gsjax.models.gaussian_head import Gaussians
 from gsjax.models.inpainter import draw
 
-_AT_ONCE = 256  # windows of the smaller kind
-# Summed opacity that counts as much as the pixels around.
+_AT_ONCE = 256  # small windows drawn at a time
+# Summed opacity at which a sample and the mean of the surrounding pixels have equal weight.
 _FAINT = 0.1
 
 
 class Patches(NamedTuple):
-    """How a network's patches lie, and how their Gaussians are drawn."""
+    """The layout of a crop's patches, and how their Gaussians are drawn."""
 
     grid: tuple[int, int]  # rows, columns
-    size: int  # pixels a side
-    overlap: int  # pixels that each draws over its neighbors
-    normalize: bool  # the mean color weighted by opacity instead of the sum
+    size: int  # side in pixels
+    overlap: int  # pixels by which patches draw over their neighbors
+    normalize: bool  # opacity-weighted mean of colors instead of their sum
     backend: str = "auto"
-    crossfade: bool = False  # they fade into each other within the overlap
+    crossfade: bool = False  # patches crossfade within the overlap
 
 
 class Axis(NamedTuple):
-    """Samples along an axis: sample i is at (i + ½) · step + start, in the network's pixels.
+    """Samples along an axis: sample i is at (i + ½) · step + start, in network pixels.
 
     Position 0 is the edge of the first pixel, whose center is at ½.
     """
@@ -50,10 +49,10 @@ def draw_samples(
 ) -> Float[np.ndarray, "h w 3"]:
     """Draws a crop's Gaussians at samples, which must lie within the crop.
 
-    Takes memory for the result and some windows more. With a step of 1 from position 0 on
-    it is what the network draws.
+    Takes memory for the result and some windows. With a step of 1 from position 0, the result is
+    what the network draws.
     """
-    # Two programs: far between the network's pixels, larger windows are less work.
+    # Two programs: at fine steps, larger windows are less work.
     larger = 4 if max(y.step, x.step) < 0.3 else 1
     side, at_once = larger * (layout.size + 2 * layout.overlap), _AT_ONCE // larger**2
     rows = _windows(layout, layout.grid[0], y, side)
@@ -64,7 +63,7 @@ def draw_samples(
         some = listed[start : start + at_once]
         full = some + some[:1] * (at_once - len(some))
         patch = np.array([(row[0], column[0]) for row, column in full], np.int32)
-        # In double precision: far along a large image, single has too few digits.
+        # In double precision: single has too few digits in large images.
         first = np.array([(row[1] + 0.5, column[1] + 0.5) for row, column in full])
         where = first * (y.step, x.step) + (y.start, x.start) - patch * layout.size
         steps = np.array([y.step, x.step], np.float32)
@@ -77,7 +76,7 @@ def draw_samples(
 
 
 def _windows(layout: Patches, patches: int, axis: Axis, side: int) -> list[tuple[int, int]]:
-    """Returns the patch and the first sample of the windows that cover an axis."""
+    """Returns (patch, first sample) of the windows that cover an axis."""
     windows = []
     reach = layout.overlap + 0.5
     for patch in range(patches):
@@ -90,7 +89,7 @@ def _windows(layout: Patches, patches: int, axis: Axis, side: int) -> list[tuple
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def _draw_windows(gaussians, layout: Patches, side: int, patch, where, steps):
-    """Draws windows of side² samples; `where` is their first sample's (y, x) in its patch."""
+    """Draws windows of side² samples; `where` has (y, x) of their first samples in the patch."""
     index = patch[:, 0] * layout.grid[1] + patch[:, 1]
     own = jax.tree.map(lambda array: array[index], gaussians)
     # A patch's pixel i has its center at i − overlap + ½.
@@ -98,7 +97,7 @@ def _draw_windows(gaussians, layout: Patches, side: int, patch, where, steps):
     means = (own.means - origin) / steps[::-1]
     # The rows of L are x and y.
     cholesky = own.cholesky / jnp.stack([steps[1], steps[0], steps[0]])
-    # Small Gaussians fade by their area in the network's pixels, whatever the resolution.
+    # Small Gaussians fade by their area in network pixels, at any resolution.
     anew = fade(cholesky)
     share = (fade(own.cholesky) / jnp.where(anew > 0, anew, 1.0))[..., None]
     samples = jnp.arange(side) * steps[:, None]
@@ -109,12 +108,11 @@ def _draw_windows(gaussians, layout: Patches, side: int, patch, where, steps):
 
 
 def _between_pixels(scaled: Gaussians, share, own: Gaussians, layout: Patches, patch, y, x):
-    """Draws samples; at the centers of the network's pixels that is what the network drew.
+    """Draws samples; at the centers of the network's pixels, they are what the network drew.
 
-    Between them nothing has ever held the field to anything: a small Gaussian may stand out
-    there, and next to nothing may be drawn where opacities are to be divided by. So a sample
-    stays within the range of the pixels around it, and where the summed opacity is faint, it
-    goes over to their mean.
+    Training never constrained the field between these centers: a small Gaussian may stick out, and
+    opacities to divide by may vanish. So a sample is clipped to the range of the surrounding
+    pixels, and blends into their mean where the summed opacity is faint.
     """
     side, extent = y.shape[1], layout.size + 2 * layout.overlap
     pixels = _shown_pixels(own, layout, patch)
@@ -140,7 +138,7 @@ def _between_pixels(scaled: Gaussians, share, own: Gaussians, layout: Patches, p
 
 
 def _of_neighbors(pixels, pick):
-    """Returns the least or the largest value of each pixel and the eight around it."""
+    """Returns the minimum or maximum over each pixel and its eight neighbors."""
     for axis in (1, 2):
         pad = [(int(i == axis),) * 2 for i in range(4)]
         padded = jnp.pad(pixels, pad, mode="edge")
@@ -153,9 +151,9 @@ def _of_neighbors(pixels, pick):
 
 
 def _shown_pixels(own: Gaussians, layout: Patches, patch) -> Float[Array, "m e e 3"]:
-    """Draws padded patches; pixels that the picture does not show are as the nearest that it does.
+    """Draws padded patches; pixels not shown in the picture are replaced by the nearest shown one.
 
-    The network has never been told what to draw on those: in the corners, outside the crop.
+    Training never constrained such pixels, which are in the corners and outside of the crop.
     """
     extent = layout.size + 2 * layout.overlap
     pixels = draw(own, (extent, extent), layout.normalize, layout.backend)
@@ -168,7 +166,7 @@ def _shown_pixels(own: Gaussians, layout: Patches, patch) -> Float[Array, "m e e
 
 
 def _weights(layout: Patches, patch, y, x) -> Float[Array, "m s s"]:
-    """Returns how much each sample takes of its window's patch; all patches' add up to 1."""
+    """Returns the weight of each sample in its window's patch; over all patches they sum to 1."""
     p, o = float(layout.size), float(layout.overlap)
 
     def own(position, index, count, rise):
@@ -176,7 +174,7 @@ def _weights(layout: Patches, patch, y, x) -> Float[Array, "m s s"]:
         high = jnp.where(index < count - 1, rise(p - position), 1.0)
         return jnp.maximum(low + high - 1.0, 0.0)
 
-    def half(t):  # one half within the overlap
+    def half(t):  # ½ within the overlap
         return (jnp.clip(0.5 + t + o, 0, 1) + jnp.clip(0.5 + t - o, 0, 1)) / 2
 
     def fading(t):
