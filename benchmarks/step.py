@@ -17,11 +17,12 @@ from benchmarks import measure
 from gsjax import cli, sharding
 from gsjax.data.pipeline import training_batches
 from gsjax.models import losses
-from gsjax.models.perceptual import load_lpips
-from gsjax.models.semantic import load_dino
+from gsjax.models.build import build_networks
+from gsjax.trained.dino import load_dino
+from gsjax.trained.lpips import load_lpips
 from gsjax.training.checks import check_config
 from gsjax.training.stages import plan
-from gsjax.training.state import build_networks, init_state
+from gsjax.training.state import init_state
 from gsjax.training.step import make_train_step
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "the config file, one of configs/")

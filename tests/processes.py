@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from gsjax.models.dino import DinoViT
-from gsjax.trained import folder as converted
+from gsjax.trained import converted
 from tests import quick
 from tests.weights import random_variables
 

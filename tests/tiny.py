@@ -5,9 +5,10 @@ import numpy as np
 
 from gsjax import config as configs
 from gsjax import sharding
+from gsjax.models.build import build_networks
 from gsjax.models.dino import DinoViT
-from gsjax.trained import folder as converted
-from gsjax.training.state import build_networks, init_state
+from gsjax.trained import converted
+from gsjax.training.state import init_state
 from gsjax.training.step import make_train_step
 from tests.quick import jit
 from tests.weights import random_variables

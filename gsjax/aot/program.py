@@ -15,14 +15,16 @@ from ml_collections import ConfigDict
 from gsjax import sharding
 from gsjax.kernels import mosaic
 from gsjax.models import losses
+from gsjax.models.build import Networks, build_networks
 from gsjax.models.inpainter import composite
 from gsjax.models.lpips import BACKBONES, Lpips
-from gsjax.models.perceptual import load_lpips
 from gsjax.models.semantic import make_tokens
+from gsjax.trained.dino import find_module
+from gsjax.trained.lpips import load_lpips
 from gsjax.training.batch import unpack
 from gsjax.training.compiled_steps import abstract_batch, jitted_step
 from gsjax.training.stages import plan
-from gsjax.training.state import Networks, abstract_state, build_networks, pictured
+from gsjax.training.state import abstract_state, pictured
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -128,7 +130,8 @@ def _networks(config: ConfigDict) -> Networks:
         lpips = Lpips(weights, normalize=config.lpips.normalize)
     elif weights:
         lpips = load_lpips(config)[0]
-    return build_networks(config, lpips=lpips)
+    dino = find_module(config) if config.model.semantic else None
+    return build_networks(config, dino, lpips)
 
 
 def _frozen_shapes(config: ConfigDict, networks: Networks) -> dict[str, PyTree]:

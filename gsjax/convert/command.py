@@ -13,10 +13,10 @@ from gsjax.convert.perceptual import backbone_of, has_heads
 from gsjax.convert.state_dicts import read_state_dict
 from gsjax.errors import UserError
 from gsjax.fetch import fetch
+from gsjax.models.build import set_architecture
 from gsjax.models.dino import DinoViT, size_of
 from gsjax.models.inpainter import GaussianInpainter
-from gsjax.models.semantic import set_architecture
-from gsjax.trained import folder
+from gsjax.trained import converted
 
 _DINO_PREFIX = "dino_model."  # where the published inpainter keeps its frozen DINO
 
@@ -34,7 +34,7 @@ def convert_dino(source: str, output: str, **options: Any) -> str:
     """
     state_dict = read_state_dict(source, "--input")
     module, variables = _named(convert.dino, state_dict, source, **options)
-    folder.write(output, {"dino": variables}, dino=module)
+    converted.write(output, {"dino": variables}, dino=module)
     use = f"--config.dino.weights={_path(output)}"
     return f"{_describe_dino(module, variables)}\nwrote {output}: use it with {use}"
 
@@ -63,7 +63,7 @@ def convert_reference(source: str, output: str, overlap: int = 1) -> str:
     if inside:
         config.dino.weights = str(Path(output).absolute())
         set_architecture(config, dino)
-    folder.write(output, networks, config, dino)
+    converted.write(output, networks, config, dino)
     use = [
         "python -m gsjax.main --config=configs/published.py",
         f"--config.initial={_path(output)}",
@@ -91,7 +91,7 @@ def convert_lpips(source: str, output: str, linear: str | None = None) -> str:
         linear = linear or fetch(f"lpips_{kind}", "--linear")
         heads, named = read_state_dict(linear, "--linear"), f"{source} with {linear}"
     _, variables = _named(convert.lpips, backbone, named, heads=heads)
-    folder.write(output, {"lpips": variables})
+    converted.write(output, {"lpips": variables})
     use = f"--config.lpips.weights={_path(output)}"
     return f"LPIPS on {kind}, {_millions(variables)} parameters\nwrote {output}: use it with {use}"
 
@@ -104,7 +104,7 @@ def convert_inception(source: str, output: str) -> str:
     """
     state_dict = read_state_dict(source, "--input")
     _, variables = _named(convert.inception, state_dict, source)
-    folder.write(output, {"inception": variables})
+    converted.write(output, {"inception": variables})
     use = f"python -m gsjax.evaluate --fid={_path(output)}"
     return f"FID's Inception, {_millions(variables)} parameters\nwrote {output}: use it with {use}"
 

@@ -12,11 +12,11 @@ from absl import logging
 from jaxtyping import PyTree
 
 from gsjax.errors import UserError
-from gsjax.evaluation.semantics import read_dino
+from gsjax.evaluation.semantics import load_dino
 from gsjax.models import metrics
 from gsjax.models.dino import DinoViT
 from gsjax.models.lpips import lpips_name
-from gsjax.models.perceptual import check_weights, read_lpips
+from gsjax.trained.lpips import check_weights, read_lpips
 
 LPIPS, INCEPTION, DINO, NONE = "alex", "inception", "dinov2_vits14", "none"
 
@@ -56,7 +56,7 @@ def load_scores(lpips: str | None, fid: str | None, dino: str | None) -> Scores:
     notes = []
     module, variables = _optional("--lpips", lpips, LPIPS, _read_lpips, "LPIPS", notes)
     inception, weights = _optional("--fid", fid, INCEPTION, _read_inception, "FID", notes)
-    vit, tokens = _optional("--dino", dino, DINO, read_dino, "distances on DINO", notes)
+    vit, tokens = _optional("--dino", dino, DINO, load_dino, "distances on DINO", notes)
     measure = functools.partial(jax.jit(functools.partial(_measure, module)), variables)
     extract = None
     if inception is not None:

@@ -19,7 +19,7 @@ from gsjax.errors import UserError
 from gsjax.evaluation.fid import extract_all
 from gsjax.fetch import REMOTE
 from gsjax.models.dino import DinoOutput, DinoViT, preprocess, size_of
-from gsjax.models.semantic import read_weights
+from gsjax.trained.dino import read_dino
 
 _SIDE = 224  # pixels that images are resized to, as in training, or a little less
 _LEAST_HOLE = 0.5  # of a patch, for its token to count
@@ -60,7 +60,7 @@ class Distances(NamedTuple):
     features: Float[Array, "b d"]
 
 
-def read_dino(weights: str, flag: str) -> tuple[DinoViT, PyTree]:
+def load_dino(weights: str, flag: str) -> tuple[DinoViT, PyTree]:
     """Returns the DINO that a flag names, a published one by its name, a folder or a file.
 
     Raises:
@@ -73,7 +73,7 @@ def read_dino(weights: str, flag: str) -> tuple[DinoViT, PyTree]:
             "folder that `python -m gsjax.convert dino` has written, nor a file of weights, nor "
             "none"
         )
-    return read_weights(weights, flag)
+    return read_dino(weights, flag)
 
 
 def describe(module: DinoViT) -> str:

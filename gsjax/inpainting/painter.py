@@ -23,7 +23,7 @@ from gsjax.inpainting.plan import covering_crops
 from gsjax.inpainting.together import Task, paint_together
 from gsjax.inpainting.windows import Patches
 from gsjax.models.gaussian_head import Gaussians
-from gsjax.trained.load import load_network
+from gsjax.trained.load import load_trained
 
 _MEANING = {
     "hole": "the image is to be filled", "avoid": "nothing is to be copied from",
@@ -86,7 +86,7 @@ class Inpainter:
         Raises:
           UserError: there is no checkpoint, or no inpainter in it.
         """
-        return cls(load_network(path), deep)
+        return cls(Network(*load_trained(path)), deep)
 
     def __call__(
         self,

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import PyTree
@@ -11,13 +11,31 @@ from ml_collections import ConfigDict
 
 from gsjax.config import default
 from gsjax.errors import UserError, first_line, shown
-from gsjax.inpainting.network import Network
-from gsjax.models.inpainter import init_variables
-from gsjax.models.semantic import load_dino
+from gsjax.models.build import build_networks
+from gsjax.models.dino import DinoViT
+from gsjax.models.inpainter import GaussianInpainter, init_variables
 from gsjax.trained import checkpoints, packed, restore
+from gsjax.trained.dino import find_module, load_dino
 from gsjax.training import record
 from gsjax.training.checks import check_program
-from gsjax.training.state import build_networks
+
+
+class Trained(NamedTuple):
+    """A trained inpainter.
+
+    Attributes:
+      config: of the run that it is of.
+      module: structure without parameters.
+      dino: the module of the semantic branch; None: it has none.
+      variables: of `module`.
+      dino_variables: of `dino`.
+    """
+
+    config: ConfigDict
+    module: GaussianInpainter
+    dino: DinoViT | None
+    variables: PyTree
+    dino_variables: PyTree
 
 
 def check_path(path: str | os.PathLike) -> Path:
@@ -46,19 +64,19 @@ def read_generator(path: str | os.PathLike) -> tuple[ConfigDict, PyTree]:
     return _read(_read_checked, path)
 
 
-def load_network(path: str | os.PathLike) -> Network:
+def load_trained(path: str | os.PathLike) -> Trained:
     """Reads a trained inpainter, as `Inpainter.load` says.
 
     Raises:
       UserError: there is no checkpoint, or no inpainter in it.
     """
 
-    def read(folder: Path) -> Network:
+    def read(folder: Path) -> Trained:
         config, generator = _read_checked(folder)
         # Only now: the weights of a DINO may be large.
         dino, dino_variables = load_dino(config)
         networks = build_networks(config, dino)
-        return Network(config, networks.generator, networks.dino, generator, dino_variables)
+        return Trained(config, networks.generator, networks.dino, generator, dino_variables)
 
     return _read(read, path)
 
@@ -103,7 +121,8 @@ def _read_checked(folder: Path) -> tuple[ConfigDict, PyTree]:
     named = f"{workdir}/{record.CONFIG}"
     _check_sizes(config, generator, named)
     try:
-        networks = build_networks(config)
+        dino = find_module(config) if config.model.semantic else None
+        networks = build_networks(config, dino)
         token = networks.dino.width if networks.dino else 0
         wanted = jax.eval_shape(
             lambda: init_variables(networks.generator, jax.random.key(0), token)

@@ -16,11 +16,11 @@ from gsjax.models.discriminator import min_side
 from gsjax.models.encoder import GROUPS
 from gsjax.models.folded import HEAD_CHANNELS
 from gsjax.models.metrics import BEST
-from gsjax.models.perceptual import check_lpips
-from gsjax.models.semantic import build_dino, check_dino
+from gsjax.trained.dino import check_dino, find_module
+from gsjax.trained.initial import check_initial
+from gsjax.trained.lpips import check_lpips
 from gsjax.training.optimizer import SCHEDULES
 from gsjax.training.stages import plan
-from gsjax.training.state import check_initial
 
 if TYPE_CHECKING:
     from gsjax.data.pipeline import Sources
@@ -271,7 +271,7 @@ def _check_sizes(config: ConfigDict, devices: int) -> None:
         for field, most in _MOST_DINO.items():
             if config.dino[field] > most:
                 raise UserError(f"dino.{field}: {config.dino[field]} must be at most {most}")
-        patch_size = build_dino(config).patch_size
+        patch_size = find_module(config).patch_size
         check_whole(config.dino.image_size, 1, "dino.image_size")
         if config.dino.image_size > _MOST_DINO_PATCHES * patch_size:
             raise UserError(

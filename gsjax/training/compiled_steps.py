@@ -16,10 +16,11 @@ from ml_collections import ConfigDict
 
 from gsjax import sharding
 from gsjax.errors import first_line
+from gsjax.models.build import Networks, build_networks
 from gsjax.training.batch import Batch
 from gsjax.training.forward import Metrics
 from gsjax.training.stages import Stage, stage_of
-from gsjax.training.state import Networks, TrainState, begin_stage, build_networks
+from gsjax.training.state import TrainState, begin_stage
 from gsjax.training.step import make_train_step
 
 # What a step is compiled for: the index of its stage, and whether the discriminator takes part.

@@ -8,10 +8,10 @@ from jaxtyping import Array, Float, PyTree
 from ml_collections import ConfigDict
 
 from gsjax.models import losses
+from gsjax.models.build import Networks
 from gsjax.models.discriminator import DiscriminatorOutput, touches_hole
 from gsjax.models.semantic import make_tokens
 from gsjax.training.batch import Batch, unpack
-from gsjax.training.state import Networks
 
 Metrics = dict[str, jax.Array]
 

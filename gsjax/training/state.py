@@ -1,26 +1,17 @@
 """What training changes, and its beginning."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from absl import logging
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from gsjax import sharding
-from gsjax.errors import UserError
-from gsjax.models.dino import DinoViT
-from gsjax.models.discriminator import Discriminator
-from gsjax.models.inpainter import GaussianInpainter, init_variables
-from gsjax.models.lpips import Lpips
-from gsjax.models.semantic import RUN_ONCE, build_dino
-from gsjax.trained import checkpoints, packed, restore
-from gsjax.training import record
+from gsjax.models.build import RUN_ONCE, Networks, init_networks
 from gsjax.training.optimizer import adamw
 
 
@@ -38,57 +29,9 @@ class TrainState:
     skipped: jax.Array  # steps that changed nothing, for a NaN or infinite loss or gradient
 
 
-@dataclasses.dataclass(frozen=True)
-class Networks:
-    """The modules of a run: structure without parameters."""
-
-    generator: GaussianInpainter
-    discriminator: Discriminator
-    dino: DinoViT | None  # None: without semantic branch
-    lpips: Lpips | None = None  # None: neither loss nor metric
-
-
-def build_networks(
-    config: ConfigDict, dino: DinoViT | None = None, lpips: Lpips | None = None
-) -> Networks:
-    """Returns the networks that `config` describes, with this DINO if there is one already."""
-    if config.model.semantic:
-        dino = dino or build_dino(config)
-    dtype = jnp.dtype(config.train.precision)
-    remat = config.train.recompute
-    return Networks(
-        GaussianInpainter(**config.model, recompute=remat, dtype=dtype),
-        Discriminator(
-            config.discriminator.width,
-            jnp.dtype(config.discriminator.precision or config.train.precision),
-            config.discriminator.layers,
-        ),
-        dino and dino.clone(dtype=dtype),
-        lpips and lpips.clone(dtype=dtype),
-    )
-
-
 def pictured(state: TrainState) -> PyTree:
     """Returns the generator that fills best: the average, if there is one."""
     return state.generator if state.average is None else state.average
-
-
-def _warn_of_differences(config: ConfigDict) -> None:
-    """Names what shapes do not show: fields that the checkpoint was trained with otherwise."""
-    folder = packed.find(config.initial)
-    if not packed.is_packed(folder):
-        folder = checkpoints.workdir_of(config.initial)
-    if not (folder / record.CONFIG).exists():
-        return
-    before = record.read_config(str(folder))
-    for group, names in (("model", list(config.model)), ("dino", ["normalize"])):
-        for name in names:
-            there, here = before[group][name], config[group][name]
-            if name != "backend" and here != there:
-                logging.warning(
-                    "initial: %s was trained with %s.%s=%s; here it is %s",
-                    config.initial, group, name, there, here,
-                )  # fmt: skip
 
 
 def init_state(
@@ -96,7 +39,7 @@ def init_state(
 ) -> TrainState:
     """Returns the state at step 0, drawn from `config.seed`, already sharded over `mesh`.
 
-    Networks in `initial`, from `load_initial`, take the place of those drawn.
+    Networks in `initial`, from `trained.initial.load_initial`, take the place of those drawn.
     """
     start = _starter(config, networks)
     shardings = sharding.over_fsdp(jax.eval_shape(start), mesh)
@@ -134,60 +77,6 @@ def begin_stage(config: ConfigDict, state: TrainState) -> TrainState:
     return compiled(state)
 
 
-def check_initial(config: ConfigDict) -> None:
-    """Raises UserError if `config.initial` names no checkpoint; reads none."""
-    if config.initial and not packed.is_packed(packed.find(config.initial)):
-        try:
-            checkpoints.find_checkpoint(config.initial)
-        except UserError as error:
-            raise UserError(
-                f"initial: {error}. python -m gsjax.convert makes one of PyTorch weights; or give "
-                f"{packed.bundled_hint(config.initial)}"
-            ) from None
-
-
-def load_initial(config: ConfigDict, networks: Networks) -> dict[str, PyTree]:
-    """Returns the networks in the checkpoint that `config.initial` names, none if it is empty.
-
-    A converted or packed checkpoint has the generator; a run's has the discriminator too, and
-    maybe an average of the generator, which is taken in its place.
-
-    Raises:
-      UserError: there is no checkpoint, or one of another architecture.
-    """
-    if not config.initial:
-        return {}
-    check_initial(config)
-    wanted = jax.eval_shape(_starter(config, networks))
-    try:
-        loaded = _read_initial(config.initial)
-        for name in loaded:
-            checkpoints.check_same_shapes(
-                config.initial,
-                {name: loaded[name]},
-                {name: getattr(wanted, name)},
-                "Set model, discriminator and dino to what they are in its config.json",
-            )
-        _warn_of_differences(config)
-    except UserError as error:
-        raise UserError(f"initial: {error}") from None
-    logging.info("%s taken from %s", " and ".join(loaded), config.initial)
-    return loaded
-
-
-def _read_initial(path: str) -> dict[str, PyTree]:
-    folder = packed.find(path)
-    if packed.is_packed(folder):
-        return {"generator": packed.read_packed(folder)}
-    found = restore.names_in(path)
-    branches = {"generator": restore.generator_in(path), "discriminator": "discriminator"}
-    return {
-        name: restore.restore_params(path, branch)
-        for name, branch in branches.items()
-        if name in found
-    }
-
-
 def abstract_state(config: ConfigDict, networks: Networks, mesh: Mesh) -> TrainState:
     """Returns the shapes and shardings of the state, without computing anything."""
     state = jax.eval_shape(_starter(config, networks))
@@ -200,15 +89,12 @@ def abstract_state(config: ConfigDict, networks: Networks, mesh: Mesh) -> TrainS
 
 def _starter(config: ConfigDict, networks: Networks) -> Callable[[], TrainState]:
     """Returns the function that draws the state."""
-    height, width = config.data.image_size
     optimizer = adamw(config)
 
     def start() -> TrainState:
         key, generator_key, discriminator_key = jax.random.split(jax.random.key(config.seed), 3)
-        token_size = networks.dino.width if networks.dino else 0
-        generator = init_variables(networks.generator, generator_key, token_size)
-        image = jnp.zeros((1, height, width, 3))
-        discriminator = networks.discriminator.init(discriminator_key, image)
+        keys = generator_key, discriminator_key
+        generator, discriminator = init_networks(networks, config.data.image_size, keys)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             key=key,

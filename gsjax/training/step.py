@@ -8,12 +8,13 @@ import optax
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
+from gsjax.models.build import Networks
 from gsjax.training.batch import Batch, mean_over_parts
 from gsjax.training.discriminator_step import discriminator_gradients, update_discriminator
 from gsjax.training.forward import Context, Metrics, draw
 from gsjax.training.generator_step import generator_gradients, generator_pass, update_generator
 from gsjax.training.optimizer import learning_rate
-from gsjax.training.state import Networks, TrainState
+from gsjax.training.state import TrainState
 
 
 def make_train_step(config: ConfigDict, networks: Networks) -> Callable:

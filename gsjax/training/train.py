@@ -18,10 +18,12 @@ from gsjax.data.examples import bands
 from gsjax.data.images import ImageSource
 from gsjax.data.pipeline import Sources, validation_batches, warn_unreadable
 from gsjax.errors import UserError
-from gsjax.models.perceptual import load_lpips
-from gsjax.models.semantic import describe_dino, load_dino
+from gsjax.models.build import Networks, build_networks
 from gsjax.progress import progress_bar
 from gsjax.trained import checkpoints
+from gsjax.trained.dino import describe_dino, load_dino
+from gsjax.trained.initial import load_initial
+from gsjax.trained.lpips import load_lpips
 from gsjax.training import guards, record
 from gsjax.training.batch import Batch
 from gsjax.training.best import Best
@@ -32,12 +34,9 @@ from gsjax.training.images_seen import note_images
 from gsjax.training.stage_ends import keep_end, set_others_aside
 from gsjax.training.stages import Stage, plan, stage_of, whole
 from gsjax.training.state import (
-    Networks,
     TrainState,
     abstract_state,
-    build_networks,
     init_state,
-    load_initial,
     pictured,
 )
 from gsjax.training.validation import make_validation_step, validate

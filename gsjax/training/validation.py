@@ -10,12 +10,12 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from gsjax.models import metrics
+from gsjax.models.build import Networks
 from gsjax.models.inpainter import composite
 from gsjax.models.lpips import lpips_name
 from gsjax.models.semantic import make_tokens
 from gsjax.training.batch import Batch, unpack
 from gsjax.training.grids import sample_grid
-from gsjax.training.state import Networks
 
 
 def make_validation_step(config: ConfigDict, networks: Networks) -> Callable:

@@ -17,8 +17,8 @@ from gsjax import sharding
 from gsjax.aot import chips, report
 from gsjax.aot import estimate as aot_run
 from gsjax.errors import UserError
-from gsjax.models.semantic import build_dino
-from gsjax.training.state import abstract_state, build_networks
+from gsjax.models.build import build_dino, build_networks
+from gsjax.training.state import abstract_state
 
 ROOT = Path(__file__).parents[2]
 with_compiler = pytest.mark.skipif(

@@ -10,12 +10,12 @@ from safetensors.numpy import load_file, save_file
 
 from gsjax import config as config_lib
 from gsjax.errors import UserError
+from gsjax.models.build import build_networks
 from gsjax.models.inpainter import GaussianInpainter, init_variables
 from gsjax.trained import packed
-from gsjax.trained.load import load_network, read_generator
+from gsjax.trained.load import load_trained, read_generator
 from gsjax.training import record
 from gsjax.training.checks import check_program
-from gsjax.training.state import build_networks
 from tests.tiny import make_config
 
 
@@ -151,7 +151,7 @@ def test_packed_values_that_are_not_finite_are_refused_by_name(folder, tmp_path,
     save_file(arrays, tmp_path / packed.FILE)
     (tmp_path / "config.json").symlink_to(folder / "config.json")
     with pytest.raises(UserError, match=f"{packed.FILE} cannot be read: {name} has values that"):
-        load_network(tmp_path)
+        load_trained(tmp_path)
 
 
 KEYS = {
@@ -171,7 +171,7 @@ def test_packed_keys_that_make_no_tree_are_one_line(folder, tmp_path, keys):
     save_file({key: np.ones(2, np.float32) for key in keys}, tmp_path / packed.FILE)
     (tmp_path / "config.json").symlink_to(folder / "config.json")
     with pytest.raises(UserError) as raised:
-        load_network(tmp_path)
+        load_trained(tmp_path)
     assert str(raised.value).isprintable()
     assert len(str(raised.value)) < 500
 
@@ -180,4 +180,4 @@ def test_a_packed_file_that_is_a_fifo_is_not_waited_for(folder, tmp_path):
     (tmp_path / packed.FILE).symlink_to(folder / packed.FILE)
     os.mkfifo(tmp_path / "config.json")
     with pytest.raises(UserError, match=r"config\.json: not a regular file"):
-        load_network(tmp_path)
+        load_trained(tmp_path)

@@ -17,9 +17,9 @@ from gsjax import config as configs
 from gsjax import convert
 from gsjax.convert import command
 from gsjax.errors import UserError
-from gsjax.models import semantic
 from gsjax.models.inpainter import GaussianInpainter
-from gsjax.trained import folder, restore
+from gsjax.trained import converted, restore
+from gsjax.trained import dino as dino_weights
 from gsjax.training import record
 from tests import published
 
@@ -47,7 +47,7 @@ def dino():
 
 
 @pytest.fixture(scope="module")
-def converted(inpainter, dino, tmp_path_factory):
+def written(inpainter, dino, tmp_path_factory):
     """What the command makes of a checkpoint of the published trainer, and what it said."""
     torch = pytest.importorskip("torch", reason="writes the file")
     path = tmp_path_factory.mktemp("published")
@@ -59,17 +59,17 @@ def converted(inpainter, dino, tmp_path_factory):
     return path / "converted", done.stdout
 
 
-def test_a_published_checkpoint_becomes_a_folder_with_both_networks(converted, inpainter, dino):
-    path, _ = converted
+def test_a_published_checkpoint_becomes_a_folder_with_both_networks(written, inpainter, dino):
+    path, _ = written
     expected, variables = convert.reference(inpainter)
     config = record.read_config(path)
     assert GaussianInpainter(**config.model) == expected
     assert_same(restore.restore_params(path, "generator"), variables)
-    assert_same(folder.read_dino(path, "dino.weights")[1], convert.dino(dino)[1])
+    assert_same(dino_weights.read_converted(path, "dino.weights")[1], convert.dino(dino)[1])
 
 
-def test_the_command_says_what_it_recognized(converted):
-    path, said = converted
+def test_the_command_says_what_it_recognized(written):
+    path, said = written
     assert "16 Gaussians of 12 features" in said
     assert "semantic branch of 768 channels" in said
     assert re.search(
@@ -79,32 +79,34 @@ def test_the_command_says_what_it_recognized(converted):
     assert "--config.model.gaussians=16" in said
 
 
-def test_a_converted_config_has_the_published_behavior(converted):
-    assert record.read_config(converted[0]).dino.normalize is False
+def test_a_converted_config_has_the_published_behavior(written):
+    assert record.read_config(written[0]).dino.normalize is False
 
 
 def test_a_converted_dino_keeps_what_no_config_names(dino, tmp_path):
     module, variables = convert.dino(dino, antialias=False, offset=0.25, heads=2)
-    folder.write(tmp_path / "dino", {"dino": variables}, dino=module)
-    again, restored = folder.read_dino(tmp_path / "dino", "dino.weights")
+    converted.write(tmp_path / "dino", {"dino": variables}, dino=module)
+    again, restored = dino_weights.read_converted(tmp_path / "dino", "dino.weights")
     assert again == module
     assert_same(restored, variables)
 
 
 def test_a_dino_that_no_config_describes_is_trained_with(dino, tmp_path):
     module, variables = convert.dino(dino)
-    folder.write(tmp_path / "dino", {"dino": variables}, dino=module)
+    converted.write(tmp_path / "dino", {"dino": variables}, dino=module)
     config = configs.default()
     config.dino.weights = str(tmp_path / "dino")
-    semantic.check_dino(config)
-    assert semantic.load_dino(config)[0] == module
+    dino_weights.check_dino(config)
+    assert dino_weights.load_dino(config)[0] == module
 
 
 def test_a_dino_is_converted_from_a_file_without_pytorch(dino, tmp_path):
     save_file(dino, tmp_path / "dino.safetensors")
     said = command.convert_dino(tmp_path / "dino.safetensors", tmp_path / "out")
     assert f"--config.dino.weights={tmp_path / 'out'}" in said
-    assert_same(folder.read_dino(tmp_path / "out", "dino.weights")[1], convert.dino(dino)[1])
+    assert_same(
+        dino_weights.read_converted(tmp_path / "out", "dino.weights")[1], convert.dino(dino)[1]
+    )
 
 
 def test_a_dino_that_was_cut_says_all_about_itself(dino, tmp_path):
@@ -113,17 +115,17 @@ def test_a_dino_that_was_cut_says_all_about_itself(dino, tmp_path):
     said = command.convert_dino(tmp_path / "dino.safetensors", tmp_path / "out", **options)
     assert "channels, 1 blocks" in said
     module, variables = convert.dino(dino, **options)
-    again, restored = folder.read_dino(tmp_path / "out", "dino.weights")
+    again, restored = dino_weights.read_converted(tmp_path / "out", "dino.weights")
     assert again == module
     assert_same(restored, variables)
     config = configs.default()
     config.dino.update({"weights": str(tmp_path / "out"), "size": "g"})
-    assert semantic.build_dino(config) == module
-    semantic.describe_dino(config)
+    assert dino_weights.find_module(config) == module
+    dino_weights.describe_dino(config)
     assert (config.dino.size, config.dino.registers) == ("", 4)
     config.dino.weights = "/nowhere"
     with pytest.raises(UserError, match=r"dino\.weights: there is no folder '/nowhere', and"):
-        semantic.check_dino(config)
+        dino_weights.check_dino(config)
 
 
 def test_of_several_that_write_the_same_one_wins(dino, tmp_path):
@@ -132,7 +134,7 @@ def test_of_several_that_write_the_same_one_wins(dino, tmp_path):
 
     def write():
         try:
-            folder.write(tmp_path / "dino", {"dino": variables}, dino=module)
+            converted.write(tmp_path / "dino", {"dino": variables}, dino=module)
         except UserError as error:
             errors.append(error)
 
@@ -142,7 +144,7 @@ def test_of_several_that_write_the_same_one_wins(dino, tmp_path):
     for thread in threads:
         thread.join()
     assert len(errors) == 2
-    assert_same(folder.read_dino(tmp_path / "dino", "dino.weights")[1], variables)
+    assert_same(dino_weights.read_converted(tmp_path / "dino", "dino.weights")[1], variables)
     assert [path.name for path in tmp_path.iterdir()] == ["dino"]
 
 

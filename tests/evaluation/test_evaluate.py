@@ -20,7 +20,7 @@ from gsjax.evaluation import measure, methods
 from gsjax.evaluation.measure import Settings, evaluate
 from gsjax.inpainting.painter import Inpainter
 from gsjax.models.dino import DinoViT
-from gsjax.trained import folder
+from gsjax.trained import converted
 from tests.models.test_lpips import published, weights
 from tests.weights import random_variables
 
@@ -45,7 +45,7 @@ def pictures(tmp_path_factory):
 @pytest.fixture(scope="module")
 def lpips_weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("lpips") / "alex"
-    folder.write(path, {"lpips": lpips(*weights("alex"))[1]})
+    converted.write(path, {"lpips": lpips(*weights("alex"))[1]})
     return path
 
 
@@ -54,7 +54,7 @@ def dino_weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("dino") / "tiny"
     module = DinoViT(width=32, depth=1, heads=2, mlp_width=32, grid=(2, 2))
     variables = random_variables(module.init, np.zeros((1, 28, 28, 3), np.float32))
-    folder.write(path, {"dino": variables}, dino=module)
+    converted.write(path, {"dino": variables}, dino=module)
     return path
 
 

@@ -13,7 +13,7 @@ import pytest
 from gsjax.convert import lpips as convert
 from gsjax.errors import UserError
 from gsjax.models.lpips import MIN_SIDE, Lpips
-from gsjax.models.perceptual import read_lpips
+from gsjax.trained.lpips import read_lpips
 from tests.quick import jit
 
 torch = pytest.importorskip("torch", reason="LPIPS is compared with PyTorch")

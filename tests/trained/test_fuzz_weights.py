@@ -20,12 +20,13 @@ from gsjax import convert
 from gsjax.convert import vit
 from gsjax.convert.state_dicts import read_state_dict
 from gsjax.errors import UserError
+from gsjax.inpainting.network import Network
+from gsjax.models.build import build_networks
 from gsjax.models.dino import DinoViT
-from gsjax.models.semantic import load_dino
 from gsjax.trained import checkpoints, packed
-from gsjax.trained.load import load_network, read_generator
+from gsjax.trained.dino import load_dino
+from gsjax.trained.load import load_trained, read_generator
 from gsjax.training import record
-from gsjax.training.state import build_networks
 from tests.quick import jit
 from tests.tiny import make_config
 from tests.weights import random_variables
@@ -92,7 +93,7 @@ def _paint(folder, config, variables):
     drawn = _program(build_networks(config).generator)(variables, image, image[..., :1])
     if not np.isfinite(drawn).all():  # the weights are finite, and large
         with pytest.raises(UserError, match="paint values that are NaN or infinite"):
-            load_network(folder).paint([(image[0], image[0, ..., :1])], 1)
+            Network(*load_trained(folder)).paint([(image[0], image[0, ..., :1])], 1)
 
 
 def _convert(path):

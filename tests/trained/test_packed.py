@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from gsjax.errors import UserError
-from gsjax.trained import folder as converted
-from gsjax.trained import packed
-from gsjax.trained.load import check_path, load_network, read_generator
-from gsjax.training.state import build_networks, check_initial, load_initial
+from gsjax.models.build import build_networks
+from gsjax.trained import converted, packed
+from gsjax.trained.initial import check_initial, load_initial
+from gsjax.trained.load import check_path, load_trained, read_generator
 from tests.runs import run
 from tests.tiny import make_config
 from tests.weights import random_variables
@@ -51,7 +51,7 @@ def test_two_files_hold_all_that_filling_needs(trained, packed_run):
     parameters = sum(array.size for array in jax.tree.leaves(trained[1]))
     size = (folder / packed.FILE).stat().st_size
     assert 2 * parameters < size < 2 * parameters + 20_000
-    assert load_network(folder).size == (24, 32)
+    assert load_trained(folder).config.data.image_size == (24, 32)
 
 
 def test_parameters_are_those_of_the_run_in_half_precision(trained, packed_run):
@@ -71,7 +71,7 @@ def test_an_inpainter_that_has_not_known_all_fields_is_read(packed_run, tmp_path
     config = json.loads((folder / "config.json").read_text())
     kept = {"model": config["model"], "data": {"image_size": [24, 32]}}
     (folder / "config.json").write_text(json.dumps(kept))
-    assert load_network(folder).module == load_network(packed_run[0]).module
+    assert load_trained(folder).module == load_trained(packed_run[0]).module
 
 
 def test_where_the_data_was_is_not_given_away(packed_run):
@@ -120,7 +120,7 @@ def test_a_damaged_file_is_named(packed_run, tmp_path, damage):
     (tmp_path / packed.FILE).write_bytes(content)
     (tmp_path / "config.json").write_text((packed_run[0] / "config.json").read_text())
     with pytest.raises(UserError, match=rf"^checkpoint: {tmp_path}/{packed.FILE} cannot be read"):
-        load_network(tmp_path)
+        load_trained(tmp_path)
 
 
 def test_parameters_of_another_architecture_are_refused(packed_run, tmp_path):
@@ -129,7 +129,7 @@ def test_parameters_of_another_architecture_are_refused(packed_run, tmp_path):
     config["model"]["blocks"] += 1
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=r"another architecture: params/encoder/block_1"):
-        load_network(tmp_path)
+        load_trained(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ import pytest
 from configs import photos
 from gsjax import sharding
 from gsjax.data.pipeline import training_batches
-from gsjax.models.semantic import load_dino
+from gsjax.models.build import build_networks
+from gsjax.trained.dino import load_dino
 from gsjax.training.compiled_steps import TrainSteps
 from gsjax.training.stages import plan
-from gsjax.training.state import build_networks, init_state
+from gsjax.training.state import init_state
 from gsjax.training.train import jitted_validation
 from gsjax.training.validation import validate
 

@@ -13,9 +13,10 @@ import pytest
 
 from gsjax import config as configs
 from gsjax import sharding
+from gsjax.models.build import build_networks
 from gsjax.models.dino import DinoViT
 from gsjax.models.lpips import Lpips
-from gsjax.training.state import build_networks, init_state
+from gsjax.training.state import init_state
 from gsjax.training.step import make_train_step
 from tests.quick import jit
 from tests.tiny import make_batch

@@ -7,9 +7,11 @@ import pytest
 
 from gsjax import sharding
 from gsjax.errors import UserError
-from gsjax.trained import checkpoints, folder
+from gsjax.models.build import build_networks
+from gsjax.trained import checkpoints, converted
+from gsjax.trained.initial import load_initial
 from gsjax.training.optimizer import adamw
-from gsjax.training.state import begin_stage, build_networks, init_state, load_initial
+from gsjax.training.state import begin_stage, init_state
 from tests.tiny import make_config
 from tests.weights import random_variables
 
@@ -30,7 +32,7 @@ def config_from(path):
 
 
 def test_a_converted_generator_is_trained_on(tiny_run, variables, tmp_path):
-    folder.write(tmp_path / "converted", {"generator": variables})
+    converted.write(tmp_path / "converted", {"generator": variables})
     config = config_from(tmp_path / "converted")
     initial = load_initial(config, tiny_run.networks)
     state = init_state(config, tiny_run.networks, tiny_run.mesh, initial)
@@ -52,7 +54,7 @@ def test_what_shapes_do_not_show_is_warned_of(tiny_run, variables, tmp_path, cap
     before = make_config()
     before.model.overlap, before.dino.normalize = 2, False
     del before.model["crossfade"]  # as of a run that was before there was such a field
-    folder.write(tmp_path / "converted", {"generator": variables}, before)
+    converted.write(tmp_path / "converted", {"generator": variables}, before)
     with caplog.at_level("WARNING", "absl"):
         load_initial(config_from(tmp_path / "converted"), tiny_run.networks)
     assert "was trained with model.overlap=2; here it is 1" in caplog.text
@@ -70,13 +72,13 @@ def test_a_path_without_checkpoint_is_the_users_error(tiny_run, tmp_path):
 
 
 def test_a_converted_dino_is_no_beginning(tiny_run, tmp_path):
-    folder.write(tmp_path / "dino", {"dino": tiny_run.dino})
+    converted.write(tmp_path / "dino", {"dino": tiny_run.dino})
     with pytest.raises(UserError, match=r"^initial: .* holds dino, but no generator"):
         load_initial(config_from(tmp_path / "dino"), tiny_run.networks)
 
 
 def test_another_architecture_names_the_first_difference(tiny_run, variables, tmp_path):
-    folder.write(tmp_path / "converted", {"generator": variables})
+    converted.write(tmp_path / "converted", {"generator": variables})
     config = config_from(tmp_path / "converted")
     config.model.width = 32
     networks = build_networks(config, tiny_run.networks.dino)

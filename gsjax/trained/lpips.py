@@ -1,4 +1,4 @@
-"""Frozen LPIPS networks, for the loss and the metric."""
+"""Frozen LPIPS networks, for the loss and the metric: their weights by name, folder or file."""
 
 import importlib.util
 from pathlib import Path
@@ -8,8 +8,12 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
+from gsjax.convert.perceptual import backbone_of_params, fetch_lpips, from_state_dicts
+from gsjax.convert.state_dicts import read_state_dict
 from gsjax.errors import UserError
 from gsjax.models.lpips import BACKBONES, MIN_SIDE, Lpips
+from gsjax.trained.checkpoints import check_same_shapes
+from gsjax.trained.restore import restore_params
 
 
 def check_lpips(config: ConfigDict) -> None:
@@ -82,12 +86,6 @@ def read_lpips(weights: str, field: str) -> tuple[Lpips, PyTree]:
     Raises:
       UserError: the weights are unavailable.
     """
-    # Only now: most runs of small models need none of this.
-    from gsjax.convert.perceptual import backbone_of_params, fetch_lpips, from_state_dicts
-    from gsjax.convert.state_dicts import read_state_dict
-    from gsjax.trained.checkpoints import check_same_shapes
-    from gsjax.trained.restore import restore_params
-
     if weights in BACKBONES:
         return fetch_lpips(weights, field)
     if Path(weights).is_file():

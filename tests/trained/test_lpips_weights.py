@@ -10,14 +10,14 @@ from gsjax import config as configs
 from gsjax.convert import command
 from gsjax.errors import UserError
 from gsjax.fetch import REMOTE, Remote
-from gsjax.models import perceptual
 from gsjax.models.lpips import Lpips
+from gsjax.trained import lpips
 from tests.models.test_lpips import squeeze_by_rule, weights
 
 
-def config_with(weights, **lpips):
+def config_with(weights, **options):
     config = configs.default()
-    config.lpips.update({"weights": weights} | lpips)
+    config.lpips.update({"weights": weights} | options)
     return config
 
 
@@ -35,12 +35,12 @@ def test_converted_weights_are_those_that_are_fetched(files, monkeypatch):
         content = (files / f"{name}.npz").read_bytes()
         remote = Remote(f"http://127.0.0.1:9/{name}.npz", hashlib.sha256(content).hexdigest())
         monkeypatch.setitem(REMOTE, name, remote)
-    module, fetched = perceptual.load_lpips(config_with("alex"))
+    module, fetched = lpips.load_lpips(config_with("alex"))
     assert module == Lpips("alex")
     said = command.convert_lpips(str(files / "alexnet.npz"), str(files / "out"))
     assert f"--config.lpips.weights={files / 'out'}" in said
-    perceptual.check_lpips(config_with(str(files / "out")))
-    module, converted = perceptual.load_lpips(config_with(str(files / "out"), normalize=False))
+    lpips.check_lpips(config_with(str(files / "out")))
+    module, converted = lpips.load_lpips(config_with(str(files / "out"), normalize=False))
     assert module == Lpips("alex", normalize=False)
     jax.tree.map(np.testing.assert_array_equal, converted, fetched)
 
@@ -49,11 +49,11 @@ def test_a_file_with_backbone_and_heads_is_weights_and_converts_without_another(
     arrays = squeeze_by_rule()
     np.savez(tmp_path / "squeeze.npz", **arrays, **{"classifier/w": np.zeros(3)})
     config = config_with(str(tmp_path / "squeeze.npz"))
-    perceptual.check_lpips(config)
-    module, read = perceptual.load_lpips(config)
+    lpips.check_lpips(config)
+    module, read = lpips.load_lpips(config)
     said = command.convert_lpips(str(tmp_path / "squeeze.npz"), str(tmp_path / "out"))
     assert said.startswith("LPIPS on squeeze, 0.7 M parameters")
-    again, converted = perceptual.load_lpips(config_with(str(tmp_path / "out")))
+    again, converted = lpips.load_lpips(config_with(str(tmp_path / "out")))
     assert module == again == Lpips("squeeze")
     jax.tree.map(np.testing.assert_array_equal, converted, read)
 
@@ -65,22 +65,22 @@ def test_a_file_that_lacks_a_layer_is_refused_by_its_name(tmp_path):
     with pytest.raises(
         UserError, match=r"lpips\.weights: .*part\.npz: .*1 missing: features\.9\.squeeze\.weight"
     ):
-        perceptual.load_lpips(config_with(str(tmp_path / "part.npz")))
+        lpips.load_lpips(config_with(str(tmp_path / "part.npz")))
 
 
 def test_without_weights_there_is_neither_loss_nor_metric():
     config = config_with("")
     with pytest.raises(UserError, match=r"lpips\.weights: none are named, but loss\.lpips is 3"):
-        perceptual.check_lpips(config)
+        lpips.check_lpips(config)
     config.loss.lpips = 0.0
-    perceptual.check_lpips(config)
-    assert perceptual.load_lpips(config) == (None, {})
+    lpips.check_lpips(config)
+    assert lpips.load_lpips(config) == (None, {})
 
 
 def test_mistakes_are_named():
     with pytest.raises(UserError, match=r"lpips\.weights: 'resnet' is none of alex, vgg, squeeze"):
-        perceptual.check_lpips(config_with("resnet"))
+        lpips.check_lpips(config_with("resnet"))
     config = config_with("alex")
     config.data.image_size = (24, 64)
     with pytest.raises(UserError, match=r"data\.image_size: \(24, 64\) is too small for LPIPS"):
-        perceptual.check_lpips(config)
+        lpips.check_lpips(config)

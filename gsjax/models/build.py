@@ -1,0 +1,85 @@
+"""The networks of a run, built from its config."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
+
+from gsjax.errors import UserError, check_whole
+from gsjax.models.dino import SIZES, DinoViT, dino, size_of
+from gsjax.models.discriminator import Discriminator
+from gsjax.models.inpainter import GaussianInpainter, init_variables
+from gsjax.models.lpips import Lpips
+
+# For programs that run once: on CPU, compiling without LLVM's optimizations is three times as fast.
+RUN_ONCE = {"xla_backend_optimization_level": 0}
+
+
+@dataclasses.dataclass(frozen=True)
+class Networks:
+    """The modules of a run: structure without parameters."""
+
+    generator: GaussianInpainter
+    discriminator: Discriminator
+    dino: DinoViT | None  # None: without semantic branch
+    lpips: Lpips | None = None  # None: neither loss nor metric
+
+
+def build_networks(
+    config: ConfigDict, dino: DinoViT | None = None, lpips: Lpips | None = None
+) -> Networks:
+    """Returns the networks that `config` describes.
+
+    Args:
+      config: of a run.
+      dino: the module of the semantic branch; None: what the fields of `config.dino` describe.
+      lpips: of the loss and the metric, if there is one.
+    """
+    if config.model.semantic:
+        dino = dino or build_dino(config)
+    dtype = jnp.dtype(config.train.precision)
+    remat = config.train.recompute
+    return Networks(
+        GaussianInpainter(**config.model, recompute=remat, dtype=dtype),
+        Discriminator(
+            config.discriminator.width,
+            jnp.dtype(config.discriminator.precision or config.train.precision),
+            config.discriminator.layers,
+        ),
+        dino and dino.clone(dtype=dtype),
+        lpips and lpips.clone(dtype=dtype),
+    )
+
+
+def init_networks(
+    networks: Networks, image_size: tuple[int, int], keys: tuple[jax.Array, jax.Array]
+) -> tuple[PyTree, PyTree]:
+    """Returns the variables of generator and discriminator, each drawn from its key."""
+    token_size = networks.dino.width if networks.dino else 0
+    generator = init_variables(networks.generator, keys[0], token_size)
+    discriminator = networks.discriminator.init(keys[1], jnp.zeros((1, *image_size, 3)))
+    return generator, discriminator
+
+
+def build_dino(config: ConfigDict) -> DinoViT:
+    """Returns the module that the fields of `config.dino` describe.
+
+    Raises:
+      UserError: the description is invalid.
+    """
+    if not config.dino.size:
+        raise UserError(
+            f"dino.weights: there is no folder {config.dino.weights!r}, and without one dino.size "
+            f"must be one of {', '.join(SIZES)}"
+        )
+    check_whole(config.dino.patch_size, 1, "dino.patch_size")
+    check_whole(config.dino.registers, 0, "dino.registers")
+    return dino(config.dino.size, config.dino.patch_size, config.dino.registers)
+
+
+def set_architecture(config: ConfigDict, module: DinoViT) -> None:
+    """Writes a module's architecture to `config.dino`; `size` is "" if `SIZES` does not have it."""
+    config.dino.size = size_of(module)
+    config.dino.patch_size, config.dino.registers = module.patch_size, module.registers

@@ -1,0 +1,47 @@
+"""Converted networks on disk: a folder that is read like a run's workdir.
+
+It holds a checkpoint at step 0 and, with an inpainter, the `config.json` that describes it;
+with a DINO, `dino.json`, the fields of `DinoViT` that no config names.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from gsjax.files import new_folder, write_atomically
+from gsjax.models.dino import DinoViT
+from gsjax.trained import checkpoints
+from gsjax.training import record
+
+DINO = "dino.json"
+
+
+def write(
+    folder: str | Path,
+    networks: Mapping[str, Any],
+    config: ConfigDict | None = None,
+    dino: DinoViT | None = None,
+) -> None:
+    """Writes the folder, all of it or nothing.
+
+    Args:
+      folder: where to; must not exist, or be empty.
+      networks: the variables of each by its name: generator, dino, lpips.
+      config: of the generator, if there is one.
+      dino: the module of the dino, if there is one.
+
+    Raises:
+      UserError: the folder exists or cannot be written.
+    """
+    with new_folder(folder) as unfinished:
+        checkpoints.save_alone(unfinished / "checkpoints", dict(networks))
+        if config is not None:
+            write_atomically(unfinished / record.CONFIG, record.encode_config(config))
+        if dino is not None:
+            fields = dataclasses.asdict(dino)
+            fields = {key: fields[key] for key in fields if key not in ("dtype", "parent", "name")}
+            write_atomically(unfinished / DINO, json.dumps(fields, indent=2).encode() + b"\n")

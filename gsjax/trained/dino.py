@@ -1,0 +1,221 @@
+"""The frozen DINO of a run: from a converted folder, a file, a published name, or drawn."""
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
+
+from gsjax import convert
+from gsjax.convert.state_dicts import read_state_dict
+from gsjax.errors import UserError, check_whole
+from gsjax.fetch import REMOTE, cached_path, fetch
+from gsjax.files import read_json
+from gsjax.models.build import RUN_ONCE, build_dino, set_architecture
+from gsjax.models.dino import DinoViT
+from gsjax.trained import checkpoints, restore
+from gsjax.trained.converted import DINO
+
+
+def check_dino(config: ConfigDict) -> None:
+    """Raises UserError if `config.dino` cannot work; neither reads nor downloads weights."""
+    if not config.model.semantic:
+        return
+    find_module(config)
+    weights = config.dino.weights
+    if weights in REMOTE:
+        if weights != _fitting_name(config):
+            raise UserError(
+                f"dino.weights: {weights} is not what dino.size={config.dino.size}, "
+                f"dino.patch_size={config.dino.patch_size} and "
+                f"dino.registers={config.dino.registers} describe. {_fetchable(config)}"
+            )
+        weights = str(cached_path(weights))
+    elif weights != "random" and not (weights and Path(weights).exists()):
+        was = f"there is no file {weights!r}" if weights else "no weights are named"
+        raise UserError(
+            f"dino.weights: {was}.\n{_fetchable(config)}"
+            "Point to a file (.safetensors, .npz, or .pth, which needs PyTorch) with\n"
+            "--config.dino.weights=FILE, or train with an untrained DINO, for a trial, with\n"
+            "--config.dino.weights=random"
+        )
+    if weights.endswith((".pth", ".pt", ".bin")) and not importlib.util.find_spec("torch"):
+        raise UserError(
+            f"dino.weights: reading {weights} needs PyTorch: pip install torch, "
+            "or give the same weights as .safetensors"
+        )
+
+
+def _fetchable(config: ConfigDict) -> str:
+    """Returns a hint for errors: the name of the published weights that fit the config, or all."""
+    name = _fitting_name(config)
+    if name is None:
+        return f"Those with a name are {', '.join(n for n in REMOTE if 'dino' in n)}.\n"
+    return f"Have the published ones fetched with\n--config.dino.weights={name}\n"
+
+
+def _fitting_name(config: ConfigDict) -> str | None:
+    registers = {0: "", 4: "_reg"}.get(config.dino.registers, "?")
+    name = f"dinov2_vit{config.dino.size.lower()}{config.dino.patch_size}{registers}"
+    return name if name in REMOTE else None
+
+
+def find_module(config: ConfigDict) -> DinoViT:
+    """Returns the module that `config.dino` describes, or that the folder of its weights holds.
+
+    Raises:
+      UserError: there is none.
+    """
+    if _is_folder(config):
+        return read_module(config.dino.weights, "dino.weights")
+    return build_dino(config)
+
+
+def describe_dino(config: ConfigDict) -> None:
+    """Sets `config.dino` to the architecture in its folder, if it names a folder.
+
+    Raises:
+      UserError: there is no DINO in the folder.
+    """
+    if config.model.semantic and _is_folder(config):
+        set_architecture(config, find_module(config))
+
+
+def load_dino(config: ConfigDict) -> tuple[DinoViT | None, PyTree]:
+    """Returns the module and its variables, from `config.dino.weights`.
+
+    `random` draws them from `config.seed`, so they are the same in every run of a config. Without
+    a semantic branch, returns None and no variables.
+
+    Raises:
+      UserError: the weights are unavailable, or their architecture is not the configured one.
+    """
+    weights = config.dino.weights
+    if not config.model.semantic:
+        return None, {}
+    if weights == "random":
+        module = build_dino(config)
+        side = config.dino.image_size
+        init = jax.jit(module.init, compiler_options=RUN_ONCE)
+        return module, init(jax.random.key(config.seed), jnp.zeros((1, side, side, 3)))
+
+    found, variables = read_dino(weights, "dino.weights")
+    if _is_folder(config):
+        return found, variables  # the folder describes the architecture in full
+    wanted = build_dino(config)
+    for field in ("width", "depth", "heads", "patch_size", "registers", "swiglu", "layer_scale"):
+        here, there = getattr(wanted, field), getattr(found, field)
+        if here != there:
+            raise UserError(
+                f"dino.weights: {weights} holds a DINO with {field}={there}; "
+                f"dino.size={config.dino.size}, dino.patch_size={config.dino.patch_size} and "
+                f"dino.registers={config.dino.registers} mean {field}={here}. Make them match, "
+                "or convert it, whatever it is, with\n"
+                f"python -m gsjax.convert dino --input={weights} --output=FOLDER\n"
+                "and use --config.dino.weights=FOLDER, which needs none of these fields"
+            )
+    return found, variables
+
+
+def read_dino(weights: str, field: str) -> tuple[DinoViT, PyTree]:
+    """Returns a DINO and its variables, from a name, a file or a converted folder.
+
+    Args:
+      weights: one of `gsjax.fetch.REMOTE`, which is downloaded, or a path.
+      field: the flag or config field that named it, for errors.
+
+    Raises:
+      UserError: the weights are unavailable, or not a DINO.
+    """
+    if Path(weights).is_dir():
+        return read_converted(weights, field)
+    if weights not in REMOTE:
+        arrays = read_state_dict(weights, field)
+        try:
+            return convert.dino(arrays)
+        except UserError as error:
+            raise UserError(f"{field}: {weights}: {error}") from None
+    found, variables = convert.dino(read_state_dict(fetch(weights, field), field))
+    # Hugging Face's files hold the official weights, but its code resamples positions slightly
+    # differently. The published names stand for the results of the official code.
+    official = {"antialias": found.registers > 0, "offset": 0.0 if found.registers else 0.1}
+    return dataclasses.replace(found, **official), variables
+
+
+def read_converted(folder: str | Path, field: str) -> tuple[DinoViT, dict]:
+    """Reads the module, as `read_module`, and the variables of the DINO in a converted folder."""
+    module = read_module(folder, field)
+    variables = restore.restore_params(folder, "dino")
+    depth, arrays = module.depth, len(jax.tree.leaves(variables))
+    if depth > arrays:
+        raise UserError(f"{field}: {folder}/{DINO}: depth is {depth}, but it has {arrays} arrays")
+    wanted = jax.eval_shape(
+        lambda: module.init(jax.random.key(0), jnp.zeros((1, *module.learned_size, 3)))
+    )
+    checkpoints.check_same_shapes(
+        f"{field}: {folder}", variables, wanted, f"Its {DINO} must be the one written with it"
+    )
+    return module, variables
+
+
+def read_module(folder: str | Path, field: str) -> DinoViT:
+    """Reads which DINO is in a converted folder.
+
+    Args:
+      folder: which `converted.write` has written.
+      field: the flag or config field that named it, for errors.
+
+    Raises:
+      UserError: there is none in it, or it cannot be.
+    """
+    path = Path(folder) / DINO
+    try:
+        fields = read_json(path)
+        module = DinoViT(**fields | {"grid": tuple(fields["grid"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        raise UserError(
+            f"{field}: {folder} holds no DINO; expected what `python -m gsjax.convert` has "
+            "written from a DINO, or from an inpainter with one inside"
+        ) from None
+    _check_module(module, f"{field}: {path}")
+    return module
+
+
+# Of what is counted, the least and the most.
+_RANGES = {
+    "width": (1, 2**14),
+    "depth": (1, 256),
+    "heads": (1, 2**10),
+    "mlp_width": (1, 2**16),
+    "patch_size": (1, 64),
+    "registers": (0, 64),
+}
+_MOST_PATCHES = 2**10  # a side of the grid
+
+
+def _check_module(module: DinoViT, named: str) -> None:
+    for name, (least, most) in _RANGES.items():
+        value = getattr(module, name)
+        check_whole(value, least, f"{named}: {name}")
+        if value > most:
+            raise UserError(f"{named}: {name} is {value}; it must be at most {most}")
+    for side in module.grid:
+        check_whole(side, 1, f"{named}: grid")
+    if len(module.grid) != 2 or max(module.grid) > _MOST_PATCHES:
+        raise UserError(f"{named}: grid must be two numbers of at most {_MOST_PATCHES}")
+    if module.width % module.heads:
+        raise UserError(f"{named}: heads is {module.heads}; it must divide width, {module.width}")
+    for name in ("swiglu", "layer_scale", "antialias"):
+        if not isinstance(getattr(module, name), bool):
+            raise UserError(f"{named}: {name} must be true or false")
+    for name in ("offset", "epsilon"):
+        value = getattr(module, name)
+        if not isinstance(value, float | int) or not 0 <= value <= 1:
+            raise UserError(f"{named}: {name} must be a number from 0 to 1")
+
+
+def _is_folder(config: ConfigDict) -> bool:
+    return bool(config.dino.weights) and Path(config.dino.weights).is_dir()

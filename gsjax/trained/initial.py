@@ -1,0 +1,91 @@
+"""The networks that a run starts from: `config.initial`."""
+
+import jax
+from absl import logging
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
+
+from gsjax.errors import UserError
+from gsjax.models.build import Networks, init_networks
+from gsjax.trained import checkpoints, packed, restore
+from gsjax.training import record
+
+
+def check_initial(config: ConfigDict) -> None:
+    """Raises UserError if `config.initial` names no checkpoint; reads none."""
+    if config.initial and not packed.is_packed(packed.find(config.initial)):
+        try:
+            checkpoints.find_checkpoint(config.initial)
+        except UserError as error:
+            raise UserError(
+                f"initial: {error}. python -m gsjax.convert makes one of PyTorch weights; or give "
+                f"{packed.bundled_hint(config.initial)}"
+            ) from None
+
+
+def load_initial(config: ConfigDict, networks: Networks) -> dict[str, PyTree]:
+    """Returns the networks in the checkpoint that `config.initial` names, none if it is empty.
+
+    A converted or packed checkpoint has the generator; a run's has the discriminator too, and
+    maybe an average of the generator, which is taken in its place.
+
+    Raises:
+      UserError: there is no checkpoint, or one of another architecture.
+    """
+    if not config.initial:
+        return {}
+    check_initial(config)
+    wanted = _shapes(config, networks)
+    try:
+        loaded = _read_initial(config.initial)
+        for name in loaded:
+            checkpoints.check_same_shapes(
+                config.initial,
+                {name: loaded[name]},
+                {name: wanted[name]},
+                "Set model, discriminator and dino to what they are in its config.json",
+            )
+        _warn_of_differences(config)
+    except UserError as error:
+        raise UserError(f"initial: {error}") from None
+    logging.info("%s taken from %s", " and ".join(loaded), config.initial)
+    return loaded
+
+
+def _shapes(config: ConfigDict, networks: Networks) -> dict[str, PyTree]:
+    """Returns the shapes of the variables of the networks of a run."""
+    key = jax.random.key(0)
+    size = config.data.image_size
+    shapes = jax.eval_shape(lambda: init_networks(networks, size, (key, key)))
+    return dict(zip(("generator", "discriminator"), shapes, strict=True))
+
+
+def _read_initial(path: str) -> dict[str, PyTree]:
+    folder = packed.find(path)
+    if packed.is_packed(folder):
+        return {"generator": packed.read_packed(folder)}
+    found = restore.names_in(path)
+    branches = {"generator": restore.generator_in(path), "discriminator": "discriminator"}
+    return {
+        name: restore.restore_params(path, branch)
+        for name, branch in branches.items()
+        if name in found
+    }
+
+
+def _warn_of_differences(config: ConfigDict) -> None:
+    """Names what shapes do not show: fields that the checkpoint was trained with otherwise."""
+    folder = packed.find(config.initial)
+    if not packed.is_packed(folder):
+        folder = checkpoints.workdir_of(config.initial)
+    if not (folder / record.CONFIG).exists():
+        return
+    before = record.read_config(str(folder))
+    for group, names in (("model", list(config.model)), ("dino", ["normalize"])):
+        for name in names:
+            there, here = before[group][name], config[group][name]
+            if name != "backend" and here != there:
+                logging.warning(
+                    "initial: %s was trained with %s.%s=%s; here it is %s",
+                    config.initial, group, name, there, here,
+                )  # fmt: skip
