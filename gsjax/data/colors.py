@@ -13,7 +13,7 @@ def cmyk_to_rgb(inks: np.ndarray) -> np.ndarray:
     return (light - (inks[..., :3] * light + top // 2) // top).astype(inks.dtype)
 
 
-def straight(colors: np.ndarray, alpha: np.ndarray, top: float) -> np.ndarray:
+def unpremultiplied(colors: np.ndarray, alpha: np.ndarray, top: float) -> np.ndarray:
     """Returns colors that were premultiplied; what is transparent stays as it is stored."""
     if colors.dtype.kind == "f":
         raise Refused("floating-point pixels with premultiplied alpha; convert it to 8 or 16 bits")

@@ -16,7 +16,7 @@ import tifffile
 from PIL import Image, TiffImagePlugin
 
 from gsjax.data.blocks import Blocks, resolution
-from gsjax.data.colors import cmyk_to_rgb, straight
+from gsjax.data.colors import cmyk_to_rgb, unpremultiplied
 from gsjax.data.containers import Refused
 from gsjax.data.exif import parse
 from gsjax.data.libtiff import DEFLATE, RAW, inflated, refusing_errors
@@ -232,7 +232,7 @@ def _interpret(stored: Stored, values: np.ndarray, page: tifffile.TiffPage) -> N
     if place is not None:
         stored.alpha = np.ascontiguousarray(extra[..., place])
         if kinds[place] == _PREMULTIPLIED:
-            colors = straight(colors, stored.alpha, top)
+            colors = unpremultiplied(colors, stored.alpha, top)
             stored.notes.append("its premultiplied alpha becomes straight alpha")
     if len(kinds) > (place is not None):
         stored.notes.append("its channels beside color and alpha are not kept")
