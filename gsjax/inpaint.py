@@ -169,10 +169,10 @@ def _warn_of_the_rest(image: Path, mask: Path | None, jobs: list) -> None:
     """Warns of files in the folders that are not used."""
     from absl import logging
 
-    from gsjax.data.sources import left_out
+    from gsjax.data.sources import unlisted_files
     from gsjax.inpainting import pairing
 
-    if unread := left_out(image):
+    if unread := unlisted_files(image):
         logging.warning("--image: %s", unread)
     if mask is not None and mask.is_dir() and (masks := pairing.unmatched_masks(jobs, mask)):
         logging.warning("--mask: %d masks are no image's, the first %s", len(masks), masks[0])

@@ -162,7 +162,7 @@ def list_images(folder: str | os.PathLike) -> list[str]:
     return [file for file in _all_files(folder) if file.lower().endswith(_readable_suffixes())]
 
 
-def left_out(folder: str | os.PathLike) -> str | None:
+def unlisted_files(folder: str | os.PathLike) -> str | None:
     """Says which files under a folder `list_images` does not list; None if it lists all."""
     suffixes = _readable_suffixes()
     files = [file for file in _all_files(folder) if not file.lower().endswith(suffixes)]
@@ -231,7 +231,7 @@ def _in_folder(folder: str) -> list[str]:
     if not paths:
         suffixes = ", ".join(suffix[1:] for suffix in SUFFIXES)
         raise Missing(f"the folder '{folder}' holds no images ({suffixes})")
-    if not remote.is_remote(folder) and (unread := left_out(folder)):
+    if not remote.is_remote(folder) and (unread := unlisted_files(folder)):
         logging.warning("%s: %s", folder, unread)
     return paths
 

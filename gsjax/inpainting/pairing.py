@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gsjax.data.mask_files import Matcher, describe, is_marked
-from gsjax.data.sources import left_out, list_images
+from gsjax.data.sources import list_images, unlisted_files
 from gsjax.errors import UserError
 from gsjax.inpainting.pictures import FORMATS, NAMES
 
@@ -74,7 +74,7 @@ def folder_jobs(images: Path, masks: Path | None, output: Path, suffix: str | No
     if beside:
         files = [file for file in files if not is_marked(file.stem)]
     if not files:
-        unread = left_out(images)
+        unread = unlisted_files(images)
         raise UserError(
             f"--image: the folder {images} holds no {NAMES} files" + (f"; {unread}" * bool(unread))
         )

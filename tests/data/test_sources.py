@@ -8,10 +8,10 @@ from PIL import Image
 from gsjax.data.sources import (
     PHOTOS,
     UnreadableImage,
-    left_out,
     open_source,
     read_image,
     require_readable,
+    unlisted_files,
 )
 from gsjax.errors import UserError
 
@@ -155,10 +155,10 @@ def test_every_pixel_format_becomes_rgb(tmp_path):
 
 def test_files_that_are_not_read_are_counted_and_the_first_picture_is_named(tmp_path):
     save(tmp_path / "a.png")
-    assert left_out(tmp_path) is None
+    assert unlisted_files(tmp_path) is None
     (tmp_path / "a.txt").write_text("no picture")
     (tmp_path / "b.heic").write_bytes(b"")
-    text = left_out(tmp_path)
+    text = unlisted_files(tmp_path)
     if text.startswith("2 files are none of"):  # without pillow-heif
         assert text.endswith("b.heic: it is HEIC; to read it: pip install pillow-heif")
     else:
