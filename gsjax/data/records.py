@@ -131,7 +131,7 @@ def open_records(where: str) -> RecordSource:
     shards = {path: n for path, n in zip(paths, counts, strict=True) if n}
     if not shards:
         raise Missing(f"the files '{where}' hold no records")
-    remote.allow_open_files(len(shards))  # every process keeps all of them open
+    remote.raise_open_file_limit(len(shards))  # every process keeps all of them open
     return RecordSource(shards)
 
 

@@ -119,7 +119,7 @@ def glob(pattern: str) -> list[str]:
     return [filesystem.unstrip_protocol(name) if is_remote(pattern) else name for name in found]
 
 
-def allow_open_files(count: int) -> None:
+def raise_open_file_limit(count: int) -> None:
     """Raises the limit on open files, which worker processes inherit, if it may be too low."""
     import resource
 

@@ -128,7 +128,7 @@ def _open_split(builder, split: str):
             ) from e
         raise Missing(f"tfds: the split '{split}' cannot be read: {e}") from e
     # Every process keeps all of them open.
-    remote.allow_open_files(sum(split.num_shards for split in builder.info.splits.values()))
+    remote.raise_open_file_limit(sum(split.num_shards for split in builder.info.splits.values()))
     if not len(records):
         raise Missing(f"the split '{split}' of {builder.info.full_name} is empty")
     return records
