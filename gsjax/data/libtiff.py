@@ -21,7 +21,7 @@ _CODECS = "TIFF|O?JPEG|Fax|LZW|ZIP|LZMA|ZSTD|PackBits|WEBP|Dump|Predictor"
 _ERROR = re.compile(rf"(tempfile\.tif|_?({_CODECS})\w*): (?!Warning)")
 
 
-def inflated(packed: bytes, compression: int, wanted: int) -> bytes:
+def decompressed(packed: bytes, compression: int, wanted: int) -> bytes:
     """Returns at most so many bytes of a strip or tile, by the number of its compression.
 
     Raises:

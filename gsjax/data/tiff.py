@@ -19,7 +19,7 @@ from gsjax.data.blocks import Blocks, resolution
 from gsjax.data.colors import cmyk_to_rgb, unpremultiplied
 from gsjax.data.containers import Refused
 from gsjax.data.exif import parse
-from gsjax.data.libtiff import DEFLATE, RAW, inflated, refusing_errors
+from gsjax.data.libtiff import DEFLATE, RAW, decompressed, refusing_errors
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it warns of is checked here
 
@@ -189,7 +189,7 @@ def _segment(page, offset: int, length: int, shape: tuple[int, int, int]) -> np.
         raise Refused("the file is cut off: not all of its pixels are there")
     if page.fillorder == 2:
         packed = packed.translate(_REVERSED)
-    content = inflated(packed, int(page.compression), wanted)
+    content = decompressed(packed, int(page.compression), wanted)
     if len(content) < wanted:
         raise Refused("the file is damaged: not all of its pixels are there")
     if bits < 8:
