@@ -26,7 +26,7 @@ def decompressed(packed: bytes, compression: int, wanted: int) -> bytes:
 
     Raises:
       Refused: damaged.
-      OSError: likewise, where libtiff inflates; see `refusing_errors`.
+      OSError: likewise, where libtiff inflates; see `raising_libtiff_errors`.
     """
     if compression == RAW:
         return packed
@@ -49,7 +49,7 @@ def decompressed(packed: bytes, compression: int, wanted: int) -> bytes:
 
 
 @contextlib.contextmanager
-def refusing_errors() -> Iterator[None]:
+def raising_libtiff_errors() -> Iterator[None]:
     """Raises Refused where libtiff fails, or prints an error and goes on with what it has."""
     try:
         kept = os.dup(2)

@@ -19,7 +19,7 @@ from gsjax.data.blocks import Blocks, resolution
 from gsjax.data.colors import cmyk_to_rgb, unpremultiplied
 from gsjax.data.containers import Refused
 from gsjax.data.exif import parse
-from gsjax.data.libtiff import DEFLATE, RAW, decompressed, refusing_errors
+from gsjax.data.libtiff import DEFLATE, RAW, decompressed, raising_libtiff_errors
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it warns of is checked here
 
@@ -75,7 +75,7 @@ def read_tiff(data: bytes, check_size: Callable[[int, int], None]) -> tuple[Stor
             if _needs_pillow(page):
                 stored.image = _by_pillow(data, page)
             else:
-                with refusing_errors() if _in_libtiff(page) else contextlib.nullcontext():
+                with raising_libtiff_errors() if _in_libtiff(page) else contextlib.nullcontext():
                     values = _values(page)
                 _interpret(stored, values, page)
             return stored, _blocks(data, page)
@@ -139,7 +139,7 @@ def _by_pillow(data: bytes, page: tifffile.TiffPage) -> Image.Image:
     image = TiffImagePlugin.TiffImageFile(io.BytesIO(upright))
     if image.size != (page.imagewidth, page.imagelength):
         raise Refused("the file is damaged: its sizes differ")
-    with refusing_errors():
+    with raising_libtiff_errors():
         image.load()
     return image
 
