@@ -54,10 +54,10 @@ def decode_hole(
         raise Refused("floating-point pixels; convert it to 8 bits")
     if threshold is None:
         threshold = LOSSY_THRESHOLD if raster.lossy else 0
-    return bright(raster, threshold) ^ invert
+    return brighter_than(raster, threshold) ^ invert
 
 
-def bright(raster: Raster, threshold: int) -> Bool[np.ndarray, "h w"]:
+def brighter_than(raster: Raster, threshold: int) -> Bool[np.ndarray, "h w"]:
     """Returns where a picture over black is brighter than a threshold, of 255."""
     values = raster.pixels.max(-1) if raster.pixels.ndim == 3 else raster.pixels
     top = np.iinfo(values.dtype).max
