@@ -50,7 +50,7 @@ def read(data: bytes, max_pixels: int = MAX_PIXELS, side: int = 0) -> Raster:
     # Decoders meet a broken file with any kind of exception (SyntaxError, struct.error,
     # IndexError, …).
     try:
-        kind = kind_of(data)
+        kind = detect_format(data)
         raster = _read_kind(kind, data, check_size, side)
     except (Refused, MemoryError):
         raise
@@ -65,7 +65,7 @@ def read(data: bytes, max_pixels: int = MAX_PIXELS, side: int = 0) -> Raster:
     return raster
 
 
-def kind_of(data: bytes) -> str:
+def detect_format(data: bytes) -> str:
     """Returns which format a file has by its first bytes: a `Raster.kind`, or "" for others.
 
     Raises:
