@@ -91,7 +91,7 @@ def looks_inverted(hole: Bool[np.ndarray, "h w"]) -> bool:
     return bool(share > MOSTLY or (share > 0.5 and border.mean() > MOSTLY))
 
 
-class Matcher:
+class MaskMatcher:
     """Finds masks by the names of their pictures.
 
     The masks of `x.jpg` are `x.png`, `x_mask.png` and `x_mask001.png` (any number, any format)

@@ -14,7 +14,7 @@ from PIL import Image
 from gsjax.data.containers import Refused
 from gsjax.data.examples import Band
 from gsjax.data.images import ImageSource, UnreadableImage
-from gsjax.data.mask_files import Matcher, looks_inverted, read_hole
+from gsjax.data.mask_files import MaskMatcher, looks_inverted, read_hole
 from gsjax.data.masks import RATIO_TOLERANCE, draw_hole
 from gsjax.data.sources import list_images
 from gsjax.errors import UserError, suggestion
@@ -123,7 +123,7 @@ def match_masks(
 ) -> list[str]:
     """Returns a mask file for each image: by name if their names fit, else in turn.
 
-    Names fit as `Matcher` says. All used masks are read.
+    Names fit as `MaskMatcher` says. All used masks are read.
 
     Raises:
       UserError: no such folder, no masks in it, masks for some of the images only, two for
@@ -136,7 +136,7 @@ def match_masks(
     files = list_images(path)
     if not files:
         raise UserError(f"--masks: the folder {folder} holds no images")
-    matcher = Matcher(files, path)
+    matcher = MaskMatcher(files, path)
     names = [Path(source.short_name(index)) for index in indices]
     places = [Path(name.stem) if name.is_absolute() else name.with_suffix("") for name in names]
     fitting = [matcher.find(place) for place in places]

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from gsjax.data.mask_files import Matcher, describe, is_marked
+from gsjax.data.mask_files import MaskMatcher, describe, is_marked
 from gsjax.data.sources import list_images, unlisted_files
 from gsjax.errors import UserError
 from gsjax.inpainting.pictures import FORMATS, NAMES
@@ -52,7 +52,7 @@ def single_job(image: Path, mask: Path | None, output: Path, suffix: str | None)
 def folder_jobs(images: Path, masks: Path | None, output: Path, suffix: str | None) -> list[Job]:
     """Returns the jobs for all pictures in a folder and its subfolders, in alphabetical order.
 
-    Masks are named as `Matcher` says, and are at the same relative path in the folder of masks; if
+    Masks are named as `MaskMatcher` says, and are at the same relative path in the folder of masks; if
     that is the folder of pictures, only names with `_mask` count. A mask that is a file applies to
     all pictures.
 
@@ -80,7 +80,7 @@ def folder_jobs(images: Path, masks: Path | None, output: Path, suffix: str | No
         )
     matcher = None
     if masks is not None and masks.is_dir():
-        matcher = Matcher(list_images(masks), masks, marked=beside)
+        matcher = MaskMatcher(list_images(masks), masks, marked=beside)
     jobs, taken = [], {}
     for file in files:
         place = file.relative_to(images)
@@ -104,7 +104,7 @@ def add_avoid_masks(jobs: list[Job], images: Path, avoid: Path) -> list[Job]:
       jobs: for `images`.
       images: a file, or a folder.
       avoid: a mask for all pictures; or, if `images` is a folder, a folder with masks named as
-        `Matcher` says. A picture without a mask there avoids nothing.
+        `MaskMatcher` says. A picture without a mask there avoids nothing.
 
     Raises:
       UserError: there is no such file, or none of the masks belongs to a picture.
@@ -112,7 +112,7 @@ def add_avoid_masks(jobs: list[Job], images: Path, avoid: Path) -> list[Job]:
     if not (avoid.is_dir() and images.is_dir()):
         _check_file(avoid, "--avoid")
         return [job._replace(avoid=avoid) for job in jobs]
-    matcher = Matcher(list_images(avoid), avoid)
+    matcher = MaskMatcher(list_images(avoid), avoid)
     done = []
     for job in jobs:
         masks = matcher.find(job.image.relative_to(images).with_suffix(""))
@@ -151,7 +151,7 @@ def _output_name(image: Path, suffix: str | None) -> Path:
     return image.with_suffix(suffix or own)
 
 
-def _mask_of(matcher: Matcher, place: Path) -> tuple[Path | None, str | None]:
+def _mask_of(matcher: MaskMatcher, place: Path) -> tuple[Path | None, str | None]:
     """Returns an image's mask, or None and the reason."""
     masks = matcher.find(place)
     if len(masks) == 1:

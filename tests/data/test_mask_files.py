@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from gsjax.data import masks
-from gsjax.data.mask_files import Matcher, looks_inverted, read_hole
+from gsjax.data.mask_files import MaskMatcher, looks_inverted, read_hole
 from gsjax.evaluation import protocol
 from gsjax.inpainting.pictures import read_mask
 
@@ -89,18 +89,18 @@ def test_an_inverted_mask_is_recognized_and_can_be_read_as_one(tmp_path):
     ],
 )  # fmt: skip
 def test_masks_are_found_whatever_their_capitals_and_accents(mask, image):
-    matcher = Matcher([f"masks/{mask}"], Path("masks"))
+    matcher = MaskMatcher([f"masks/{mask}"], Path("masks"))
     assert matcher.find(Path(image)) == [Path(f"masks/{mask}")]
     assert matcher.find(Path("other")) == []
 
 
 def test_names_that_only_capitals_tell_apart_are_told_apart():
-    matcher = Matcher(["m/a.png", "m/A.png"], Path("m"))
+    matcher = MaskMatcher(["m/a.png", "m/A.png"], Path("m"))
     assert matcher.find(Path("a")) == [Path("m/a.png")]
     assert matcher.find(Path("A")) == [Path("m/A.png")]
 
 
 def test_a_name_that_nearly_fits_is_named():
-    matcher = Matcher(["m/IMG-0001_mask.png"], Path("m"))
+    matcher = MaskMatcher(["m/IMG-0001_mask.png"], Path("m"))
     assert "did you mean m/IMG-0001_mask.png?" in matcher.expected(Path("IMG_0001"))
     assert "mean" not in matcher.expected(Path("quite another"))
