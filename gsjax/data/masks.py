@@ -56,7 +56,7 @@ def draw_hole(
     if kind == "rectangles":
         return _rectangles(rng, shape, count)
     if kind.startswith("files:"):
-        return strokes.fit(rng, _from_files(rng, kind.removeprefix("files:"), shape), count)
+        return strokes.fit_area(rng, _from_files(rng, kind.removeprefix("files:"), shape), count)
     check_kinds((kind,), "mask kind")
     raise AssertionError(kind)
 

@@ -19,7 +19,7 @@ def free_form(rng: np.random.Generator, shape: tuple[int, int], count: int) -> n
     return _draw(rng, _brush, shape, count)
 
 
-def fit(
+def fit_area(
     rng: np.random.Generator, drawn: np.ndarray, count: int, tolerance: float = 0.004
 ) -> np.ndarray:
     """Thickens or thins a drawing until it covers `count` pixels.
@@ -84,7 +84,7 @@ def _draw(rng: np.random.Generator, strokes, shape: tuple[int, int], count: int)
             if covered_before and count - covered_before < covered - count:
                 canvas = before
             break
-    return fit(rng, canvas, count)
+    return fit_area(rng, canvas, count)
 
 
 def _shapes(rng: np.random.Generator, canvas: np.ndarray, reach: float) -> Iterator[None]:
