@@ -69,7 +69,7 @@ class _Worker(NamedTuple):
 _worker: _Worker | None = None
 
 
-def make_in_processes(source, settings, output, shards, workers, bar) -> Iterator[dict]:
+def make_shards_in_processes(source, settings, output, shards, workers, bar) -> Iterator[dict]:
     """Yields the notes of these shards as they are made."""
     if not shards:
         return

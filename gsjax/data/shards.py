@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gsjax.data import records, remote
 from gsjax.data.images import ImageSource
-from gsjax.data.shard_workers import PART, Settings, make_in_processes, write_json, writing
+from gsjax.data.shard_workers import PART, Settings, make_shards_in_processes, write_json, writing
 from gsjax.errors import UserError, first_line
 
 
@@ -56,7 +56,7 @@ def make_shards(
         left = [shard for shard in range(settings.shards) if shard not in notes]
         done = sum(note["records"] + len(note["skipped"]) for note in notes.values())
         with progress_bar(settings.images, done, "preparing", active, " images") as bar:
-            for note in make_in_processes(source, settings, output, left, workers, bar):
+            for note in make_shards_in_processes(source, settings, output, left, workers, bar):
                 notes[note["shard"]] = note
         notes = [notes[shard] for shard in range(settings.shards)]
         index = {
