@@ -122,7 +122,7 @@ def open_source(spec: str, split: str, field: str, help: str = "") -> ImageSourc
             if scheme == "array_record":
                 return records.open_records(where)
             if scheme == "folder":
-                return FileSource(_in_folder(where), folder=where)
+                return FileSource(_folder_paths(where), folder=where)
             return FileSource(_in_list(where))
         if scheme == "tfds" and where:
             return tfds.open_tfds(where, split, field)
@@ -220,7 +220,7 @@ def _photos(split: str, field: str) -> list[str]:
     return paths
 
 
-def _in_folder(folder: str) -> list[str]:
+def _folder_paths(folder: str) -> list[str]:
     if remote.is_remote(folder):
         paths = [path for path in remote.listing(folder, remote.walk) if _is_shown(path, folder)]
     elif os.path.isdir(folder):
