@@ -123,7 +123,7 @@ def open_source(spec: str, split: str, field: str, help: str = "") -> ImageSourc
                 return records.open_records(where)
             if scheme == "folder":
                 return FileSource(_folder_paths(where), folder=where)
-            return FileSource(_in_list(where))
+            return FileSource(_listed_paths(where))
         if scheme == "tfds" and where:
             return tfds.open_tfds(where, split, field)
     except Missing as e:
@@ -242,7 +242,7 @@ def _is_shown(path: str, folder: str) -> bool:
     return path.lower().endswith(SUFFIXES) and not any(part.startswith(".") for part in parts)
 
 
-def _in_list(file: str) -> list[str]:
+def _listed_paths(file: str) -> list[str]:
     try:
         text = remote.read(file).decode("utf-8-sig")
     except UnicodeDecodeError:
