@@ -127,7 +127,9 @@ def open_source(spec: str, split: str, field: str, help: str = "") -> ImageSourc
         if scheme == "tfds" and where:
             return tfds.open_tfds(where, split, field)
     except Missing as e:
-        raise UserError("\n".join(filter(None, [f"{field}: {e}", help, _instead(field)]))) from e
+        raise UserError(
+            "\n".join(filter(None, [f"{field}: {e}", help, _other_data_hint(field)]))
+        ) from e
     raise UserError(f"{field}: {_bad_spec(spec, scheme, help)}")
 
 
@@ -277,6 +279,6 @@ def _bad_spec(spec: str, scheme: str, help: str) -> str:
     return f"'{spec}' is no source of images{hint}\nThere are {SPECS}."
 
 
-def _instead(field: str) -> str:
+def _other_data_hint(field: str) -> str:
     flag = field if field.startswith("--") else f"--config.{field}"
     return f"To use images that lie elsewhere: {flag}=folder:DIR"
