@@ -33,7 +33,7 @@ def read_png(data: bytes, check_size: Callable[[int, int], None]) -> Raster:
     blocks = png_blocks(chunks)
     transparent = bytes(parts.get(b"tRNS", b""))
     if depth == 16:
-        _check_inflated(chunks, width, height, color, interlaced)
+        _check_complete(chunks, width, height, color, interlaced)
         stream = np.frombuffer(join_png(pixels_only), np.uint8)
         values = cv2.imdecode(stream, cv2.IMREAD_UNCHANGED)
         if values is None or values.dtype != np.uint16:
@@ -66,7 +66,7 @@ def read_png(data: bytes, check_size: Callable[[int, int], None]) -> Raster:
     return raster
 
 
-def _check_inflated(chunks, width: int, height: int, color: int, interlaced: int) -> None:
+def _check_complete(chunks, width: int, height: int, color: int, interlaced: int) -> None:
     """Raises Refused unless a PNG of 16 bits has all its pixels; OpenCV is content with fewer."""
     channels = {0: 1, 2: 3, 4: 2, 6: 4}.get(color)
     if channels is None:
