@@ -24,7 +24,7 @@ class UnreadableImage(Exception):
         return f"{self.name}: {self.reason}"
 
 
-class Missing(Exception):
+class MissingData(Exception):
     """The data that a spec names is not there; the text says what is wrong, without the field."""
 
 

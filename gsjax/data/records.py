@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import msgpack
 
 from gsjax.data import remote
-from gsjax.data.images import ImageSource, Missing, UnreadableImage
+from gsjax.data.images import ImageSource, MissingData, UnreadableImage
 from gsjax.files import absolute
 
 VERSION = 1
@@ -101,17 +101,17 @@ def open_records(where: str) -> RecordSource:
     """Opens the ArrayRecord files that match a pattern, or all `*.array_record` in a folder.
 
     Raises:
-      Missing: there are none, they are not whole, or prepare has not finished them.
+      MissingData: there are none, they are not whole, or prepare has not finished them.
     """
     if where.startswith("file://"):
         where = where.removeprefix("file://")
     elif remote.is_remote(where) and not where.startswith("gs://"):
-        raise Missing(f"'{where}': ArrayRecord files are read from the disk or gs:// only")
+        raise MissingData(f"'{where}': ArrayRecord files are read from the disk or gs:// only")
     is_folder = os.path.isdir(where)  # which may have any characters in its name
     if not is_folder and not where.endswith(SUFFIX) and not any(c in where for c in "*?["):
         if not remote.is_remote(where):
             what = "is no folder" if os.path.exists(where) else "does not exist"
-            raise Missing(f"'{where}' {what}; give a folder or a pattern like DIR/*{SUFFIX}")
+            raise MissingData(f"'{where}' {what}; give a folder or a pattern like DIR/*{SUFFIX}")
         is_folder = True
     if is_folder:
         where = where.rstrip("/") if remote.is_remote(where) else str(absolute(where))
@@ -125,12 +125,12 @@ def open_records(where: str) -> RecordSource:
             _check_finished(folder, [p for p in paths if p.rpartition("/")[0] == folder])
     if not paths:
         none = f"'{where}' holds no *{SUFFIX} file" if is_folder else f"no file matches '{where}'"
-        raise Missing(none)
+        raise MissingData(none)
     with ThreadPoolExecutor(32) as pool:
         counts = list(pool.map(count, paths))
     shards = {path: n for path, n in zip(paths, counts, strict=True) if n}
     if not shards:
-        raise Missing(f"the files '{where}' hold no records")
+        raise MissingData(f"the files '{where}' hold no records")
     remote.raise_open_file_limit(len(shards))  # every process keeps all of them open
     return RecordSource(shards)
 
@@ -139,7 +139,7 @@ def count(path: str) -> int:
     """Returns the number of records in an ArrayRecord file.
 
     Raises:
-      Missing: it is not whole, or no such file.
+      MissingData: it is not whole, or no such file.
     """
     from array_record.python.array_record_module import ArrayRecordReader
 
@@ -153,11 +153,11 @@ def count(path: str) -> int:
         reader.read([0])
     except RuntimeError as e:
         reason = str(e).partition(";")[0] or reason
-    raise Missing(f"'{path}' is no whole ArrayRecord file: {reason}")
+    raise MissingData(f"'{path}' is no whole ArrayRecord file: {reason}")
 
 
 def _check_finished(folder: str, paths: list[str], all_of_them: bool = False) -> None:
-    """Raises Missing if prepare made this folder and its files are not those of the index.
+    """Raises MissingData if prepare made this folder and its files are not those of the index.
 
     Args:
       folder: with the index.
@@ -170,7 +170,7 @@ def _check_finished(folder: str, paths: list[str], all_of_them: bool = False) ->
         shards = {shard["file"]: shard["bytes"] for shard in index["shards"]}
     except FileNotFoundError:
         if remote.exists(remote.join(folder, f"{PROGRESS}/settings.json")):
-            raise Missing(f"'{folder}' is not finished: {again}") from None
+            raise MissingData(f"'{folder}' is not finished: {again}") from None
         return  # others made it
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return  # an index.json of others
@@ -178,10 +178,10 @@ def _check_finished(folder: str, paths: list[str], all_of_them: bool = False) ->
     lost = sorted(shards.keys() - found.keys()) if all_of_them else []
     if lost:
         what = f"'{lost[0]}' and {len(lost) - 1} more" if len(lost) > 1 else f"'{lost[0]}'"
-        raise Missing(f"'{folder}' lacks {what}: {again}, or copy it again")
+        raise MissingData(f"'{folder}' lacks {what}: {again}, or copy it again")
     for path in paths:
         name = path.rpartition("/")[2]
         if name in shards and shards[name] != found[name]:
-            raise Missing(
+            raise MissingData(
                 f"'{path}' has {found[name]} bytes, not {shards[name]}: it is damaged; {again}"
             )

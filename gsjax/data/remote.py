@@ -7,7 +7,7 @@ it needs for a scheme is a package of its own: gcsfs for gs://, s3fs for s3://.
 import os
 from pathlib import Path
 
-from gsjax.data.images import Missing
+from gsjax.data.images import MissingData
 from gsjax.errors import UserError
 from gsjax.files import read_regular, write_atomically
 
@@ -98,12 +98,12 @@ def listing(path: str, list_files) -> list[str]:
     """Returns `list_files(path)`, by `walk` or `glob`.
 
     Raises:
-      Missing: the file system cannot be reached or does not let us in.
+      MissingData: the file system cannot be reached or does not let us in.
     """
     try:
         return list_files(path)
     except Exception as error:  # file systems raise anything
-        raise Missing(f"'{path}' cannot be listed: {error or type(error).__name__}") from error
+        raise MissingData(f"'{path}' cannot be listed: {error or type(error).__name__}") from error
 
 
 def walk(folder: str) -> list[str]:

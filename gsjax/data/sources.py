@@ -21,7 +21,7 @@ import numpy as np
 from absl import logging
 
 from gsjax.data import records, remote, tfds
-from gsjax.data.images import ImageSource, Missing, UnreadableImage, decode_image
+from gsjax.data.images import ImageSource, MissingData, UnreadableImage, decode_image
 from gsjax.data.reader import missing_decoder
 from gsjax.errors import UserError
 
@@ -126,7 +126,7 @@ def open_source(spec: str, split: str, field: str, help: str = "") -> ImageSourc
             return FileSource(_listed_paths(where))
         if scheme == "tfds" and where:
             return tfds.open_tfds(where, split, field)
-    except Missing as e:
+    except MissingData as e:
         raise UserError(
             "\n".join(filter(None, [f"{field}: {e}", help, _other_data_hint(field)]))
         ) from e
@@ -229,10 +229,10 @@ def _folder_paths(folder: str) -> list[str]:
         paths = list_images(folder)
     else:
         what = "is a file, not a folder" if os.path.exists(folder) else "does not exist"
-        raise Missing(f"the folder '{folder}' {what}")
+        raise MissingData(f"the folder '{folder}' {what}")
     if not paths:
         suffixes = ", ".join(suffix[1:] for suffix in SUFFIXES)
-        raise Missing(f"the folder '{folder}' holds no images ({suffixes})")
+        raise MissingData(f"the folder '{folder}' holds no images ({suffixes})")
     if not remote.is_remote(folder) and (unread := unlisted_files(folder)):
         logging.warning("%s: %s", folder, unread)
     return paths
@@ -250,18 +250,20 @@ def _listed_paths(file: str) -> list[str]:
     except UnicodeDecodeError:
         text = "\0"
     except FileNotFoundError as e:
-        raise Missing(f"the list '{file}' does not exist") from e
+        raise MissingData(f"the list '{file}' does not exist") from e
     except IsADirectoryError as e:
-        raise Missing(f"the list '{file}' is a folder, not a file") from e
+        raise MissingData(f"the list '{file}' is a folder, not a file") from e
     except Exception as e:  # of a remote file system, anything
-        raise Missing(f"the list '{file}' cannot be read: {getattr(e, 'strerror', 0) or e}") from e
+        raise MissingData(
+            f"the list '{file}' cannot be read: {getattr(e, 'strerror', 0) or e}"
+        ) from e
     if "\0" in text:
-        raise Missing(f"the list '{file}' is not a text file with one image path a line")
+        raise MissingData(f"the list '{file}' is not a text file with one image path a line")
     lines = (line.strip() for line in text.splitlines())
     folder = file.rpartition("/")[0] if remote.is_remote(file) else os.path.dirname(file)
     paths = [remote.join(folder, line) for line in lines if line and not line.startswith("#")]
     if not paths:
-        raise Missing(f"the list '{file}' names no image; it needs one path a line")
+        raise MissingData(f"the list '{file}' names no image; it needs one path a line")
     return paths
 
 

@@ -13,7 +13,7 @@ import os
 import re
 
 from gsjax.data import remote
-from gsjax.data.images import ImageSource, Missing, UnreadableImage
+from gsjax.data.images import ImageSource, MissingData, UnreadableImage
 from gsjax.errors import UserError, first_line
 
 _SPEC = re.compile(r"(.+?)(?::([A-Za-z_][\w\[\]%:+ -]*))?")
@@ -61,7 +61,7 @@ def open_tfds(where: str, split: str, field: str) -> TfdsSource:
     """Opens NAME[:SPLIT] or DIR[:SPLIT]; see above.
 
     Raises:
-      Missing: it is not there, not in the form of ArrayRecord, or has no such split or image.
+      MissingData: it is not there, not in the form of ArrayRecord, or has no such split or image.
       UserError: tensorflow-datasets is not installed.
     """
     # With TensorFlow installed, TFDS would import it to read gs://.
@@ -85,7 +85,7 @@ def open_tfds(where: str, split: str, field: str) -> TfdsSource:
         else:
             builder = builder_from_files(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
     except Exception as e:  # TFDS's own, whatever reading its files raises
-        raise Missing(_not_found(name, is_folder, e)) from e
+        raise MissingData(_not_found(name, is_folder, e)) from e
     split = given or split
     records = _open_split(builder, split)
     title = f"tfds:{builder.info.full_name}:{split}"
@@ -108,7 +108,7 @@ def _open_split(builder, split: str):
 
     splits = sorted(builder.info.splits)
     if re.split(r"[\[+]", split)[0] not in splits:
-        raise Missing(
+        raise MissingData(
             f"the TFDS data set {builder.info.full_name} has no split '{split}'; "
             f"there are {', '.join(splits) or 'none'}"
         )
@@ -121,16 +121,16 @@ def _open_split(builder, split: str):
         forms = builder.info.available_file_formats()
         if not any(form.value == "array_record" for form in forms):
             form = ", ".join(form.value for form in forms) or "no known form"
-            raise Missing(
+            raise MissingData(
                 f"the TFDS data set {builder.info.full_name} is built as {form}; training "
                 f"reads it as ArrayRecord: tfds build {builder.info.name} "
                 "--file_format=array_record (with another --data_dir, or after deleting it)"
             ) from e
-        raise Missing(f"tfds: the split '{split}' cannot be read: {e}") from e
+        raise MissingData(f"tfds: the split '{split}' cannot be read: {e}") from e
     # Every process keeps all of them open.
     remote.raise_open_file_limit(sum(split.num_shards for split in builder.info.splits.values()))
     if not len(records):
-        raise Missing(f"the split '{split}' of {builder.info.full_name} is empty")
+        raise MissingData(f"the split '{split}' of {builder.info.full_name} is empty")
     return records
 
 
@@ -147,9 +147,9 @@ def _image_feature(builder) -> str:
     ]
     title = f"the TFDS data set {builder.info.full_name}"
     if not images:
-        raise Missing(f"{title} has no image; its features are {', '.join(dict(features))}")
+        raise MissingData(f"{title} has no image; its features are {', '.join(dict(features))}")
     if len(images) > 1 and "image" not in images:
-        raise Missing(
+        raise MissingData(
             f"{title} has several images ({', '.join(sorted(images))}), none called 'image'"
         )
     return "image" if "image" in images else images[0]
