@@ -1,1 +1,1 @@
-"""Where images come from, the holes in them, and the batches that are made of both."""
+"""Image sources, masks and holes, and the batches made from them."""

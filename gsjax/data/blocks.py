@@ -1,4 +1,4 @@
-"""The metadata of picture files, as it is stored: blocks of bytes, wherever a format has them."""
+"""The metadata of picture files as stored: blocks of bytes, wherever a format keeps them."""
 
 import dataclasses
 import re
@@ -15,26 +15,26 @@ _XMP_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
 _XMP_MORE = b"http://ns.adobe.com/xmp/extension/\0"
 _PHOTOSHOP = b"Photoshop 3.0\0"
 _PNG_COLOR = (b"sRGB", b"gAMA", b"cHRM", b"cICP", b"mDCV", b"cLLI", b"tIME")
-_TEXT_LIMIT = 2**26  # bytes of a text once inflated; more is an attack
+_TEXT_LIMIT = 2**26  # bytes of an inflated text; more is an attack
 _ORIENTATION = re.compile(rb"""\w+:Orientation(?:\s*=\s*["']|\s*>\s*)([1-8])""")
 
 
 @dataclasses.dataclass
 class Blocks:
-    """What a file holds beside its pixels.
+    """The contents of a file besides its pixels.
 
     Attributes:
       exif: a TIFF structure with the tags of EXIF, without the `Exif` mark of JPEG.
       xmp: the XML.
       icc: the color profile.
       photoshop: resource blocks, as in the APP13 segment of a JPEG.
-      iptc: IIM records, where a file has them without resource blocks.
+      iptc: IIM records, if a file has them outside of resource blocks.
       comment: a text without a name.
-      texts: the text chunks of a PNG by keyword: name, content, and the text in it.
-      color: the chunks of a PNG that tell of its colors or date, and that no other file has.
-      resolution: pixels per inch, or without a unit, across and down; then 2, or 1 without.
-      pictures: what is in the file beside the picture, such as "a second picture".
-      other: what else is not kept, such as "content credentials".
+      texts: text chunks of a PNG by keyword: chunk name, content, and the text in it.
+      color: PNG chunks about color or date, which no other format has.
+      resolution: (across, down, 2) in pixels per inch, or (across, down, 1) without a unit.
+      pictures: additional pictures in the file, such as "a second picture".
+      other: other content that is dropped, such as "content credentials".
     """
 
     exif: bytes | None = None
@@ -50,7 +50,7 @@ class Blocks:
     other: list[str] = dataclasses.field(default_factory=list)
 
     def orientation(self) -> int:
-        """Returns by which of the eight orientations the pixels are stored; EXIF's counts first."""
+        """Returns the EXIF orientation of the stored pixels, 1 to 8; EXIF overrides XMP."""
         tags = parse(self.exif) if self.exif else None
         stored = tags.number(ORIENTATION) if tags else None
         if stored is None and self.xmp and (match := _ORIENTATION.search(self.xmp)):
@@ -131,7 +131,7 @@ def webp_blocks(data: bytes) -> Blocks:
 
 
 def other_blocks(info: Mapping[str, Any]) -> Blocks:
-    """Returns what Pillow has found in a BMP, GIF, AVIF or HEIC."""
+    """Returns the metadata that Pillow found in a BMP, GIF, AVIF or HEIC."""
     exif, xmp, comment = info.get("exif"), info.get("xmp"), info.get("comment")
     blocks = Blocks(icc=info.get("icc_profile"))
     blocks.exif = exif.removeprefix(b"Exif\0\0") if isinstance(exif, bytes) and exif else None
@@ -143,7 +143,7 @@ def other_blocks(info: Mapping[str, Any]) -> Blocks:
 
 
 def inflate(data: bytes) -> bytes | None:
-    """Returns what a zlib stream holds, None if it is damaged or larger than any text."""
+    """Returns the contents of a zlib stream, or None if it is damaged or too large for a text."""
     try:
         inflater = zlib.decompressobj()
         content = inflater.decompress(data, _TEXT_LIMIT)
@@ -174,7 +174,7 @@ def _add_text(blocks: Blocks, name: bytes, content: bytes) -> None:
 
 
 def _add_raw_profile(blocks: Blocks, kind: bytes, text: bytes) -> None:
-    """Adds a profile that ImageMagick has written as a text: a name, a length, hexadecimals."""
+    """Adds a profile that ImageMagick wrote as text: a name, a length, hexadecimal bytes."""
     try:
         lines = text.lstrip(b"\n").split(b"\n")
         profile = bytes.fromhex(b"".join(lines[2:]).decode("ascii"))
@@ -194,7 +194,7 @@ def _add_raw_profile(blocks: Blocks, kind: bytes, text: bytes) -> None:
 
 
 def resolution(across: float, down: float, unit: float | None) -> tuple[float, float, int] | None:
-    """Returns a resolution; None for one that says nothing. `unit`: how many make an inch."""
+    """Returns a resolution, or None for a meaningless one; `unit` converts to pixels per inch."""
     if not (across > 0 and down > 0) or (unit is None and across == down):
         return None
     if unit is None:

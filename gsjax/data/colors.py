@@ -1,4 +1,4 @@
-"""Pixels as they are stored to pixels as they show: inks, alpha, bit depth and orientation."""
+"""Converts stored pixels to displayed pixels: inks, alpha, bit depth and orientation."""
 
 import numpy as np
 from jaxtyping import Num, Shaped, UInt8
@@ -7,14 +7,14 @@ from gsjax.data.containers import Refused
 
 
 def cmyk_to_rgb(inks: np.ndarray) -> np.ndarray:
-    """Returns RGB of CMYK, uint8 or uint16 [h, w, 4], without a color profile, as Pillow does."""
+    """Converts CMYK, uint8 or uint16 [h, w, 4], to RGB without a color profile, like Pillow."""
     top = np.uint32(np.iinfo(inks.dtype).max)
     light = top - inks[..., 3:].astype(np.uint32)
     return (light - (inks[..., :3] * light + top // 2) // top).astype(inks.dtype)
 
 
 def unpremultiplied(colors: np.ndarray, alpha: np.ndarray, top: float) -> np.ndarray:
-    """Returns colors that were premultiplied; what is transparent stays as it is stored."""
+    """Converts premultiplied to straight alpha; fully transparent pixels are unchanged."""
     if colors.dtype.kind == "f":
         raise Refused("floating-point pixels with premultiplied alpha; convert it to 8 or 16 bits")
     over = np.maximum(alpha, 1)[..., None].astype(np.uint32)
@@ -23,7 +23,7 @@ def unpremultiplied(colors: np.ndarray, alpha: np.ndarray, top: float) -> np.nda
 
 
 def upright(values: Shaped[np.ndarray, "h w ..."], orientation: int) -> np.ndarray:
-    """Turns pixels as an EXIF orientation, 1 to 8, says."""
+    """Applies an EXIF orientation, 1 to 8, to pixels."""
     if orientation in (5, 6, 7, 8):
         values = values.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -32,7 +32,7 @@ def upright(values: Shaped[np.ndarray, "h w ..."], orientation: int) -> np.ndarr
 
 
 def eight_bits(values: Num[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
-    """Returns values scaled to 8 bits; floats are taken to reach 1, 255 or 65535."""
+    """Scales values to 8 bits; the maximum of floats is assumed to be 1, 255 or 65535."""
     if values.dtype == np.uint8:
         return values
     if values.dtype == np.uint16:

@@ -1,11 +1,11 @@
-"""The parts of PNG, JPEG and WebP files, found without decoding any pixels."""
+"""Splits PNG, JPEG and WebP files into their parts without decoding pixels."""
 
 import struct
 import zlib
 from collections.abc import Iterator
 
 PNG = b"\x89PNG\r\n\x1a\n"
-_NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # by which a PNG looks as it does
+_NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # chunks that affect the pixels
 
 
 class Refused(Exception):
@@ -19,10 +19,10 @@ class TooLarge(Refused):
 def png_chunks(data: bytes) -> list[tuple[bytes, memoryview]]:
     """Returns the names and contents of a PNG's chunks.
 
-    Chunks of metadata whose checksum is wrong are left out.
+    Metadata chunks with a wrong checksum are left out.
 
     Raises:
-      Refused: cut off, or damaged where it shows.
+      Refused: the file is truncated, or damaged where pixels are affected.
     """
     view, position, chunks = memoryview(data), len(PNG), []
     while position + 12 <= len(data):
@@ -44,7 +44,7 @@ def png_chunks(data: bytes) -> list[tuple[bytes, memoryview]]:
 
 
 def join_png(chunks: list[tuple[bytes, bytes | memoryview]]) -> bytes:
-    """Returns the PNG that has these chunks."""
+    """Returns the PNG with these chunks."""
     parts = [PNG]
     for name, content in chunks:
         content = bytes(content)
@@ -54,7 +54,7 @@ def join_png(chunks: list[tuple[bytes, bytes | memoryview]]) -> bytes:
 
 
 def jpeg_segments(data: bytes) -> tuple[list[tuple[int, bytes]], int]:
-    """Returns a JPEG's segments before its pixels, as (marker, content), and where they end."""
+    """Returns (marker, content) of a JPEG's segments before its pixels, and where they end."""
     segments, position = [], 2
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]

@@ -1,7 +1,7 @@
-"""One example: an image cropped and resized, and a hole to fill in it.
+"""Makes one example: an image, cropped and resized, and a hole to fill.
 
-Everything random comes from a generator seeded by (seed, stream, index), so an example
-is the same whichever process or thread makes it, and whenever.
+All randomness comes from a generator seeded by (seed, stream, index), so an example does not
+depend on the process or thread that makes it.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ TRAINING, VALIDATION, ORDER = 0, 1, 2  # streams of random numbers
 
 @dataclasses.dataclass(frozen=True)
 class Band:
-    """Holes that are validated together: of these kinds, in this part of the image."""
+    """A group of validation holes: their kinds, and the range of the image fraction they cover."""
 
     name: str
     kinds: Sequence[str]
@@ -32,7 +32,7 @@ class Band:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How examples are made from a source; see `config.data` and `config.masks`."""
+    """The settings for making examples from a source; see `config.data` and `config.masks`."""
 
     seed: int
     stream: int
@@ -44,12 +44,12 @@ class Recipe:
     kinds: Sequence[str]
     curriculum: Sequence[tuple[int, float, float]]
     batch_size: int  # over all processes
-    first: int = 0  # example of the stage: example i is of its step (i - first) // batch_size
-    bands: Sequence[Band] = ()  # of validation
+    first: int = 0  # first example of the stage: example i is in step (i - first) // batch_size
+    bands: Sequence[Band] = ()  # for validation
 
 
 def bands(config: ConfigDict) -> list[Band]:
-    """Returns the bands that `config.validate` asks for; examples belong to them in turn."""
+    """Returns the bands of `config.validate`; examples cycle through them."""
     kinds = tuple(config.validate.kinds)
     made = [
         Band(f"{round(100 * low)}-{round(100 * high)}", kinds, low, high)
@@ -59,7 +59,7 @@ def bands(config: ConfigDict) -> list[Band]:
 
 
 def training_recipe(config: ConfigDict, first: int = 0) -> Recipe:
-    """Returns the recipe of the training examples from example number `first` on."""
+    """Returns the recipe of the training examples, starting at example `first`."""
     return Recipe(
         seed=config.seed,
         stream=TRAINING,
@@ -76,7 +76,7 @@ def training_recipe(config: ConfigDict, first: int = 0) -> Recipe:
 
 
 def validation_recipe(config: ConfigDict) -> Recipe:
-    """Returns the recipe of the validation examples: never flipped, in bands."""
+    """Returns the recipe of the validation examples: not flipped, in bands."""
     return dataclasses.replace(
         training_recipe(config),
         stream=VALIDATION,
@@ -92,11 +92,11 @@ def training_example(index: int, source: ImageSource, recipe: Recipe) -> dict[st
     return make_example(index, int(order[position]), source, recipe)
 
 
-# Grain's own shuffle walks a 16-bit cipher until it hits the range: 4 ms for each
-# element of a source of 12 images, more than all the rest.
+# Grain's shuffle iterates a 16-bit cipher until it hits the range: 4 ms per element for a source of
+# 12 images, more than everything else together.
 @functools.lru_cache(maxsize=2)
 def image_order(seed: int, epoch: int, length: int) -> np.ndarray:
-    """Returns the order in which an epoch shows the images: a permutation, [length]."""
+    """Returns the order of the images in an epoch: a permutation, [length]."""
     return np.random.default_rng((seed, ORDER, epoch)).permutation(length)
 
 
@@ -106,8 +106,8 @@ def make_example(
     """Makes example `index` of a stream from image `image_index` of the source.
 
     Returns:
-      image: uint8 [H, W, 3]; known: bool [H, W, 1], False in the hole; unreadable:
-      int64, `image_index` if it could not be read and the next one stands in, or -1. In
+      image: uint8 [H, W, 3]; known: bool [H, W, 1], False in the hole; unreadable: int64,
+      `image_index` if it could not be read and was replaced by the next one, or -1. For
       validation also band: int32, the index of its band.
     """
     rng = np.random.default_rng((recipe.seed, recipe.stream, index))
@@ -117,8 +117,8 @@ def make_example(
     if recipe.flip and rng.random() < 0.5:
         image = image[:, ::-1]
     example = {"image": image, "unreadable": np.int64(image_index if replaced else -1)}
-    if recipe.stream == VALIDATION:  # in turn, so that a few examples hold every kind
-        # Moved on by one with every round, or some images would always be in the same band.
+    if recipe.stream == VALIDATION:  # cycle, so that a few examples have every kind
+        # Shift by one in every round; otherwise some images would always be in the same band.
         rounds, place = divmod(index, len(source))
         turn = rounds // len(recipe.bands) + place // len(recipe.bands)
         place = (rounds + place) % len(recipe.bands)
@@ -135,7 +135,7 @@ def make_example(
 
 
 def _read(source: ImageSource, index: int) -> tuple[np.ndarray, bool]:
-    """Returns image `index`, or the next that can be read, and whether it is another one."""
+    """Returns image `index`, or the next readable one, and whether it was replaced."""
     for offset in range(len(source)):
         try:
             return source[(index + offset) % len(source)], offset > 0
@@ -147,11 +147,11 @@ def _read(source: ImageSource, index: int) -> tuple[np.ndarray, bool]:
 def _crop_box(
     rng: np.random.Generator, shape: tuple[int, ...], recipe: Recipe
 ) -> tuple[int, int, int, int] | None:
-    """Returns the (top, left, height, width) to cut out, or None for the whole image."""
+    """Returns the (top, left, height, width) of the crop, or None for the whole image."""
     if recipe.crop == "resize":
         return None
     height, width = recipe.image_size
-    # The largest box of the right aspect that fits, scaled.
+    # The largest box with the right aspect ratio that fits, scaled.
     largest, (low, high) = min(shape[0] / height, shape[1] / width), recipe.crop_scale
     low = low or min(1 / largest, high)
     if recipe.crop_distribution == "log":
@@ -166,13 +166,13 @@ def _crop_box(
 def _resize(
     image: np.ndarray, box: tuple[int, int, int, int] | None, width: int, height: int
 ) -> np.ndarray:
-    """Cuts out the box and resizes it with a Lanczos filter: uint8 [height, width, 3]."""
+    """Crops to the box and resizes with a Lanczos filter: uint8 [height, width, 3]."""
     if box is None:
         return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
     top, left, h, w = box
     image = image[top : top + h, left : left + w]
-    # Averaging down to two to three times the size first is several times as fast and
-    # hardly visible. Whole images are spared it: published numbers were measured without.
+    # Averaging down to two to three times the size first is several times as fast, and hardly
+    # visible. It is not done for whole images, since published numbers were measured without it.
     factor = int(min(h / height, w / width) / 2)
     if factor > 1:
         h, w = h // factor, w // factor

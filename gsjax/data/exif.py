@@ -1,6 +1,6 @@
-"""The tags of EXIF, which have the layout of TIFF: read and written as they are, byte by byte.
+"""Reads and writes EXIF tags, which have the structure of TIFF, byte for byte.
 
-Values are never decoded, so texts in any code and makers' own tags stay what they are.
+Values are never decoded, so texts in any encoding and makers' private tags are preserved.
 """
 
 import struct
@@ -12,11 +12,11 @@ _SIZES = {
 }  # fmt: skip
 ORIENTATION, EXIF, GPS, INTEROPERABILITY = 0x0112, 0x8769, 0x8825, 0xA005
 _SUB = (EXIF, GPS, INTEROPERABILITY)
-_MOST = 4096  # tags of a directory; more is damage
+_MOST = 4096  # maximum number of tags in a directory; more is damage
 
 
 class Tag(NamedTuple):
-    """A tag's type and count, as in TIFF, and its value in the byte order of its directories."""
+    """A tag's type and count, as in TIFF, and its value in the file's byte order."""
 
     kind: int
     count: int
@@ -27,9 +27,9 @@ class Exif(NamedTuple):
     """Directories of tags.
 
     Attributes:
-      order: `<` or `>`, the byte order of all values.
-      tags: those of the first directory.
-      below: those of the directories of EXIF, GPS and INTEROPERABILITY, by these.
+      order: byte order of all values, `<` or `>`.
+      tags: tags of the first directory.
+      below: tags of the directories EXIF, GPS and INTEROPERABILITY.
     """
 
     order: str
@@ -37,27 +37,27 @@ class Exif(NamedTuple):
     below: dict[int, dict[int, Tag]]
 
     def number(self, tag: int) -> int | None:
-        """Returns the value of a tag of the first directory that is a whole number."""
-        found = self.tags.get(tag)
-        if found is None or found.kind not in (3, 4) or not found.value:
+        """Returns an integer tag of the first directory, or None."""
+        entry = self.tags.get(tag)
+        if entry is None or entry.kind not in (3, 4) or not entry.value:
             return None
-        code = {3: "H", 4: "I"}[found.kind]
-        return struct.unpack_from(self.order + code, found.value)[0]
+        code = {3: "H", 4: "I"}[entry.kind]
+        return struct.unpack_from(self.order + code, entry.value)[0]
 
     def rational(self, tag: int) -> float | None:
-        """Returns the value of a tag of the first directory that is a fraction."""
-        found = self.tags.get(tag)
-        if found is None or found.kind != 5 or len(found.value) < 8:
+        """Returns a rational tag of the first directory, or None."""
+        entry = self.tags.get(tag)
+        if entry is None or entry.kind != 5 or len(entry.value) < 8:
             return None
-        above, below = struct.unpack_from(self.order + "II", found.value)
-        return above / below if below else None
+        numerator, denominator = struct.unpack_from(self.order + "II", entry.value)
+        return numerator / denominator if denominator else None
 
 
 def parse(data: bytes) -> Exif | None:
-    """Reads the first directory of a TIFF structure and those it points to; None if it is none.
+    """Reads the first directory of a TIFF structure and its sub-directories; None if invalid.
 
-    The second directory, which has the thumbnail of EXIF, is not read; neither are tags whose
-    values lie outside the data.
+    The second directory, which has the thumbnail of EXIF, is not read; neither are tags with values
+    outside of the data.
     """
     order = {b"II": "<", b"MM": ">"}.get(bytes(data[:2]))
     if order is None or len(data) < 8:
@@ -78,13 +78,13 @@ def parse(data: bytes) -> Exif | None:
 
 
 def serialize(exif: Exif) -> bytes:
-    """Returns the TIFF structure that `parse` reads."""
+    """Returns a TIFF structure; the inverse of `parse`."""
     head = (b"II*\0" if exif.order == "<" else b"MM\0*") + struct.pack(exif.order + "I", 8)
     return head + directories(exif, 8)
 
 
 def directories(exif: Exif, start: int) -> bytes:
-    """Returns the first directory as it lies at `start`, an even place, and all below it."""
+    """Returns the first directory, placed at `start` (even), and its sub-directories."""
     tags, content = dict(exif.tags), b""
     place = start + _length(tags | {name: None for name in (EXIF, GPS) if exif.below.get(name)})
     for name in (EXIF, GPS):
@@ -95,7 +95,7 @@ def directories(exif: Exif, start: int) -> bytes:
 
 
 def below(exif: Exif, name: int, start: int) -> bytes:
-    """Returns the directory of EXIF or GPS as it lies at `start`, and all below it."""
+    """Returns the EXIF or GPS directory, placed at `start`, and its sub-directories."""
     tags, content = dict(exif.below[name]), b""
     place = start + _length(tags)
     if name == EXIF and exif.below.get(INTEROPERABILITY):
@@ -122,7 +122,7 @@ def _directory(data: bytes, order: str, start: int, big: bool) -> dict[int, Tag]
             value = bytes(data[place : place + size])
             if size and len(value) == size:
                 tags.setdefault(name, Tag(kind, items, value))
-    except struct.error:  # cut off: what was read is right
+    except struct.error:  # truncated; what was read so far is valid
         pass
     return tags
 
@@ -134,7 +134,7 @@ def _length(tags: dict) -> int:
 def _written(
     tags: dict[int, Tag], order: str, start: int, free: int | None = None, after: bytes = b""
 ) -> bytes:
-    """Returns a directory at `start`, then `after`, then the values that start at `free`."""
+    """Returns a directory placed at `start`, then `after`, then its values, placed at `free`."""
     free = start + _length(tags) if free is None else free
     entries, values = struct.pack(order + "H", len(tags)), b""
     for name in sorted(tags):

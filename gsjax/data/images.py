@@ -1,4 +1,4 @@
-"""Image files to arrays, and the contract that all sources of images keep."""
+"""Decodes image files, and defines the interface of all image sources."""
 
 import abc
 
@@ -9,11 +9,11 @@ from gsjax.data.containers import Refused
 from gsjax.data.raster import to_rgb8
 from gsjax.data.reader import read
 
-MIN_SIDE = 8  # pixels; smaller files are tracking pixels and icons, not pictures
+MIN_SIDE = 8  # pixels; smaller images are tracking pixels and icons, not pictures
 
 
 class UnreadableImage(Exception):
-    """An image that cannot be used: `name` says which, `reason` says why."""
+    """An image that cannot be used; has its `name` and the `reason`."""
 
     def __init__(self, name: str, reason: str):
         super().__init__(name, reason)
@@ -25,14 +25,14 @@ class UnreadableImage(Exception):
 
 
 class MissingData(Exception):
-    """The data that a spec names is not there; the text says what is wrong, without the field."""
+    """The data that a spec names is missing; the message does not name the config field."""
 
 
 class ImageSource(abc.ABC):
     """Images as a Grain random-access source: `source[i]` is uint8 [h, w, 3], RGB.
 
-    Raises UnreadableImage where image i cannot be used. A source can be pickled for
-    worker processes, which open files of their own, and read by several threads at once.
+    Raises UnreadableImage if image i cannot be used. A source can be pickled for worker processes,
+    which open the files themselves, and is safe to read from several threads.
     """
 
     @abc.abstractmethod
@@ -40,23 +40,23 @@ class ImageSource(abc.ABC):
 
     @abc.abstractmethod
     def name(self, index: int) -> str:
-        """Returns what image `index` is called in messages, such as its path."""
+        """Returns the name of image `index` in messages, such as its path."""
 
     def short_name(self, index: int) -> str:
-        """Returns what the image is called wherever it lies, such as its path in its folder."""
+        """Returns a name that does not depend on the location, such as the path in the folder."""
         return self.name(index)
 
     @abc.abstractmethod
     def encoded(self, index: int) -> bytes:
-        """Returns image `index` as the content of an image file, which may be damaged.
+        """Returns the content of the image file `index`, which may be damaged.
 
         Raises:
-          UnreadableImage: not even that can be read.
+          UnreadableImage: the content cannot be read.
         """
 
     @abc.abstractmethod
     def identity(self) -> str:
-        """Returns a text that changes when the source has other images or another order."""
+        """Returns a text that changes with the images in the source and their order."""
 
     def __getitem__(self, index) -> np.ndarray:
         return decode_image(self.encoded(index), lambda: self.name(index))
@@ -66,19 +66,19 @@ class ImageSource(abc.ABC):
 
 
 def decode_image(data: bytes, name, side: int = 0) -> UInt8[np.ndarray, "h w 3"]:
-    """Turns the content of an image file into 8 bits a channel, upright; see `reader.read`.
+    """Decodes the content of an image file to 8-bit RGB, upright; see `reader.read`.
 
-    Transparent pixels are composited over white, 16-bit values are scaled to
-    8 bits, the first frame of an animation counts.
+    Transparent pixels are composited over white, 16-bit values are scaled to 8 bits, and only the
+    first frame of an animation is used.
 
     Args:
-      data: as the file holds it.
-      name: what the image is called in errors, or a function that returns it.
-      side: a JPEG may come at 1/2, 1/4 or 1/8 of its size, which is decoded faster, as long
-        as no side gets shorter than this; 0: at its full size.
+      data: the content of the file.
+      name: the image's name in errors, or a function that returns it.
+      side: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, which is faster, as long as no
+        side gets shorter than this; 0 for full size.
 
     Raises:
-      UnreadableImage: no image, truncated, or smaller than MIN_SIDE.
+      UnreadableImage: not an image, truncated, or smaller than MIN_SIDE.
     """
     try:
         image = to_rgb8(read(data, side=side))

@@ -1,4 +1,4 @@
-"""Pillow's libtiff as a decoder of byte streams, whose errors are not passed over."""
+"""Decompresses TIFF strips and tiles with Pillow's libtiff, whose errors become exceptions."""
 
 import contextlib
 import io
@@ -22,11 +22,16 @@ _ERROR = re.compile(rf"(tempfile\.tif|_?({_CODECS})\w*): (?!Warning)")
 
 
 def decompressed(packed: bytes, compression: int, wanted: int) -> bytes:
-    """Returns at most so many bytes of a strip or tile, by the number of its compression.
+    """Returns the first `wanted` bytes of a strip or tile.
+
+    Args:
+      packed: the compressed bytes.
+      compression: the TIFF number of the compression.
+      wanted: maximum number of bytes to return.
 
     Raises:
-      Refused: damaged.
-      OSError: likewise, where libtiff inflates; see `raising_libtiff_errors`.
+      Refused: the data is damaged.
+      OSError: the same, from libtiff; see `raising_libtiff_errors`.
     """
     if compression == RAW:
         return packed
@@ -35,7 +40,7 @@ def decompressed(packed: bytes, compression: int, wanted: int) -> bytes:
             return zlib.decompressobj().decompress(packed, wanted)
         except zlib.error as error:
             raise Refused(f"the file is damaged: {error}") from error
-    # A picture of one row of bytes, which libtiff inflates whatever the bytes mean.
+    # Wrap the bytes as a one-row picture, which libtiff decompresses whatever they mean.
     tags = (
         (256, 4, wanted), (257, 4, 1), (258, 3, 8), (259, 3, compression), (262, 3, 1),
         (273, 4, 8), (277, 3, 1), (278, 4, 1), (279, 4, len(packed)),
@@ -50,7 +55,7 @@ def decompressed(packed: bytes, compression: int, wanted: int) -> bytes:
 
 @contextlib.contextmanager
 def raising_libtiff_errors() -> Iterator[None]:
-    """Raises Refused where libtiff fails, or prints an error and goes on with what it has."""
+    """Raises Refused if libtiff fails, or prints an error and continues with partial data."""
     try:
         kept = os.dup(2)
     except OSError:  # no stderr
@@ -71,7 +76,7 @@ def raising_libtiff_errors() -> Iterator[None]:
         lines = file.read().decode(errors="replace").splitlines()
     errors = [line for line in lines if _ERROR.match(line)]
     for line in lines:
-        if line not in errors and "Warning" not in line:  # another thread's
+        if line not in errors and "Warning" not in line:  # from another thread
             print(line, file=sys.stderr)
     if errors:
         raise Refused(f"its pixels cannot be decoded: {errors[0][:100]}") from failure

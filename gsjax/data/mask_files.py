@@ -1,7 +1,7 @@
-"""The one reader of mask files, and which mask goes with which picture.
+"""Reads mask files, for all commands, and finds the masks of pictures.
 
-A mask is hole where it is brighter than a threshold as it shows over black. The threshold is
-0, and half where the file is compressed with loss, whose black is not exact.
+A mask is hole where it is brighter than a threshold when composited over black. The threshold is 0,
+or half the range for lossy files, whose black is inexact.
 """
 
 import difflib
@@ -20,7 +20,7 @@ from gsjax.data.reader import MAX_PIXELS, read
 from gsjax.files import read_regular
 
 LOSSY_THRESHOLD = 127  # of 255
-MOSTLY = 0.9  # a hole that covers more of the image, or of its border, looks inverted
+MOSTLY = 0.9  # a hole that covers more of the image, or of its border, is probably inverted
 _MARK = re.compile(r"(.+)_mask\d*$", re.IGNORECASE)
 
 
@@ -34,13 +34,13 @@ def read_hole(
 
     Args:
       path: any picture; it is turned upright, and its brightest channel counts.
-      threshold: of 255. By default 0, and `LOSSY_THRESHOLD` for what is compressed with loss.
-      invert: holes are what is not brighter, as in masks of MAT.
+      threshold: of 255; by default 0, or `LOSSY_THRESHOLD` for lossy files.
+      invert: True is hole where it is not brighter, as in MAT's masks.
       max_pixels: larger masks are refused.
 
     Raises:
       OSError: the file cannot be read.
-      Refused: its content cannot be; see `reader.read`.
+      Refused: its content cannot be decoded; see `reader.read`.
     """
     return decode_hole(read_regular(path), threshold, invert, max_pixels)
 
@@ -48,7 +48,7 @@ def read_hole(
 def decode_hole(
     data: bytes, threshold: int | None = None, invert: bool = False, max_pixels: int = MAX_PIXELS
 ) -> Bool[np.ndarray, "h w"]:
-    """Does what `read_hole` does with the content of a file."""
+    """Does the same as `read_hole` with the content of a file."""
     raster = read(data, max_pixels)
     if raster.pixels.dtype.kind == "f":
         raise Refused("floating-point pixels; convert it to 8 bits")
@@ -58,10 +58,10 @@ def decode_hole(
 
 
 def brighter_than(raster: Raster, threshold: int) -> Bool[np.ndarray, "h w"]:
-    """Returns where a picture over black is brighter than a threshold, of 255."""
+    """Returns where a picture, composited over black, is brighter than a threshold of 255."""
     values = raster.pixels.max(-1) if raster.pixels.ndim == 3 else raster.pixels
     top = np.iinfo(values.dtype).max
-    # 16 bits of which 8 are used: their white is 255.
+    # Some 16-bit masks use only 8 bits, with 255 for white.
     step = 257 if top > 255 and values.max(initial=0) > 255 else 1
     if raster.alpha is None:
         return values > threshold * step
@@ -70,7 +70,7 @@ def brighter_than(raster: Raster, threshold: int) -> Bool[np.ndarray, "h w"]:
 
 
 def hole_warning(hole: Bool[np.ndarray, "h w"]) -> str | None:
-    """Says what is odd about a hole that is filled all the same; None if nothing is."""
+    """Returns a warning about an unusual hole, which is filled nevertheless, or None."""
     share = hole.mean()
     if share == 0:
         return "the mask is empty, nothing is to be filled: holes are what is not black"
@@ -85,7 +85,7 @@ def hole_warning(hole: Bool[np.ndarray, "h w"]) -> str | None:
 
 
 def looks_inverted(hole: Bool[np.ndarray, "h w"]) -> bool:
-    """Returns whether a hole covers nearly all, or more than half and nearly all of the border."""
+    """Returns whether a hole covers nearly all, or over half and nearly all of the border."""
     share = hole.mean()
     border = np.concatenate([hole[0], hole[-1], hole[:, 0], hole[:, -1]])
     return bool(share > MOSTLY or (share > 0.5 and border.mean() > MOSTLY))
@@ -94,14 +94,14 @@ def looks_inverted(hole: Bool[np.ndarray, "h w"]) -> bool:
 class MaskMatcher:
     """Finds masks by the names of their pictures.
 
-    The masks of `x.jpg` are `x.png`, `x_mask.png` and `x_mask001.png` (any number, any format)
-    at the same place. Capitals and the codes of accents do not matter, unless only they tell
-    two masks apart.
+    The masks of `x.jpg` are `x.png`, `x_mask.png` and `x_mask001.png` (any number, any format) at
+    the same relative path. Case and Unicode normalization are ignored, unless two masks differ in
+    nothing else.
 
     Args:
-      files: the masks, in `folder` or below it.
-      folder: where they lie.
-      marked: only those with `_mask` count, since they lie among the pictures.
+      files: the masks, in `folder` or its subfolders.
+      folder: the folder of masks.
+      marked: accept only names with `_mask`, because masks and pictures share the folder.
     """
 
     def __init__(self, files: Iterable[str | Path], folder: Path, marked: bool = False):
@@ -116,13 +116,13 @@ class MaskMatcher:
                 self._by_place.setdefault(_plain(fitting), []).append((fitting, file))
 
     def find(self, place: Path) -> list[Path]:
-        """Returns the masks that may be those of the picture at `place`, without its suffix."""
-        found = self._by_place.get(_plain(place), [])
-        exact = [file for fitting, file in found if fitting == place]
-        return sorted(set(exact or (file for _, file in found)))
+        """Returns the candidate masks of the picture at `place`, a path without suffix."""
+        candidates = self._by_place.get(_plain(place), [])
+        exact = [file for fitting, file in candidates if fitting == place]
+        return sorted(set(exact or (file for _, file in candidates)))
 
     def expected(self, place: Path) -> str:
-        """Says which names are looked for, and which mask was perhaps meant."""
+        """Returns a message with the accepted names, and perhaps the mask that was meant."""
         stem = place.name
         names = "" if self._marked else f"{stem}.png, "
         text = f"there is no {names}{stem}_mask.png or {stem}_mask001.png in {self._folder}"
@@ -131,12 +131,12 @@ class MaskMatcher:
 
 
 def is_marked(name: str) -> bool:
-    """Returns whether a file's name, without its suffix, is that of a mask."""
+    """Returns whether a file name without suffix is marked as a mask."""
     return _MARK.match(name) is not None
 
 
 def describe(masks: Sequence[Path]) -> str:
-    """Says that a picture has several masks."""
+    """Returns a message that a picture has several masks."""
     return f"it has {len(masks)} masks, {', '.join(map(str, masks))}; keep one"
 
 

@@ -1,9 +1,9 @@
-"""Hole masks of a given size, and the curriculum of sizes.
+"""Random holes of a given size, and the curriculum of sizes.
 
-A hole is bool [H, W], True where the image is to be filled. Whatever its kind, the
-part of the image that it covers is within RATIO_TOLERANCE of what was asked. (In
-images under 48 pixels a side no rectangle may have such an area; then the nearest
-one is drawn, at most 0.014 off at 32 pixels and 0.02 at 24.)
+A hole is bool [H, W], True where the image should be filled. For every kind, the fraction of the
+image that it covers is within RATIO_TOLERANCE of the requested one. (In images under 48 pixels per
+side, there may be no rectangle of such an area. Then the closest one is used, which is off by at
+most 0.014 at 32 pixels and 0.02 at 24.)
 """
 
 import difflib
@@ -34,17 +34,17 @@ def draw_hole(
 
     Args:
       rng: all randomness comes from it.
-      kind: `irregular` (thick lines, disks and arcs), `free_form` (turning brush
-        strokes), `center` (one centered rectangle), `rectangles` (1 to 4), or
-        `files:DIR` (a mask image of that folder, turned and flipped at random).
+      kind: `irregular` (thick lines, disks and arcs), `free_form` (turning brush strokes),
+        `center` (one centered rectangle), `rectangles` (1 to 4), or `files:DIR` (a mask image
+        from that folder, rotated and flipped at random).
       shape: (H, W) in pixels.
-      ratio: the part of the image that is hole, 0 < ratio < 1.
+      ratio: the fraction of the image that is hole, 0 < ratio < 1.
 
     Returns:
       bool [H, W], True in the hole.
 
     Raises:
-      UserError: no such kind, or `files:DIR` without a usable mask.
+      UserError: there is no such kind, or `files:DIR` has no usable mask.
     """
     count = min(max(round(ratio * math.prod(shape)), 1), math.prod(shape) - 1)
     if kind == "irregular":
@@ -62,7 +62,7 @@ def draw_hole(
 
 
 def check_kinds(kinds: Sequence[str], field: str) -> None:
-    """Raises UserError unless every kind can be drawn, `files:DIR` included."""
+    """Raises UserError unless every kind can be drawn, including `files:DIR`."""
     if isinstance(kinds, str) or not all(isinstance(kind, str) for kind in kinds):
         raise UserError(f"{field}: {kinds!r} is not a list of kinds, such as ('irregular',)")
     if not kinds:
@@ -79,7 +79,7 @@ def check_kinds(kinds: Sequence[str], field: str) -> None:
 
 
 def ratio_at(curriculum: Sequence[tuple[int, float, float]], step: int) -> tuple[float, float]:
-    """Returns the (low, high) that holds at a step: the last entry begun by then."""
+    """Returns (low, high) at a step: those of the last entry that has begun."""
     return next((low, high) for start, low, high in reversed(curriculum) if start <= step)
 
 
@@ -111,7 +111,7 @@ def check_ratio(ratio: tuple[float, float], field: str) -> None:
         raise UserError(f"{field}: ({low}, {high}) is not 0 < low ≤ high < 1")
 
 
-# Rectangles: the last one is chosen so that the sum comes out right.
+# Rectangles: the last one is chosen to make the total area right.
 
 
 def _center(shape: tuple[int, int], count: int) -> np.ndarray:
@@ -129,7 +129,7 @@ def _rectangles(rng: np.random.Generator, shape: tuple[int, int], count: int) ->
     hole = np.zeros(shape, bool)
     shares = rng.uniform(0.4, 1.0, rng.integers(1, 5))
     shares /= shares.sum()
-    # All but the last stay below `count` together, however little they overlap.
+    # All but the last cover less than `count` pixels together, even without overlap.
     for share in shares[:-1]:
         h, w = _random_sides(rng, shape, share * count)
         y, x = rng.integers(height - h + 1), rng.integers(width - w + 1)
@@ -139,7 +139,7 @@ def _rectangles(rng: np.random.Generator, shape: tuple[int, int], count: int) ->
     for attempt in range(8):
         h, w = _random_sides(rng, shape, needed / (1 - hole.mean()))
         y, x = rng.integers(height - h + 1), rng.integers(width - w + 1)
-        if attempt == 7:  # everything can be covered from the corner
+        if attempt == 7:  # from the corner, a rectangle can cover everything
             y, x = 0, 0
         # free[i, j]: how many pixels a rectangle of sides i + 1, j + 1 would add.
         free = (~hole[y:, x:]).astype(np.int32).cumsum(0).cumsum(1)
@@ -152,7 +152,7 @@ def _rectangles(rng: np.random.Generator, shape: tuple[int, int], count: int) ->
 
 
 def _allowance(shape: tuple[int, int]) -> float:
-    """Returns how many pixels rectangles may be off: a row, or less in small images."""
+    """Returns the tolerance for areas of rectangles in pixels: a row, or less in small images."""
     return min(max(shape), 0.8 * RATIO_TOLERANCE * math.prod(shape))
 
 
@@ -180,11 +180,11 @@ def _side_lengths(
 
 
 def _from_files(rng: np.random.Generator, folder: str, shape: tuple[int, int]) -> np.ndarray:
-    """Returns a random mask of the folder, turned, flipped and resized: uint8 [H, W]."""
+    """Returns a random mask of the folder, rotated, flipped and resized: uint8 [H, W]."""
     files = _mask_files(folder)
     turns, flip = int(rng.integers(4)), bool(rng.integers(2))
     first = int(rng.integers(len(files))) if files else 0
-    for offset in range(len(files)):  # normally the first one is usable
+    for offset in range(len(files)):  # usually, the first one is usable
         hole = _usable_hole(files[(first + offset) % len(files)])
         if hole is not None:
             hole = np.rot90(hole, turns)[:, :: -1 if flip else 1].astype(np.uint8)
@@ -202,7 +202,7 @@ def _mask_files(folder: str) -> list[str]:
 def _usable_hole(path: str) -> np.ndarray | None:
     try:
         hole = read_hole(path)
-    except Exception:  # decoders raise anything on a broken file
+    except Exception:  # decoders may raise anything on a broken file
         return None
     return hole if hole.any() and not hole.all() else None
 

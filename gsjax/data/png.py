@@ -1,4 +1,4 @@
-"""PNG files to arrays: chunks are found and checked here, Pillow and OpenCV decode the pixels."""
+"""Reads PNG files: finds and checks their chunks, and decodes pixels with Pillow and OpenCV."""
 
 import io
 import math
@@ -16,19 +16,19 @@ from gsjax.data.raster import Raster, from_pillow
 
 
 def read_png(data: bytes, check_size: Callable[[int, int], None]) -> Raster:
-    """Reads a PNG, and its metadata.
+    """Reads a PNG and its metadata.
 
     Args:
-      data: the file.
-      check_size: is given (width, height) before anything is decoded.
+      data: the content of the file.
+      check_size: called with (width, height) before anything is decoded.
 
     Raises:
-      Refused: damaged or cut off.
+      Refused: the file is damaged or truncated.
     """
     chunks = png_chunks(data)
     width, height, depth, color, _, _, interlaced = struct.unpack(">IIBBBBB", chunks[0][1])
     check_size(width, height)
-    parts = dict(reversed(chunks))  # the first of a name counts
+    parts = dict(reversed(chunks))  # the first chunk of a name counts
     pixels_only = [part for part in chunks if part[0] in (b"IHDR", b"PLTE", b"IDAT", b"IEND")]
     blocks = png_blocks(chunks)
     transparent = bytes(parts.get(b"tRNS", b""))
@@ -67,7 +67,7 @@ def read_png(data: bytes, check_size: Callable[[int, int], None]) -> Raster:
 
 
 def _check_complete(chunks, width: int, height: int, color: int, interlaced: int) -> None:
-    """Raises Refused unless a PNG of 16 bits has all its pixels; OpenCV is content with fewer."""
+    """Raises Refused unless a 16-bit PNG has all its pixels, which OpenCV does not check."""
     channels = {0: 1, 2: 3, 4: 2, 6: 4}.get(color)
     if channels is None:
         raise Refused("the file is damaged: a PNG of 16 bits with a palette")

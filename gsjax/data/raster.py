@@ -1,4 +1,4 @@
-"""A picture in memory, as it was read, and how Pillow's become one."""
+"""A decoded picture in memory, and the conversion from Pillow's images."""
 
 import dataclasses
 
@@ -18,13 +18,13 @@ class Raster:
     Attributes:
       pixels: uint8, uint16 or float; gray [h, w] or RGB [h, w, 3].
       alpha: of the same type, or None.
-      kind: PNG, JPEG, WEBP, TIFF, BMP, GIF, AVIF, HEIF, or what else Pillow can read.
-      lossy: whether it is compressed with loss, so that black is not exactly 0.
-      turned: whether it was stored turned or mirrored.
-      notes: what of the file is not kept, such as frames.
+      kind: PNG, JPEG, WEBP, TIFF, BMP, GIF, AVIF, HEIF, or another format that Pillow reads.
+      lossy: whether the compression is lossy, so that black is not exactly 0.
+      turned: whether it was stored rotated or mirrored.
+      notes: what is lost from the file, such as frames.
       blocks: its metadata as stored.
-      jpeg: quantization tables and the like of a JPEG.
-      uncompressed: whether a TIFF is.
+      jpeg: quantization tables, subsampling etc. of a JPEG.
+      uncompressed: whether it is a TIFF without compression.
     """
 
     pixels: Num[np.ndarray, "h w ..."]
@@ -39,7 +39,7 @@ class Raster:
 
 
 def from_pillow(image: Image.Image, kind: str) -> Raster:
-    """Returns what Pillow has decoded without changing any value."""
+    """Converts an image of Pillow to a raster, without changing its values."""
     mode, notes = image.mode, []
     if mode.startswith("I") or mode == "F":
         values = np.asarray(image)
@@ -63,7 +63,7 @@ def from_pillow(image: Image.Image, kind: str) -> Raster:
 
 
 def to_rgb8(raster: Raster, background: int = 255) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns 8 bits a channel, transparent pixels composited over a gray value."""
+    """Returns 8-bit RGB, with transparent pixels composited over a gray value."""
     pixels = eight_bits(raster.pixels)
     pixels = np.repeat(pixels[..., None], 3, -1) if pixels.ndim == 2 else pixels
     if raster.alpha is None:

@@ -1,7 +1,7 @@
-"""The one reader of pictures: for training, preparing, evaluating and filling alike.
+"""Reads pictures, for training, preparing, evaluating and filling alike.
 
-Whatever a file's bit depth, planes, palette, inks, byte order or orientation, the array is what
-shows on a screen; what cannot be read rightly is refused.
+The resulting array is what a screen shows, for any bit depth, plane layout, palette, inks, byte
+order or orientation. Files that cannot be read correctly are refused.
 """
 
 import io
@@ -23,20 +23,20 @@ from gsjax.data.png import read_png
 from gsjax.data.raster import Raster, from_pillow
 from gsjax.errors import first_line
 
-MAX_PIXELS = 2**28  # of a picture, unless more are allowed: 268 megapixels
+MAX_PIXELS = 2**28  # default limit for a picture: 268 megapixels
 
 
 def read(data: bytes, max_pixels: int = MAX_PIXELS, side: int = 0) -> Raster:
     """Reads a picture from the content of its file.
 
     Args:
-      data: as the file holds it.
+      data: the content of the file.
       max_pixels: larger pictures are refused before they are decoded.
-      side: a JPEG may come at 1/2, 1/4 or 1/8 of its size as long as no side gets shorter than
-        this; 0: at its full size.
+      side: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as no side gets shorter
+        than this; 0 for full size.
 
     Raises:
-      Refused: empty, no picture, damaged, too large, or of a kind that is not supported.
+      Refused: the file is empty, not a picture, damaged, too large, or of an unsupported kind.
     """
 
     def check_size(width: int, height: int) -> None:
@@ -47,8 +47,8 @@ def read(data: bytes, max_pixels: int = MAX_PIXELS, side: int = 0) -> Raster:
                 f"{width}×{height} are more than {max_pixels:,} pixels; --max_pixels allows more"
             )
 
-    # Decoders meet a broken file with any kind of exception (SyntaxError, struct.error,
-    # IndexError, …).
+    # On broken files, decoders raise any kind of exception (SyntaxError, struct.error, IndexError,
+    # …).
     try:
         kind = detect_format(data)
         raster = _read_kind(kind, data, check_size, side)
@@ -66,10 +66,10 @@ def read(data: bytes, max_pixels: int = MAX_PIXELS, side: int = 0) -> Raster:
 
 
 def detect_format(data: bytes) -> str:
-    """Returns which format a file has by its first bytes: a `Raster.kind`, or "" for others.
+    """Returns the format of a file from its first bytes: a `Raster.kind`, or "" for others.
 
     Raises:
-      Refused: it is empty.
+      Refused: the file is empty.
     """
     if not data:
         raise Refused("the file is empty")
@@ -92,7 +92,7 @@ def detect_format(data: bytes) -> str:
 
 
 def missing_decoder(kind: str) -> str | None:
-    """Says what is to be installed to read a kind of file; None if it can be read."""
+    """Returns what to install to read a kind of file, or None if it can be read."""
     if kind == "HEIF" and _heif() is None:
         return "it is HEIC; to read it: pip install pillow-heif"
     if kind == "AVIF" and _avif() is None:
@@ -125,7 +125,7 @@ def _read_kind(kind: str, data: bytes, check_size, side: int) -> Raster:
         return _read_tiff(data, check_size)
     if missing := missing_decoder(kind):
         raise Refused(missing)
-    # The decoders are called by name: Image.open has a limit of its own, and asks each format.
+    # Decoders are called directly: Image.open has its own size limit, and tries every format.
     content, frames = io.BytesIO(data), 0
     if kind == "WEBP":
         image = WebPImagePlugin.WebPImageFile(content)
@@ -160,7 +160,7 @@ def _read_kind(kind: str, data: bytes, check_size, side: int) -> Raster:
 
 
 def _has_more_bits(data: bytes, kind: str) -> bool:
-    """Returns whether an AVIF or HEIC has more than 8 bits, by its codec's configuration."""
+    """Returns whether an AVIF or HEIC has more than 8 bits, from its codec configuration."""
     configurations = {"AVIF": (b"av1C", 6, 0x40), "HEIF": (b"hvcC", 21, 0x07)}
     if kind not in configurations:
         return False

@@ -1,11 +1,11 @@
-"""Images in ArrayRecord files: what a record holds, and shards as a source.
+"""Images in ArrayRecord files: the format of a record, and shards as a source.
 
-A record is a MessagePack map of three entries in this order: `gsjax`, the version of
-the format (1); `name`, what the image was called; `image`, the content of an image file
-(JPEG, PNG, …) as bytes. A record that is nothing but the content of an image file is read as
-well, so that shards that others made can be used as they are.
+A record is a MessagePack map with three entries in this order: `gsjax`, the version of the format
+(1); `name`, the name of the image; `image`, the content of an image file (JPEG, PNG, …) as bytes. A
+record that is just the content of an image file is also read, so that shards from other tools can
+be used.
 
-gsjax.data.prepare puts INDEX beside its shards and PROGRESS until it is done.
+gsjax.data.prepare writes INDEX beside its shards, and PROGRESS until it is done.
 """
 
 import bisect
@@ -33,10 +33,10 @@ def pack(name: str, image: bytes) -> bytes:
 
 
 def unpack(record: bytes) -> tuple[str, bytes]:
-    """Returns the name of a record, "" if it has none, and the content of its image file.
+    """Returns the name of a record ("" if it has none) and the content of its image file.
 
     Raises:
-      ValueError: the record is of another version, or damaged.
+      ValueError: the record has another version, or is damaged.
     """
     if not record.startswith(_START):
         return "", record
@@ -51,7 +51,7 @@ def unpack(record: bytes) -> tuple[str, bytes]:
 class RecordSource(ImageSource):
     """The images of ArrayRecord files, one after the other.
 
-    `shards` are their paths, on the disk or gs://, with their numbers of records.
+    `shards` maps their paths, local or gs://, to their numbers of records.
     """
 
     def __init__(self, shards: dict[str, int]):
@@ -59,27 +59,27 @@ class RecordSource(ImageSource):
 
         self._paths = list(shards)
         self._ends = list(itertools.accumulate(shards.values()))
-        # The range spares it opening every file to count. It opens files when they are first
-        # read, once a process, also after pickling.
+        # With a range, it need not open every file to count. It opens files when they are first
+        # read, once per process, also after pickling.
         self._records = ArrayRecordDataSource([f"{p}[0:{n}]" for p, n in shards.items()])
 
     def __len__(self) -> int:
         return self._ends[-1]
 
     def name(self, index: int) -> str:
-        """Returns the image's own name, if it has one that can be read, and its place."""
+        """Returns the image's own name, if it has a readable one, and its position."""
         name, place = self._own_name(index), self._place(int(index))
         return f"{name} in {place}" if name else place
 
     def short_name(self, index: int) -> str:
-        """Returns the image's own name, or its place."""
+        """Returns the image's own name, or its position."""
         return self._own_name(index) or self._place(int(index))
 
     def encoded(self, index: int) -> bytes:
         """Returns the content of the image file in record `index`."""
         try:
             return unpack(self._records[int(index)])[1]
-        except Exception as e:  # a damaged record raises RuntimeError, any of msgpack's, …
+        except Exception as e:  # damaged records raise RuntimeError, msgpack's exceptions, …
             raise UnreadableImage(self.name(index), f"{e or type(e).__name__}") from e
 
     def _own_name(self, index: int) -> str:
@@ -101,13 +101,13 @@ def open_records(where: str) -> RecordSource:
     """Opens the ArrayRecord files that match a pattern, or all `*.array_record` in a folder.
 
     Raises:
-      MissingData: there are none, they are not whole, or prepare has not finished them.
+      MissingData: there are none, they are incomplete, or prepare has not finished them.
     """
     if where.startswith("file://"):
         where = where.removeprefix("file://")
     elif remote.is_remote(where) and not where.startswith("gs://"):
         raise MissingData(f"'{where}': ArrayRecord files are read from the disk or gs:// only")
-    is_folder = os.path.isdir(where)  # which may have any characters in its name
+    is_folder = os.path.isdir(where)  # checked first: its name may contain wildcards
     if not is_folder and not where.endswith(SUFFIX) and not any(c in where for c in "*?["):
         if not remote.is_remote(where):
             what = "is no folder" if os.path.exists(where) else "does not exist"
@@ -131,7 +131,7 @@ def open_records(where: str) -> RecordSource:
     shards = {path: n for path, n in zip(paths, counts, strict=True) if n}
     if not shards:
         raise MissingData(f"the files '{where}' hold no records")
-    remote.raise_open_file_limit(len(shards))  # every process keeps all of them open
+    remote.raise_open_file_limit(len(shards))  # every process keeps all shards open
     return RecordSource(shards)
 
 
@@ -139,7 +139,7 @@ def count(path: str) -> int:
     """Returns the number of records in an ArrayRecord file.
 
     Raises:
-      MissingData: it is not whole, or no such file.
+      MissingData: the file is missing or incomplete.
     """
     from array_record.python.array_record_module import ArrayRecordReader
 
@@ -157,12 +157,12 @@ def count(path: str) -> int:
 
 
 def _check_finished(folder: str, paths: list[str], all_of_them: bool = False) -> None:
-    """Raises MissingData if prepare made this folder and its files are not those of the index.
+    """Raises MissingData if prepare made this folder and its files do not match the index.
 
     Args:
-      folder: with the index.
-      paths: of the files in it that are to be read.
-      all_of_them: whether that should be every file of the index.
+      folder: the folder with the index.
+      paths: the files in it that will be read.
+      all_of_them: whether these must be all files of the index.
     """
     again = "run the command of gsjax.data.prepare that made it again"
     try:
@@ -171,17 +171,17 @@ def _check_finished(folder: str, paths: list[str], all_of_them: bool = False) ->
     except FileNotFoundError:
         if remote.exists(remote.join(folder, f"{PROGRESS}/settings.json")):
             raise MissingData(f"'{folder}' is not finished: {again}") from None
-        return  # others made it
+        return  # not made by prepare
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return  # an index.json of others
-    found = remote.sizes(folder)
-    lost = sorted(shards.keys() - found.keys()) if all_of_them else []
+        return  # not an index of prepare
+    sizes = remote.sizes(folder)
+    lost = sorted(shards.keys() - sizes.keys()) if all_of_them else []
     if lost:
         what = f"'{lost[0]}' and {len(lost) - 1} more" if len(lost) > 1 else f"'{lost[0]}'"
         raise MissingData(f"'{folder}' lacks {what}: {again}, or copy it again")
     for path in paths:
         name = path.rpartition("/")[2]
-        if name in shards and shards[name] != found[name]:
+        if name in shards and shards[name] != sizes[name]:
             raise MissingData(
-                f"'{path}' has {found[name]} bytes, not {shards[name]}: it is damaged; {again}"
+                f"'{path}' has {sizes[name]} bytes, not {shards[name]}: it is damaged; {again}"
             )

@@ -1,7 +1,7 @@
-"""Paths with a scheme, such as gs://bucket/folder, through fsspec; other paths on the disk.
+"""Files on remote file systems, such as gs://bucket/folder, through fsspec, and on the local disk.
 
-fsspec rather than etils.epath, which would import TensorFlow where that is installed. What
-it needs for a scheme is a package of its own: gcsfs for gs://, s3fs for s3://.
+fsspec, because etils.epath would import TensorFlow if it is installed. Each scheme needs its own
+package: gcsfs for gs://, s3fs for s3://.
 """
 
 import os
@@ -18,7 +18,7 @@ def is_remote(path: str | os.PathLike) -> bool:
 
 
 def join(folder: str, name: str) -> str:
-    """Returns the path of `name`, which may be a whole path itself, seen from the folder."""
+    """Returns the path of `name` relative to a folder; `name` may also be an absolute path."""
     if is_remote(name):
         return name
     if is_remote(folder):
@@ -27,7 +27,7 @@ def join(folder: str, name: str) -> str:
 
 
 def check_scheme(path: str, field: str) -> None:
-    """Raises UserError if fsspec cannot open paths of this scheme, saying what to install."""
+    """Raises UserError if fsspec cannot open paths of this scheme, and says what to install."""
     if not is_remote(path):
         return
     try:
@@ -41,7 +41,7 @@ def read(path: str) -> bytes:
 
     Raises:
       FileNotFoundError: there is no such file.
-      Exception: of any kind that the file system of the scheme raises.
+      Exception: any kind that the file system raises.
     """
     if is_remote(path):
         filesystem, inside = _filesystem(path)
@@ -50,13 +50,13 @@ def read(path: str) -> bytes:
 
 
 def exists(path: str) -> bool:
-    """Returns whether there is a file or folder of that path."""
+    """Returns whether there is a file or folder at a path."""
     filesystem, inside = _filesystem(path)
     return filesystem.exists(inside)
 
 
 def write(path: str, content: bytes) -> None:
-    """Puts `content` at `path`: all of it, or what was there before stays. Raises as `read`."""
+    """Writes a file atomically. Raises the same as `read`."""
     if is_remote(path):
         filesystem, inside = _filesystem(path)
         filesystem.makedirs(inside.rpartition("/")[0], exist_ok=True)
@@ -66,7 +66,7 @@ def write(path: str, content: bytes) -> None:
 
 
 def move(local: Path, path: str) -> None:
-    """Moves a whole file of the disk to `path`, on the same disk if that has no scheme."""
+    """Moves a local file to `path`, which is remote or on the same disk."""
     if is_remote(path):
         filesystem, inside = _filesystem(path)
         filesystem.put_file(str(local), inside)
@@ -76,14 +76,14 @@ def move(local: Path, path: str) -> None:
 
 
 def remove_folder(path: str) -> None:
-    """Removes a folder and its files, if it is there."""
+    """Removes a folder and its files, if it exists."""
     filesystem, inside = _filesystem(path)
     if filesystem.exists(inside):
         filesystem.rm(inside, recursive=True)
 
 
 def sizes(folder: str) -> dict[str, int]:
-    """Returns the files directly in a folder by name, with their bytes; none if it is not there."""
+    """Returns the size in bytes of each file directly in a folder; empty if it does not exist."""
     filesystem, inside = _filesystem(folder)
     filesystem.invalidate_cache()
     try:
@@ -95,14 +95,14 @@ def sizes(folder: str) -> dict[str, int]:
 
 
 def listing(path: str, list_files) -> list[str]:
-    """Returns `list_files(path)`, by `walk` or `glob`.
+    """Returns `list_files(path)`, for `walk` or `glob`.
 
     Raises:
-      MissingData: the file system cannot be reached or does not let us in.
+      MissingData: the file system cannot be reached, or denies access.
     """
     try:
         return list_files(path)
-    except Exception as error:  # file systems raise anything
+    except Exception as error:  # file systems may raise anything
         raise MissingData(f"'{path}' cannot be listed: {error or type(error).__name__}") from error
 
 
@@ -113,14 +113,14 @@ def walk(folder: str) -> list[str]:
 
 
 def glob(pattern: str) -> list[str]:
-    """Lists what matches the pattern, sorted; `**` is any depth."""
+    """Lists the matches of a pattern, sorted; `**` matches any depth."""
     filesystem, inside = _filesystem(pattern)
-    found = sorted(filesystem.glob(inside))
-    return [filesystem.unstrip_protocol(name) if is_remote(pattern) else name for name in found]
+    names = sorted(filesystem.glob(inside))
+    return [filesystem.unstrip_protocol(name) if is_remote(pattern) else name for name in names]
 
 
 def raise_open_file_limit(count: int) -> None:
-    """Raises the limit on open files, which worker processes inherit, if it may be too low."""
+    """Raises the limit on open files if it may be too low; worker processes inherit it."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -134,5 +134,5 @@ def raise_open_file_limit(count: int) -> None:
 def _filesystem(path: str):
     import fsspec
 
-    # fsspec keeps one of each kind for each thread and process.
+    # fsspec caches one file system of each kind per thread and process.
     return fsspec.core.url_to_fs(os.fspath(path))

@@ -1,4 +1,4 @@
-"""The processes that make shards: images reduced and written, one shard after the other."""
+"""The worker processes that make shards: they shrink and write images, one shard at a time."""
 
 import contextlib
 import dataclasses
@@ -24,24 +24,24 @@ from gsjax.data.images import ImageSource, UnreadableImage, decode_image
 from gsjax.errors import UserError
 
 VERSION = 1  # of the index
-PART = ".part"  # ends the names of shards that are being made
+PART = ".part"  # suffix of unfinished shards
 RESUMES = "what is finished stays, and the same command resumes there"
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What decides which bytes the shards hold.
+    """The settings that determine the bytes of the shards.
 
     Attributes:
       source: the spec of the source.
       identity: of the source, see `ImageSource.identity`.
-      images: how many it has.
-      size: pixels that an image's short side is reduced to; 0: none is reduced.
-      quality: of the JPEGs that reduced images become.
-      lossless: whether they become PNGs instead.
-      reencode: whether images that are not reduced become JPEGs (or PNGs) too, if they are none.
+      images: number of images in the source.
+      size: the short side of larger images is reduced to this many pixels; 0 to reduce none.
+      quality: of the JPEGs made from reduced images.
+      lossless: whether reduced images become PNGs instead.
+      reencode: whether images that are not reduced become JPEGs (or PNGs), too.
       seed: of the order of the images.
-      shards: how many files.
+      shards: number of files.
     """
 
     source: str
@@ -57,23 +57,23 @@ class Settings:
 
 
 class _Worker(NamedTuple):
-    """What all shards of a worker process share."""
+    """The state of a worker process."""
 
     source: ImageSource
     settings: Settings
     output: str
-    counter: object  # of images done by all workers
-    stop: object  # an event: give up
+    counter: object  # number of images done by all workers
+    stop: object  # an event that makes workers stop
 
 
 _worker: _Worker | None = None
 
 
 def make_shards_in_processes(source, settings, output, shards, workers, bar) -> Iterator[dict]:
-    """Yields the notes of these shards as they are made."""
+    """Makes shards, and yields the note of each when it is done."""
     if not shards:
         return
-    # Forked processes would share the locks of whatever threads the libraries have.
+    # Forked processes would inherit locks held by threads of the libraries.
     context = get_context("spawn")
     worker = _Worker(source, settings, output, context.Value("q", 0), context.Event())
     pool = ProcessPoolExecutor(min(workers, len(shards)), context, _start, (worker,))
@@ -98,17 +98,17 @@ def make_shards_in_processes(source, settings, output, shards, workers, bar) -> 
 def _start(worker: _Worker) -> None:
     global _worker
     _worker = worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process tells us to stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process sets `stop`
 
-    def end_with_parent():
+    def exit_with_parent():
         parent_process().join()
-        os._exit(1)  # it was killed; nobody else would end this process
+        os._exit(1)  # the parent was killed, and nothing else would end this process
 
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
 
 
 def _make_shard(shard: int) -> dict:
-    """Makes one shard; returns its note."""
+    """Makes one shard and returns its note."""
     source, settings, output, counter, stop = _worker
     order = np.random.default_rng(settings.seed).permutation(settings.images)
     file = f"images-{shard:05d}-of-{settings.shards:05d}{records.SUFFIX}"
@@ -144,10 +144,11 @@ def _make_shard(shard: int) -> dict:
 
 
 def _write_records(path: Path, contents: Iterator[bytes]) -> int:
-    """Writes an ArrayRecord file and makes sure that it is on the disk; returns its records."""
+    """Writes an ArrayRecord file, syncs it to disk, and returns its number of records."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    # One record a group, or reading one would decode its neighbors; images are compressed.
+    # One record per group: otherwise, reading one would decode its neighbors. Uncompressed, since
+    # images are compressed already.
     writer = ArrayRecordWriter(str(path), "group_size:1,uncompressed")
     written = 0
     for content in contents:
@@ -170,14 +171,14 @@ def _digest(path: Path) -> dict:
 
 
 def shrink(data: bytes, settings: Settings) -> bytes:
-    """Returns the content of an image file, reduced if its short side is longer than the size.
+    """Returns the content of an image file, shrunk if its short side is longer than the size.
 
-    It is never enlarged: smaller ones stay the same file, but for those to be encoded anew.
+    Images are never enlarged. Smaller ones are returned unchanged, or reencoded with `reencode`.
 
     Raises:
       UnreadableImage: it cannot be decoded.
     """
-    # Twice the size leaves enough for the filter below.
+    # Decoding at twice the size leaves enough for the filter below.
     image = decode_image(data, "", side=2 * settings.size)
     height, width = image.shape[:2]
     large = 0 < settings.size < min(height, width)
@@ -193,24 +194,24 @@ def shrink(data: bytes, settings: Settings) -> bytes:
     if settings.lossless:
         image.save(content, "PNG")
     else:
-        image.save(content, "JPEG", quality=settings.quality, subsampling=0)  # color at full size
+        image.save(content, "JPEG", quality=settings.quality, subsampling=0)
     return content.getvalue()
 
 
 @contextlib.contextmanager
 def writing(path: str) -> Iterator[None]:
-    """Turns what goes wrong with the disk or bucket into a UserError."""
+    """Turns errors of the disk or bucket into UserErrors."""
     try:
         yield
     except UserError:
         raise
-    except Exception as e:  # ArrayRecord raises RuntimeError, buckets anything
+    except Exception as e:  # ArrayRecord raises RuntimeError, and buckets anything
         reason = getattr(e, "strerror", None) or str(e).partition(";")[0]
         raise UserError(f"--output: '{path}' cannot be written: {reason}; {RESUMES}") from e
 
 
 def write_json(folder: str, name: str, value) -> None:
-    """Puts a value at a path in a folder, as JSON."""
+    """Writes a value as JSON to a path in a folder."""
     path = remote.join(folder, name)
     if not remote.is_remote(path):
         os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -1,9 +1,9 @@
-"""Makes ArrayRecord shards of a source's images, in several processes; resumes after a kill.
+"""Makes ArrayRecord shards of a source's images in several processes; resumes after a kill.
 
-The images are shuffled by a seed and dealt out to the shards, so that every shard is a fair
-sample. Which image is in which shard follows from the settings alone. A shard is made whole
-in the folder PROGRESS, moved to its place, and then has a note there; what has a note is
-never made again. In the end the notes become the index.
+The images are shuffled with a seed and dealt out to the shards, so that every shard is a fair
+sample. The settings alone determine which image goes to which shard. A finished shard is moved out
+of the folder PROGRESS, which then gets a note about it; a shard with a note is never made again. In
+the end, the notes become the index.
 """
 
 import contextlib
@@ -21,20 +21,20 @@ from gsjax.errors import UserError, first_line
 
 
 def default_shards(images: int) -> int:
-    """Returns a number of shards: 4,096 images each (some 200 MB at 256²), more for few images."""
+    """Returns the number of shards: 4,096 images each (about 200 MB at 256²), or fewer."""
     return max(math.ceil(images / 4096), min(16, math.ceil(images / 64)))
 
 
 def make_shards(
     source: ImageSource, settings: Settings, output: str, workers: int, active: bool = True
 ) -> dict:
-    """Makes the shards that are not there yet, and the index.
+    """Makes the missing shards, and the index.
 
     Args:
-      source: where the images come from.
-      settings: see there.
-      output: a folder, on the disk or with a scheme; it is made.
-      workers: processes.
+      source: of the images.
+      settings: see `Settings`.
+      output: a folder, local or remote; it is created.
+      workers: number of processes.
       active: whether to show a progress bar.
 
     Returns:
@@ -42,8 +42,8 @@ def make_shards(
       `records`, `bytes`, `sha256`; `skipped`, a list of `name` and `reason`.
 
     Raises:
-      UserError: the folder holds something else, cannot be written, or is being written by
-        another process.
+      UserError: the folder has other contents, cannot be written, or is being written by another
+        process.
     """
     from gsjax.progress import progress_bar  # only here: workers need none
 
@@ -73,7 +73,7 @@ def make_shards(
 
 
 def _check_folder(output: str, settings: Settings) -> None:
-    """Raises UserError unless the folder is new, empty, or of the same settings."""
+    """Raises UserError unless the folder is new, empty, or was made with the same settings."""
     if not remote.is_remote(output) and os.path.exists(output) and not os.path.isdir(output):
         raise UserError(f"--output: '{output}' is a file, not a folder")
     index = _read_json(output, records.INDEX)
@@ -92,7 +92,7 @@ def _check_folder(output: str, settings: Settings) -> None:
             )
         return
     wanted = dataclasses.asdict(settings)
-    made = {"reencode": False} | made  # older ones have no such setting
+    made = {"reencode": False} | made  # missing in older versions
     changed = [
         f"{name} {made.get(name)!r}, now {value!r}"
         for name, value in wanted.items()
@@ -108,10 +108,10 @@ def _check_folder(output: str, settings: Settings) -> None:
 
 
 def _notes(output: str) -> dict[int, dict]:
-    """Returns the notes of the shards that are there in full, by the number of the shard.
+    """Returns the notes of complete shards, by the number of the shard.
 
     Raises:
-      UserError: the notes are not of `prepare`.
+      UserError: the notes were not written by `prepare`.
     """
     try:
         return _notes_in(output)
@@ -131,12 +131,12 @@ def _notes_in(output: str) -> dict[int, dict]:
         folder = remote.join(output, records.PROGRESS)
         names = [name for name in remote.sizes(folder) if name.removesuffix(".json").isdigit()]
         notes = [_read_json(folder, name) for name in sorted(names)]
-    found = remote.sizes(output)
-    return {note["shard"]: note for note in notes if found.get(note["file"]) == note["bytes"]}
+    sizes = remote.sizes(output)
+    return {note["shard"]: note for note in notes if sizes.get(note["file"]) == note["bytes"]}
 
 
 def _remove_parts(output: str) -> None:
-    """Removes the shards that killed processes left half made."""
+    """Removes unfinished shards of killed processes."""
     if not remote.is_remote(output):
         for part in Path(output, records.PROGRESS).glob(f"*{PART}"):
             part.unlink(missing_ok=True)
@@ -144,7 +144,7 @@ def _remove_parts(output: str) -> None:
 
 @contextlib.contextmanager
 def _lock(output: str) -> Iterator[None]:
-    """Keeps other processes of this machine off the folder. Buckets have no locks."""
+    """Locks a local folder against other processes of this machine; buckets have no locks."""
     import filelock
 
     if remote.is_remote(output):
@@ -158,7 +158,7 @@ def _lock(output: str) -> Iterator[None]:
 
 
 def _read_json(folder: str, name: str):
-    """Returns what a JSON file of ours holds; None if there is no such file."""
+    """Returns the contents of a JSON file, or None if there is no such file."""
     path = remote.join(folder, name)
     try:
         return json.loads(remote.read(path))

@@ -1,12 +1,12 @@
-"""Where images come from: every spec of a data set, opened as a random-access source.
+"""Opens datasets, named by a spec, as random-access sources of images.
 
-photos                the photographs that scikit-image carries
-folder:DIR            image files, recursive, sorted, hidden ones left out
-list:FILE             a file with a path a line, relative to its folder; # comments
-array_record:GLOB     shards of gsjax.data.prepare or others, see `records`
-tfds:NAME[:SPLIT]     a data set of TensorFlow Datasets, see `tfds`
+photos                the photographs in scikit-image
+folder:DIR            image files, recursive, sorted, without hidden ones
+list:FILE             a file with one path per line, relative to its folder; # starts a comment
+array_record:GLOB     shards of gsjax.data.prepare or other tools, see `records`
+tfds:NAME[:SPLIT]     a dataset of TensorFlow Datasets, see `tfds`
 
-DIR, FILE and GLOB may be on the disk or have a scheme, such as gs://bucket/folder.
+DIR, FILE and GLOB are local, or have a scheme, such as gs://bucket/folder.
 """
 
 import difflib
@@ -32,8 +32,8 @@ SUFFIXES = (
 )  # fmt: skip
 _DECODERS = {".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF", ".hif": "HEIF"}
 
-# The pictures that scikit-image's wheel carries. Those held out are photographs of
-# things that no training picture shows: a cat, a cup, a man in a park.
+# The photographs in scikit-image's wheel. Those for validation show things that no training
+# photograph shows: a cat, a cup, a man in a park.
 PHOTOS = {
     "train": (
         "astronaut.png",
@@ -54,9 +54,9 @@ PHOTOS = {
 
 
 class FileSource(ImageSource):
-    """Image files. With `keep`, decoded images stay in this process's memory, pickled they do not.
+    """Image files; with `keep`, decoded images are cached in memory, but not pickled.
 
-    `paths` are on the disk or have a scheme; their short names are seen from `folder`.
+    `paths` are local or have a scheme; their short names are relative to `folder`.
     """
 
     def __init__(self, paths: Sequence[str], keep: bool = False, folder: str = ""):
@@ -81,11 +81,11 @@ class FileSource(ImageSource):
         return {**self.__dict__, "_kept": {}}
 
     def name(self, index: int) -> str:
-        """Returns the path of file `index`, with a mark for each byte that is no UTF-8."""
+        """Returns the path of file `index`, with bytes that are not UTF-8 replaced."""
         return _readable(self._paths[int(index)])
 
     def short_name(self, index: int) -> str:
-        """Returns the path of file `index` in the folder."""
+        """Returns the path of file `index`, relative to the folder."""
         name = self.name(index).removeprefix(_readable(self._folder))
         return name.lstrip("/" if self._folder else "")
 
@@ -103,13 +103,13 @@ def open_source(spec: str, split: str, field: str, help: str = "") -> ImageSourc
 
     Args:
       spec: see above.
-      split: "train" or "validation"; `photos` holds some pictures out, and `tfds:NAME` has it
-        for a default.
+      split: "train" or "validation"; selects photographs of `photos`, and is the default split of
+        `tfds:NAME`.
       field: what the user set, for errors, such as "data.train".
-      help: how to get the data, added to the error when it is missing.
+      help: how to get the data; added to the error if it is missing.
 
     Raises:
-      UserError: there is no such source, or it holds no images.
+      UserError: there is no such source, or it has no images.
     """
     scheme, _, where = str(spec or "").partition(":")
     if scheme == "photos" and not where:
@@ -134,7 +134,7 @@ def open_source(spec: str, split: str, field: str, help: str = "") -> ImageSourc
 
 
 def require_readable(source: ImageSource, field: str) -> None:
-    """Raises UserError, naming the first failures, unless one image can be read."""
+    """Raises UserError, which names the first failures, unless an image can be read."""
     failures = []
     for index in range(len(source)):
         try:
@@ -150,22 +150,22 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     """Reads a file as uint8 [h, w, 3] RGB; see `images.decode_image`.
 
     Raises:
-      UnreadableImage: missing, no image, truncated, or smaller than MIN_SIDE.
+      UnreadableImage: missing, not an image, truncated, or smaller than MIN_SIDE.
     """
     path = os.fspath(path)
     return decode_image(_read(path), path)
 
 
 def list_images(folder: str | os.PathLike) -> list[str]:
-    """Lists the image files under a folder, recursively and sorted, hidden ones left out.
+    """Lists the image files under a folder, recursively and sorted, without hidden ones.
 
-    Linked folders are followed; each real folder is visited once, so loops end.
+    Links to folders are followed; each real folder is visited only once, so there are no loops.
     """
     return [file for file in _all_files(folder) if file.lower().endswith(_readable_suffixes())]
 
 
 def unlisted_files(folder: str | os.PathLike) -> str | None:
-    """Says which files under a folder `list_images` does not list; None if it lists all."""
+    """Returns a note about the files that `list_images` ignores; None if there are none."""
     suffixes = _readable_suffixes()
     files = [file for file in _all_files(folder) if not file.lower().endswith(suffixes)]
     if not files:
@@ -184,7 +184,7 @@ def _readable_suffixes() -> tuple[str, ...]:
 
 
 def _all_files(folder: str | os.PathLike) -> list[str]:
-    found, visited = [], set()
+    paths, visited = [], set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
         if real in visited:
@@ -192,12 +192,12 @@ def _all_files(folder: str | os.PathLike) -> list[str]:
             continue
         visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [os.path.join(parent, name) for name in files if not name.startswith(".")]
-    return sorted(found)
+        paths += [os.path.join(parent, name) for name in files if not name.startswith(".")]
+    return sorted(paths)
 
 
 def _readable(path: str) -> str:
-    """Returns the path as text that can be written: old collections have names in other codes."""
+    """Returns a printable path: old collections have names in other encodings."""
     return os.fsencode(path).decode(errors="replace")
 
 
@@ -215,7 +215,7 @@ def _photos(split: str, field: str) -> list[str]:
     if spec is None or not spec.submodule_search_locations:
         raise UserError(f"{field}: photos needs scikit-image: pip install scikit-image")
     folder = Path(spec.submodule_search_locations[0]) / "data"
-    # Other versions of scikit-image may carry fewer of them.
+    # Other versions of scikit-image may have fewer of them.
     paths = [str(folder / name) for name in PHOTOS[split] if (folder / name).is_file()]
     if not paths:
         raise UserError(f"{field}: this scikit-image has no photographs in {folder}")

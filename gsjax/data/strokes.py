@@ -1,4 +1,4 @@
-"""Irregular holes: shapes and brush strokes, drawn until they cover what was asked."""
+"""Irregular holes: shapes and brush strokes that cover a given number of pixels."""
 
 import math
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-_MAX_SHAPES = 400  # then what is drawn is grown; reached only near a ratio of 1
+_MAX_SHAPES = 400  # afterwards the drawing is grown; reached only near a ratio of 1
 
 
 def irregular(rng: np.random.Generator, shape: tuple[int, int], count: int) -> np.ndarray:
@@ -15,7 +15,7 @@ def irregular(rng: np.random.Generator, shape: tuple[int, int], count: int) -> n
 
 
 def free_form(rng: np.random.Generator, shape: tuple[int, int], count: int) -> np.ndarray:
-    """Returns turning brush strokes that cover about `count` pixels: bool [H, W]."""
+    """Returns zigzag brush strokes that cover about `count` pixels: bool [H, W]."""
     return _draw(rng, _brush, shape, count)
 
 
@@ -24,14 +24,14 @@ def fit_area(
 ) -> np.ndarray:
     """Thickens or thins a drawing until it covers `count` pixels.
 
-    The pixels are ranked by their signed distance to the outline and the `count`
-    innermost are taken, which moves the outline by the same amount everywhere.
+    Pixels are ranked by their signed distance to the outline, and the `count` innermost are taken,
+    which moves the outline by the same amount everywhere.
 
     Args:
-      rng: decides from which side what is equally far from the outline is taken.
+      rng: breaks ties between pixels at the same distance, by preferring one side.
       drawn: uint8 [H, W], 1 where drawn, 0 elsewhere.
-      count: how many pixels to cover, from 1 to H·W - 1.
-      tolerance: the part of H·W by which a drawing may be off and stay as it is.
+      count: number of pixels to cover, from 1 to H·W - 1.
+      tolerance: fraction of H·W by which a drawing may be off without being changed.
 
     Returns:
       bool [H, W].
@@ -41,9 +41,9 @@ def fit_area(
     depth = cv2.distanceTransform(drawn, cv2.DIST_L2, 5)
     depth -= cv2.distanceTransform(1 - drawn, cv2.DIST_L2, 5)
     height, width = drawn.shape
-    np.clip(depth, -height - width, height + width, out=depth)  # without an outline it is huge
-    # Distances on a grid come in few values. Smoothing sets them apart and rounds the
-    # outline; a faint ramp parts what is still equal (straight edges) from one side on.
+    np.clip(depth, -height - width, height + width, out=depth)  # huge without an outline
+    # Distances on a grid have few values. Smoothing separates them and rounds the outline. A faint
+    # ramp breaks the remaining ties (straight edges).
     depth = cv2.GaussianBlur(depth, (5, 5), 1.0)
     angle = rng.uniform(0, 2 * math.pi)
     depth += np.linspace(0, 0.02 * math.cos(angle), width, dtype=np.float32)
@@ -52,9 +52,9 @@ def fit_area(
 
 
 def nth_largest(values: np.ndarray, n: int) -> float:
-    """Returns the n-th largest of float32 values [H, W], which is best near 0."""
-    # Few values lie between two powers of two near 0: partitioning them alone takes a quarter of
-    # the time that all take.
+    """Returns the n-th largest of float32 values [H, W]; fast if it is near 0."""
+    # Few values lie between two powers of two near 0. Partitioning only these takes a quarter of
+    # the time for all.
     low, high = (0.0, 1.0) if _count_from(values, 0.0) >= n else (-1.0, 0.0)
     while _count_from(values, high) >= n:
         low, high = high, 2 * high
@@ -70,9 +70,9 @@ def _count_from(values: np.ndarray, bound: float) -> int:
 
 
 def _draw(rng: np.random.Generator, strokes, shape: tuple[int, int], count: int) -> np.ndarray:
-    """Lets `strokes` draw one by one until `count` pixels are covered, then fits."""
+    """Draws strokes one by one until `count` pixels are covered, then adjusts the area."""
     canvas = np.zeros(shape, np.uint8)
-    # A small hole is made of small shapes.
+    # Small holes consist of small shapes.
     reach = min(shape) * min(1.0, math.sqrt(5 * count / canvas.size))
     strokes = strokes(rng, canvas, reach)
     covered = 0
@@ -88,10 +88,10 @@ def _draw(rng: np.random.Generator, strokes, shape: tuple[int, int], count: int)
 
 
 def _shapes(rng: np.random.Generator, canvas: np.ndarray, reach: float) -> Iterator[None]:
-    """Draws a thick line, a disk or an elliptic arc on the canvas at every step."""
+    """Draws a thick line, a disk or an elliptic arc on the canvas in every step."""
     height, width = canvas.shape
     while True:
-        # One call for all numbers of a shape: calls are what drawing small masks costs.
+        # One call for all random numbers of a shape: for small masks, the calls dominate.
         u = rng.random(8)
         x, y = int(u[0] * width), int(u[1] * height)
         thickness = max(1, round(min(height, width) * (0.03 + 0.08 * u[2])))
@@ -111,7 +111,7 @@ def _shapes(rng: np.random.Generator, canvas: np.ndarray, reach: float) -> Itera
 
 
 def _brush(rng: np.random.Generator, canvas: np.ndarray, reach: float) -> Iterator[None]:
-    """Draws a segment of a brush stroke on the canvas at every step."""
+    """Draws a segment of a brush stroke on the canvas in every step."""
     height, width = canvas.shape
     while True:
         u = rng.random(6)
@@ -120,7 +120,7 @@ def _brush(rng: np.random.Generator, canvas: np.ndarray, reach: float) -> Iterat
         heading, mean_turn = 2 * math.pi * u[3], (0.2 + 0.3 * u[4]) * math.pi
         segments = 4 + int(9 * u[5])
         turns = rng.normal(mean_turn, 0.25, segments)
-        turns[::2] *= -1  # left and right in turn, or a stroke curls up in one spot
+        turns[::2] *= -1  # alternate left and right; otherwise strokes curl up in one spot
         headings = heading + turns.cumsum()
         lengths = thickness + reach * rng.uniform(0.05, 0.3, segments)
         moves_x, moves_y = lengths * np.cos(headings), lengths * np.sin(headings)

@@ -1,12 +1,12 @@
-"""Data sets of TensorFlow Datasets, read without TensorFlow.
+"""Datasets of TensorFlow Datasets, read without TensorFlow.
 
-tfds:NAME[:SPLIT]   as TFDS names it (mnist, celeb_a_hq/256, imagenet2012:5.1.0), in
-                    $TFDS_DATA_DIR or else ~/tensorflow_datasets
-tfds:DIR[:SPLIT]    the folder of one version that holds its dataset_info.json
+tfds:NAME[:SPLIT]   a TFDS name (mnist, celeb_a_hq/256, imagenet2012:5.1.0), in $TFDS_DATA_DIR or
+                    ~/tensorflow_datasets
+tfds:DIR[:SPLIT]    the folder of one version, with its dataset_info.json
 
-SPLIT is train or validation, as the field that is set, unless given; TFDS' slices like
-train[:90%] work. The set must have been built in the form of ArrayRecord, which reads any
-image at any time; nothing is downloaded or built here.
+By default, SPLIT is train or validation, depending on the config field; TFDS's slices like
+train[:90%] work. The dataset must be built in ArrayRecord format, which allows random access;
+nothing is downloaded or built here.
 """
 
 import os
@@ -20,12 +20,12 @@ _SPEC = re.compile(r"(.+?)(?::([A-Za-z_][\w\[\]%:+ -]*))?")
 
 
 class TfdsSource(ImageSource):
-    """One split of a TFDS data set.
+    """One split of a TFDS dataset.
 
     Args:
-      records: what tfds.data_source gives for DeserializeMethod.RAW_BYTES.
-      feature: which feature is the image.
-      title: what the set and split are called.
+      records: a tfds.data_source with DeserializeMethod.RAW_BYTES.
+      feature: name of the feature with the image.
+      title: name of the dataset and split.
     """
 
     def __init__(self, records, feature: str, title: str):
@@ -37,15 +37,15 @@ class TfdsSource(ImageSource):
         return len(self._records)
 
     def name(self, index: int) -> str:
-        """Returns the names of set and split, and the number of the image."""
+        """Returns the name of the dataset and split, and the index of the image."""
         return f"{self._title}[{int(index)}]"
 
     def encoded(self, index: int) -> bytes:
         """Returns the content of the image file in record `index`."""
         from tensorflow_datasets.proto import tf_example_pb2
 
-        # Of the record itself: TFDS would decode all other features too, and its decoder turns
-        # no image upright and takes no account of transparency.
+        # From the raw record: TFDS would decode all other features too, and its decoder ignores
+        # orientation and transparency.
         try:
             example = tf_example_pb2.Example.FromString(self._records[int(index)])
             return example.features.feature[self._feature].bytes_list.value[0]
@@ -53,7 +53,7 @@ class TfdsSource(ImageSource):
             raise UnreadableImage(self.name(index), f"{e or type(e).__name__}") from e
 
     def identity(self) -> str:
-        """Returns set, version and split, and the number of images."""
+        """Returns dataset, version and split, and the number of images."""
         return f"{self._title}, {len(self)} images"
 
 
@@ -61,10 +61,10 @@ def open_tfds(where: str, split: str, field: str) -> TfdsSource:
     """Opens NAME[:SPLIT] or DIR[:SPLIT]; see above.
 
     Raises:
-      MissingData: it is not there, not in the form of ArrayRecord, or has no such split or image.
+      MissingData: it is missing, not in ArrayRecord format, or has no such split or image.
       UserError: tensorflow-datasets is not installed.
     """
-    # With TensorFlow installed, TFDS would import it to read gs://.
+    # If TensorFlow is installed, TFDS would import it to read gs://.
     os.environ.setdefault("EPATH_USE_TF", "false")
     try:
         import tensorflow_datasets as tfds
@@ -113,7 +113,7 @@ def _open_split(builder, split: str):
             f"there are {', '.join(splits) or 'none'}"
         )
     try:
-        # What tfds.data_source returns, without its search for code that could build the set.
+        # The same as tfds.data_source, without its search for code that builds the dataset.
         records = builder.as_data_source(
             split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
         )
@@ -135,7 +135,7 @@ def _open_split(builder, split: str):
 
 
 def _image_feature(builder) -> str:
-    """Returns which feature is the image: the only one, or the one called "image"."""
+    """Returns the name of the image feature: the only image, or the one called "image"."""
     import numpy as np
     import tensorflow_datasets as tfds
 

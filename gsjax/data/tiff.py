@@ -1,8 +1,8 @@
-"""TIFF files to arrays: tifffile finds the strips and tiles, and every one must be whole.
+"""Reads TIFF files: tifffile finds the strips and tiles, all of which must be complete.
 
-Byte streams are inflated by zlib or libtiff, each alone, so that bit depth, byte order, planes
-and predictors are the same code whatever the compression. What is compressed as a picture
-(JPEG, fax, WebP, …) is decoded by Pillow's libtiff.
+Compressed byte streams are decompressed one by one with zlib or libtiff, so that bit depth, byte
+order, planes and predictors need only one implementation for all compressions. Strips compressed as
+pictures (JPEG, fax, WebP, …) are decoded by Pillow's libtiff.
 """
 
 import contextlib
@@ -21,29 +21,29 @@ from gsjax.data.containers import Refused
 from gsjax.data.exif import parse
 from gsjax.data.libtiff import DEFLATE, RAW, decompressed, raising_libtiff_errors
 
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it warns of is checked here
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # the same problems are checked here
 
-# Byte streams: LZW, PackBits, LZMA and Zstandard are inflated by libtiff.
+# Byte streams: libtiff decompresses LZW, PackBits, LZMA and Zstandard.
 _STREAMS = (RAW, 5, *DEFLATE, 32773, 34925, 50000)
 _AS_PICTURES = (2, 3, 4, 6, 7, 34712, 50001)  # fax, JPEG, JPEG 2000, WebP
 _LOSSY = (6, 7, 34712, 50001)
 _COLORS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}  # channels by PhotometricInterpretation
 _UNSPECIFIED, _PREMULTIPLIED, _STRAIGHT = 0, 1, 2  # ExtraSamples
-_MOST_PACKED = 5000  # times that a byte stream can shrink: LZW 1,365, Deflate 1,032, …
-_LARGEST_TILE = 8192  # pixels a side that a tile may reach beyond its picture
+_MOST_PACKED = 5000  # maximum compression ratio: LZW has 1,365, Deflate 1,032, …
+_LARGEST_TILE = 8192  # maximum pixels by which a tile may exceed its picture
 
 
 class Stored:
-    """The pixels of a TIFF's first page as they are stored, not yet turned upright.
+    """The pixels of a TIFF's first page as stored, before orientation is applied.
 
     Attributes:
-      image: what Pillow has read, or else None.
-      pixels: uint8, uint16 or float [h, w] or [h, w, 3]; None with an image.
+      image: the image if Pillow read it, else None.
+      pixels: uint8, uint16 or float [h, w] or [h, w, 3]; None if there is an image.
       alpha: of the same type [h, w], or None.
-      lossy: whether it is compressed with loss.
-      uncompressed: whether it is not compressed at all.
+      lossy: whether the compression is lossy.
+      uncompressed: whether there is no compression.
       size: (width, height).
-      notes: what is not kept.
+      notes: what is lost from the file.
     """
 
     def __init__(self, page: tifffile.TiffPage, pages: int):
@@ -60,11 +60,11 @@ def read_tiff(data: bytes, check_size: Callable[[int, int], None]) -> tuple[Stor
     """Reads the first page of a TIFF, and its metadata.
 
     Args:
-      data: the file.
-      check_size: is given (width, height) before anything is decoded.
+      data: the content of the file.
+      check_size: called with (width, height) before anything is decoded.
 
     Raises:
-      Refused: the pixels are of a kind that is not supported, or not all there.
+      Refused: the pixels are of an unsupported kind, or incomplete.
     """
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
@@ -86,7 +86,7 @@ def read_tiff(data: bytes, check_size: Callable[[int, int], None]) -> tuple[Stor
 def _count(file: tifffile.TiffFile) -> int:
     try:
         return len(file.pages)
-    except Exception:  # the chain of pages is damaged; the first one is read
+    except Exception:  # the chain of pages is damaged, but the first one can be read
         return 1
 
 
@@ -133,7 +133,7 @@ def _in_libtiff(page: tifffile.TiffPage) -> bool:
 def _by_pillow(data: bytes, page: tifffile.TiffPage) -> Image.Image:
     upright = bytearray(data)
     tag = page.tags.get(274)
-    if tag is not None:  # turning is done here, for all files alike
+    if tag is not None:  # orientation is applied later, as for all formats
         code = page.parent.byteorder + "H"
         struct.pack_into(code, upright, tag.valueoffset, 1)
     image = TiffImagePlugin.TiffImageFile(io.BytesIO(upright))
@@ -164,7 +164,7 @@ def _values(page: tifffile.TiffPage) -> np.ndarray:
     for index in range(planes * down * across):
         plane, place = divmod(index, down * across)
         top, left = place // across * rows, place % across * columns
-        # The last strip ends with the picture; tiles are whole.
+        # The last strip ends with the picture; tiles are complete.
         count = rows if page.is_tiled else min(rows, height - top)
         part = _segment(page, offsets[index], lengths[index], (count, columns, channels))
         part = part[: height - top, : width - left]
@@ -211,7 +211,7 @@ _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def _interpret(stored: Stored, values: np.ndarray, page: tifffile.TiffPage) -> None:
-    """Sets the colors and alpha that values stand for."""
+    """Sets colors and alpha from the stored values."""
     photometric, bits = int(page.photometric), page.bitspersample
     top = {16: 65535, 32: 1.0, 64: 1.0}.get(bits, 255)
     scale = values.dtype.type(255 // (2**bits - 1) if bits < 8 else 1)
@@ -241,7 +241,7 @@ def _interpret(stored: Stored, values: np.ndarray, page: tifffile.TiffPage) -> N
 
 def _extra_kinds(page: tifffile.TiffPage, count: int) -> list[int]:
     kinds = page.tags.valueof(338)
-    if kinds is None:  # then a fourth channel beside RGB is alpha
+    if kinds is None:  # without the tag, a fourth channel beside RGB is alpha
         kinds = [_STRAIGHT] if int(page.photometric) == 2 else []
     kinds = [int(kind) for kind in (kinds if isinstance(kinds, tuple | list) else [kinds])]
     return (kinds + [_UNSPECIFIED] * count)[:count]

@@ -52,9 +52,9 @@ def single_job(image: Path, mask: Path | None, output: Path, suffix: str | None)
 def folder_jobs(images: Path, masks: Path | None, output: Path, suffix: str | None) -> list[Job]:
     """Returns the jobs for all pictures in a folder and its subfolders, in alphabetical order.
 
-    Masks are named as `MaskMatcher` says, and are at the same relative path in the folder of masks; if
-    that is the folder of pictures, only names with `_mask` count. A mask that is a file applies to
-    all pictures.
+    Masks are named as `MaskMatcher` says, and are at the same relative path in the folder of
+    masks; if that is the folder of pictures, only names with `_mask` count. A mask that is a file
+    applies to all pictures.
 
     Raises:
       UserError: no picture has a mask, or the output is one of the input folders.

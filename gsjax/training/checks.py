@@ -58,7 +58,7 @@ _MOST_DINO_PATCHES = 128  # a side
 def check_config(config: ConfigDict, resumes: bool = False) -> "Sources":
     """Checks that `config` can be run; returns the images, which are opened for that.
 
-    MissingData data comes first: it takes the longest to mend. A run that `resumes` does not
+    Missing data comes first: it takes the longest to mend. A run that `resumes` does not
     need what it started from any more.
 
     Raises:

@@ -132,5 +132,5 @@ def test_a_drawing_is_cut_at_exactly_the_nth_largest_depth(offset):
 def test_a_drawing_without_an_outline_is_cut_as_well(value):
     drawn = np.full((40, 50), value, np.uint8)
     for count in (1, 700, 1999):
-        hole = strokes.fit(np.random.default_rng(0), drawn, count, tolerance=0)
+        hole = strokes.fit_area(np.random.default_rng(0), drawn, count, tolerance=0)
         assert hole.sum() == count
