@@ -77,10 +77,9 @@ def main() -> None:
     from gsjax.kernels.backends import (
         check_platform,  # only now: --help and mistyped flags need no JAX
     )
-    from gsjax.programs import keep_compiled
 
     check_platform()
-    keep_compiled()
+    cli.keep_compiled()
     paths = {
         flag.name: flag.value and os.path.expanduser(flag.value)
         for flag in (CHECKPOINT, MASKS, OUTPUT, LPIPS, FID, DINO)

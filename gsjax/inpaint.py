@@ -96,12 +96,11 @@ def main() -> None:
     from gsjax.inpainting import batch, opened
     from gsjax.inpainting.painter import Inpainter
     from gsjax.kernels.backends import check_platform  # JAX from here on
-    from gsjax.programs import keep_compiled
     from gsjax.trained.load import check_path
 
     check_path(checkpoint)
     check_platform()
-    keep_compiled()
+    cli.keep_compiled()
     options = opened.Options(
         THRESHOLD.value, QUALITY.value, BATCH_SIZE.value, OVERWRITE.value, DEEP.value,
         INVERT.value, GROW.value, FEATHER.value, MAX_PIXELS.value or opened.MAX_PIXELS,

@@ -44,11 +44,10 @@ def main() -> None:
 
     from gsjax import distributed
     from gsjax.kernels.backends import check_platform
-    from gsjax.programs import keep_compiled
     from gsjax.training import compiled_steps
     from gsjax.training.train import train
 
-    keep_compiled()
+    cli.keep_compiled()
     start = time.monotonic()
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     workdir = Path(os.path.expanduser(WORKDIR.value or f"runs/{name}"))

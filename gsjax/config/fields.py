@@ -1,78 +1,166 @@
-"""The types of a config's fields, whether a config file, a flag or a config.json sets them."""
+"""What a config field declares, and the check of a value against it.
 
+Groups of fields are declared as classes in `gsjax.config.groups`: each attribute has a
+type, and `field` adds the default, the help and what values are allowed. Checks, `--help`,
+what may change when a run resumes, what a stage may set and docs/configuration.md follow.
+"""
+
+import dataclasses
+import functools
 import math
-from collections.abc import Mapping
-from typing import Any
+import typing
+from typing import Any, ClassVar, Literal
 
-from gsjax.config import default
 from gsjax.errors import UserError, shown
 
-_KINDS = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
-    tuple: "a list",
-}
+# What a resumed run does about a changed field:
+#   fixed: it is refused, because trained parameters would mean something else;
+#   data: a warning, because the remaining steps see other data;
+#   weights: a warning, because what the losses mean may have changed;
+#   free: the change is logged.
+Resume = Literal["fixed", "data", "weights", "free"]
 _LARGEST = 2**63 - 1
-_DEEPEST = 3  # tuples in tuples
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
+_COUNTS = {2: "two", 3: "three"}
 
 
-def check_types(fields: Mapping[str, Any]) -> None:
-    """Raises UserError, naming the field, unless all known fields have values of their type.
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """A declared field.
 
-    Fields may be missing, and there may be others.
-
-    Args:
-      fields: groups of fields as nested mappings.
+    Attributes:
+      name: with its group, like `train.steps`.
+      type: of its values: bool, int, float, str, or a tuple type of these such as
+        `tuple[int, int]` and `tuple[tuple[float, float], ...]`.
+      default: its value where nothing sets it.
+      help: one line.
+      least: the smallest number allowed; of a tuple, every number in it.
+      most: the largest number allowed.
+      above: numbers must be greater.
+      below: numbers must be smaller.
+      choices: the values allowed, if they are few.
+      resume: what happens if it differs when a run resumes: fixed | data | weights | free.
+      stage: whether a stage may set it.
     """
-    _check_group(fields, default().to_dict(), "")
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    below: float | None = None
+    choices: tuple = ()
+    resume: Resume = "free"
+    stage: bool = False
 
 
-def completed(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns fields of a config with all that are missing as by default: older runs lack some."""
-    return _merged(default().to_dict(), fields)
+def field(default: Any, help: str, **options: Any) -> Any:
+    """Declares a field as an attribute of a `Group`; the options are those of `Field`."""
+    return functools.partial(Field, default=default, help=help, **options)
 
 
-def _check_group(fields: Mapping[str, Any], known: Mapping[str, Any], prefix: str) -> None:
-    for name, value in fields.items():
-        if name not in known:
-            continue
-        field, like = prefix + name, known[name]
-        if isinstance(like, dict):
-            if not isinstance(value, Mapping):
-                raise UserError(f"{field}: {shown(repr(value))} is not a group of fields")
-            if like:
-                _check_group(value, like, f"{field}.")
-        elif not _is_like(value, like):
-            kind, example = (
-                _KINDS[type(like)],
-                f", such as {like!r}" if like not in ("", ()) else "",
-            )
-            raise UserError(f"{field}: {shown(repr(value))} is not {kind}{example}")
+class Group:
+    """A group of fields; its arguments are the rules of fields that do not have their own."""
+
+    rules: ClassVar[dict[str, Any]]
+
+    def __init_subclass__(cls, resume: Resume = "free", stage: bool = False):
+        cls.rules = {"resume": resume, "stage": stage}
 
 
-def _is_like(value: Any, like: Any) -> bool:
-    if isinstance(like, tuple):
-        return isinstance(value, tuple | list) and _is_plain(value, _DEEPEST)
-    if isinstance(like, bool | str):
-        return isinstance(value, type(like))
-    whole = _is_whole(value)
-    return whole or (isinstance(like, float) and isinstance(value, float))
+def fields_of(group: type[Group], prefix: str = "") -> dict[str, Field]:
+    """Returns the fields of a group and of the groups in it, by name, in their order."""
+    types, fields = typing.get_type_hints(group), {}
+    for last, value in vars(group).items():
+        name = prefix + last
+        if isinstance(value, functools.partial):
+            fields[name] = value(name=name, type=types[last], **group.rules | value.keywords)
+        elif isinstance(value, type):
+            fields |= fields_of(value, f"{name}.")
+    return fields
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST
+def check_type(field: Field, value: Any) -> None:
+    """Raises UserError, naming the field, unless a value has its type; lists may be tuples."""
+    if not _has_type(value, field.type):
+        raise UserError(f"{field.name}: {_not_expected(field, value)}")
 
 
-def _is_plain(value: Any, depth: int) -> bool:
+def check_value(field: Field, value: Any) -> None:
+    """Raises UserError, naming the field, unless a value of its type is allowed."""
+    if (field.choices and value not in field.choices) or not _within(field, value):
+        raise UserError(f"{field.name}: {_not_expected(field, value)}")
+
+
+def expected(field: Field) -> str:
+    """Says in words which values a field takes, like `a whole number from 1 to 16`."""
+    return limits(field) if field.choices else f"{_in_words(field.type)} {limits(field)}".strip()
+
+
+def limits(field: Field) -> str:
+    """Says in short which values a field takes, like `from 1 to 16`; empty if all of its type."""
+    if field.choices:
+        return f"one of {', '.join(map(_shown_choice, field.choices))}"
+    bounds = field.least, field.most, field.above, field.below
+    if bounds == (None,) * 4:
+        return ""
+    least, most, above, below = (None if bound is None else f"{bound:,}" for bound in bounds)
+    if above is None and below is None:
+        return f"of at least {least}" if most is None else f"from {least} to {most}"
+    if below is None and most is None:
+        return f"greater than {above}"
+    low = f"[{least}" if above is None else f"({above}"
+    return f"in {low}, " + (f"{most}]" if below is None else f"{below})")
+
+
+def _not_expected(field: Field, value: Any) -> str:
+    like = f", such as {field.default!r}" if field.default not in ("", ()) else ""
+    like = "" if field.choices or field.type is bool else like
+    return f"{shown(repr(value))} is not {expected(field)}{like}"
+
+
+def _shown_choice(choice: Any) -> str:
+    return str(choice) if choice != "" else '""'
+
+
+def _in_words(kind: Any) -> str:
+    """Says what values a type has: `a number`, `two numbers`, `a list of (number, number)`."""
+    if typing.get_origin(kind) is not tuple:
+        return _WORDS[kind]
+    items = typing.get_args(kind)
+    if items[-1] is not ...:
+        return f"{_COUNTS[len(items)]} {_in_words(items[0]).removeprefix('a ')}s"
+    if typing.get_origin(items[0]) is not tuple:
+        return f"a list of {_in_words(items[0]).removeprefix('a ')}s"
+    parts = (_in_words(item).removeprefix("a ") for item in typing.get_args(items[0]))
+    return f"a list of ({', '.join(parts)})"
+
+
+def _has_type(value: Any, kind: Any) -> bool:
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, tuple | list):
+            return False
+        kinds = typing.get_args(kind)
+        if kinds[-1] is ...:
+            kinds = kinds[:1] * len(value)
+        return len(value) == len(kinds) and all(map(_has_type, value, kinds))
+    if kind in (bool, str):
+        return isinstance(value, kind)
+    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST
+    return whole or (kind is float and isinstance(value, float))
+
+
+def _within(field: Field, value: Any) -> bool:
     if isinstance(value, tuple | list):
-        return depth > 0 and all(_is_plain(item, depth - 1) for item in value)
-    finite = isinstance(value, float) and math.isfinite(value)
-    return finite or isinstance(value, bool | str) or _is_whole(value)
-
-
-def _merged(known: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    both = known.keys() & fields.keys()
-    groups = [name for name in both if isinstance(known[name], dict)]
-    return {**known, **fields} | {name: _merged(known[name], fields[name]) for name in groups}
+        return all(_within(field, item) for item in value)
+    if isinstance(value, bool | str):
+        return True
+    return (
+        math.isfinite(value)
+        and (field.least is None or value >= field.least)
+        and (field.most is None or value <= field.most)
+        and (field.above is None or value > field.above)
+        and (field.below is None or value < field.below)
+    )

@@ -40,7 +40,7 @@ class Inpainting:
 class GaussianInpainter(nn.Module):
     """Inpaints by 2D Gaussian splatting (Li et al. 2025, arXiv 2509.01964).
 
-    The attributes are the fields of `gsjax.config.default().model`. `dtype` is that of the
+    The attributes are the fields of `gsjax.config.networks.Model`. `dtype` is that of the
     encoder's computation; parameters, Gaussians and splatting are float32. With `recompute`, the
     backward pass rematerializes the residual blocks.
     """

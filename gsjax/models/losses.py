@@ -2,7 +2,7 @@
 
 A term is a function of `Seen`, registered with `term` under its own name. Its weight is the field
 of that name in `config.loss`; a term of weight 0 is not computed. A new term is one function here
-and one field in the config.
+and one field in `gsjax.config.networks.Loss`.
 
 Every term is the mean over the batch of one number per image. Splitting a batch into parts, or
 over devices, therefore gives the same loss and gradients.

@@ -12,10 +12,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from gsjax.config import saved
 from gsjax.files import new_folder, write_atomically
 from gsjax.models.dino import DinoViT
 from gsjax.trained import checkpoints
-from gsjax.training import record
 
 DINO = "dino.json"
 
@@ -40,7 +40,7 @@ def write(
     with new_folder(folder) as unfinished:
         checkpoints.save_alone(unfinished / "checkpoints", dict(networks))
         if config is not None:
-            write_atomically(unfinished / record.CONFIG, record.encode_config(config))
+            write_atomically(unfinished / saved.CONFIG, saved.encode_config(config))
         if dino is not None:
             fields = dataclasses.asdict(dino)
             fields = {key: fields[key] for key in fields if key not in ("dtype", "parent", "name")}

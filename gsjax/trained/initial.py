@@ -5,10 +5,10 @@ from absl import logging
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
+from gsjax.config import saved
 from gsjax.errors import UserError
 from gsjax.models.build import Networks, init_networks
 from gsjax.trained import checkpoints, packed, restore
-from gsjax.training import record
 
 
 def check_initial(config: ConfigDict) -> None:
@@ -78,9 +78,9 @@ def _warn_of_differences(config: ConfigDict) -> None:
     folder = packed.find(config.initial)
     if not packed.is_packed(folder):
         folder = checkpoints.workdir_of(config.initial)
-    if not (folder / record.CONFIG).exists():
+    if not (folder / saved.CONFIG).exists():
         return
-    before = record.read_config(str(folder))
+    before = saved.read_config(str(folder))
     for group, names in (("model", list(config.model)), ("dino", ["normalize"])):
         for name in names:
             there, here = before[group][name], config[group][name]

@@ -9,14 +9,13 @@ import jax
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from gsjax.config import default
+from gsjax.config import default, saved
 from gsjax.errors import UserError, first_line, shown
 from gsjax.models.build import build_networks
 from gsjax.models.dino import DinoViT
 from gsjax.models.inpainter import GaussianInpainter, init_variables
 from gsjax.trained import checkpoints, packed, restore
 from gsjax.trained.dino import find_module, load_dino
-from gsjax.training import record
 from gsjax.training.checks import check_program
 
 
@@ -102,7 +101,7 @@ def _read_generator(folder: Path) -> tuple[ConfigDict, PyTree]:
 
 def _read_config(folder: str | os.PathLike, has_dino: bool = False) -> ConfigDict:
     """Reads a config, and checks it as training does."""
-    config = record.read_config(folder)
+    config = saved.read_config(folder)
     if has_dino:  # which is where it is, wherever it was converted to
         config.dino.weights = os.fspath(folder)
     try:
@@ -110,7 +109,7 @@ def _read_config(folder: str | os.PathLike, has_dino: bool = False) -> ConfigDic
             raise UserError(f"model.{shown(unknown[0])} is no field of this version of gsjax")
         check_program(config, devices=1)
     except UserError as error:
-        raise UserError(f"{Path(folder) / record.CONFIG}: {shown(error, 300)}") from None
+        raise UserError(f"{Path(folder) / saved.CONFIG}: {shown(error, 300)}") from None
     return config
 
 
@@ -118,7 +117,7 @@ def _read_checked(folder: Path) -> tuple[ConfigDict, PyTree]:
     """Returns a config and the variables of the generator that it describes."""
     config, generator = _read_generator(folder)
     workdir = folder if packed.is_packed(folder) else checkpoints.workdir_of(folder)
-    named = f"{workdir}/{record.CONFIG}"
+    named = f"{workdir}/{saved.CONFIG}"
     _check_sizes(config, generator, named)
     try:
         dino = find_module(config) if config.model.semantic else None

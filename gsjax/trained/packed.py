@@ -11,11 +11,11 @@ from ml_collections import ConfigDict
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from gsjax.config import saved
 from gsjax.convert.arrays import nested, to_float32
 from gsjax.errors import UserError, first_line
 from gsjax.fetch import REMOTE
 from gsjax.files import new_folder, write_atomically
-from gsjax.training import record
 
 FILE = "generator.safetensors"
 # Weights that come with gsjax, by name: the folder of each, beside this file.
@@ -79,7 +79,7 @@ def write_packed(folder: str | os.PathLike, config: ConfigDict, generator: PyTre
             '"weights": "dinov2_vits14"'
         )
     with new_folder(folder) as unfinished:
-        write_atomically(unfinished / record.CONFIG, record.encode_config(config))
+        write_atomically(unfinished / saved.CONFIG, saved.encode_config(config))
         write_atomically(unfinished / FILE, content)
     return len(content)
 

@@ -2,15 +2,17 @@
 
 import functools
 import math
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jax
 from ml_collections import ConfigDict
 
-from gsjax.config.fields import check_types
-from gsjax.errors import UserError, check_whole
-from gsjax.kernels.backends import BACKENDS
+from gsjax.config import saved
+from gsjax.config.values import check_types, check_values
+from gsjax.errors import UserError
 from gsjax.models import losses
 from gsjax.models.discriminator import min_side
 from gsjax.models.encoder import GROUPS
@@ -19,39 +21,11 @@ from gsjax.models.metrics import BEST
 from gsjax.trained.dino import check_dino, find_module
 from gsjax.trained.initial import check_initial
 from gsjax.trained.lpips import check_lpips
-from gsjax.training.optimizer import SCHEDULES
-from gsjax.training.stages import plan
+from gsjax.training.stages import check_same_past, plan
 
 if TYPE_CHECKING:
     from gsjax.data.pipeline import Sources
 
-_LARGEST_SEED = 2**32 - 1  # JAX takes no more bits of a seed
-_STEPS = 2**31 - 1  # the state counts them in 32 bits
-# By the last part of the fields' names. Far above what has been trained, below what never ends.
-_MOST = {
-    "blocks": 256,
-    "downs": 16,
-    "layers": 16,
-    "gaussians": 2**16,
-    "features": 2**12,
-    "width": 2**16,
-    "max_width": 2**16,
-    "gan_start": _STEPS,
-    "warmup_steps": _STEPS,
-    "steps": _STEPS,
-    "every": _STEPS,
-    "keep": _STEPS,
-    "max_skipped": _STEPS,
-    "r1_every": _STEPS,
-    "accumulate": 2**20,
-    "batch_size": 2**20,
-    "samples": 2**20,
-    "images": 2**20,
-    "workers": 2**10,
-    "prefetch": 2**10,
-}
-_MOST_PIXELS = 2**13  # a side
-_MOST_DINO = {"patch_size": 64, "registers": 64}
 _MOST_DINO_PATCHES = 128  # a side
 
 
@@ -79,15 +53,38 @@ def check_program(config: ConfigDict, devices: int) -> None:
     check_types(config.to_dict())
 
     def check(config: ConfigDict) -> None:
-        check_image_size(config.data.image_size)
-        check_whole(config.train.batch_size, 1, "train.batch_size")
-        check_whole(config.discriminator.layers, 1, "discriminator.layers")
-        _check_numbers(config)
+        check_values(config)
+        _check_best(config)
         _check_losses(config.loss)
-        _check_sizes(config, devices)
-        _check_optimizer(config)
+        _check_model(config.model)
+        _check_widths(config)
+        _check_image_size(config)
+        if config.model.semantic:
+            _check_dino_size(config)
+        _check_batch(config.train, devices)
+        _check_decay(config.optimizer)
 
     _in_each_stage(check, config)
+
+
+def check_resumed(workdir: str | os.PathLike, config: ConfigDict, done: int) -> None:
+    """Says what has changed since a run's `config.json` was written.
+
+    Most fields may change between runs. Data may, with a warning: the remaining steps are no
+    longer those of an uninterrupted run. The networks may not, nor the stages up to now.
+
+    Args:
+      workdir: the run's folder.
+      config: as it is now.
+      done: the step that the run resumes after.
+
+    Raises:
+      UserError: the networks have changed, or the place of step `done` among the stages.
+    """
+    if (Path(workdir) / saved.CONFIG).exists():
+        before = saved.read_config(workdir)
+        saved.check_changes(before, config)
+        check_same_past(before, config, done)
 
 
 def _in_each_stage(check: Callable[[ConfigDict], None], config: ConfigDict) -> None:
@@ -131,74 +128,17 @@ def _open_inputs(config: ConfigDict, resumes: bool) -> "Sources":
     return pipeline.Sources(*results[:2])
 
 
-def _check_numbers(config: ConfigDict) -> None:
-    least = {
-        "model.patch_size": 1,
-        "model.overlap": 0,
-        "model.crossfade": 0,
-        "model.gaussians": 1,
-        "model.features": 2,
-        "model.fold": 0,
-        "model.downs": 1,
-        "model.blocks": 0,
-        "discriminator.layers": 1,
-        **{f"loss.{name}": 0 for name in losses.TERMS},
-        "loss.r1": 0,
-        "loss.r1_every": 1,
-        "loss.gan_start": 0,
-        "optimizer.learning_rate": 0,
-        "optimizer.discriminator_rate": 0,
-        "optimizer.warmup_steps": 0,
-        "optimizer.weight_decay": 0,
-        "train.steps": 1,
-        "train.batch_size": 1,
-        "train.accumulate": 1,
-        "train.ema": 0,
-        "train.max_skipped": 1,
-        "log.every": 1,
-        "checkpoint.every": 1,
-        "checkpoint.keep": 1,
-        "validate.every": 1,
-        "validate.samples": 1,
-        "validate.images": 1,
-        "data.workers": 0,
-        "data.prefetch": 1,
-    }
-    for field, bound in least.items():
-        group, name = field.split(".")
-        value, most = config[group][name], _MOST.get(name, math.inf)
-        if not bound <= value < math.inf:
-            raise UserError(f"{field}: {value} must be a number of at least {bound}")
-        if value > most:
-            raise UserError(f"{field}: {value} must be at most {most}")
-    if not 0 <= config.seed <= _LARGEST_SEED:
-        raise UserError(f"seed: {config.seed} must be from 0 to {_LARGEST_SEED}")
-    if config.train.ema >= 1:
-        raise UserError(f"train.ema: {config.train.ema} must be less than 1, like 0.999")
-    if config.checkpoint.best and config.checkpoint.best not in BEST:
+def _check_best(config: ConfigDict) -> None:
+    best = config.checkpoint.best
+    if best and best not in BEST:
         raise UserError(
-            f"checkpoint.best: {config.checkpoint.best!r} is no metric of the validation; there "
-            f"are {', '.join(BEST)}"
+            f"checkpoint.best: {best!r} is no metric of the validation; there are {', '.join(BEST)}"
         )
-    if config.checkpoint.best == "lpips" and not config.lpips.weights:
+    if best == "lpips" and not config.lpips.weights:
         raise UserError("checkpoint.best: lpips needs lpips.weights")
-    for group in ("train", "discriminator"):
-        precision = config[group].precision
-        if precision not in ("float32", "bfloat16") and (precision or group == "train"):
-            raise UserError(f"{group}.precision: {precision!r} is neither float32 nor bfloat16")
-    if not 0 < config.fill.rim <= 1:
-        raise UserError(f"fill.rim: {config.fill.rim} is not in (0, 1]")
-    if not config.optimizer.clip_norm > 0:
-        raise UserError(f"optimizer.clip_norm: {config.optimizer.clip_norm} must be positive")
 
 
 def _check_losses(options: ConfigDict) -> None:
-    check_whole(options.r1_every, 1, "loss.r1_every")
-    if options.adversarial not in losses.ADVERSARIAL:
-        raise UserError(
-            f"loss.adversarial: {options.adversarial!r} is neither "
-            f"{' nor '.join(losses.ADVERSARIAL)}"
-        )
     if options.patch_labels and not options.composite:
         raise UserError(
             "loss.patch_labels needs loss.composite: without it the generator also draws the "
@@ -210,26 +150,11 @@ def _check_losses(options: ConfigDict) -> None:
         )
 
 
-def check_image_size(size: object) -> None:
-    """Raises UserError unless `data.image_size` is two whole numbers from 1 to 8192."""
-    if not isinstance(size, tuple | list) or len(size) != 2:
-        raise UserError(f"data.image_size: {size!r} is not (height, width), such as (256, 256)")
-    for side in size:
-        check_whole(side, 1, "data.image_size")
-        if side > _MOST_PIXELS:
-            raise UserError(f"data.image_size: {side} is more than {_MOST_PIXELS} pixels")
-
-
-def _check_sizes(config: ConfigDict, devices: int) -> None:
-    model, size = config.model, config.data.image_size
+def _check_model(model: ConfigDict) -> None:
     if math.isqrt(model.gaussians) ** 2 != model.gaussians:
         near = round(model.gaussians**0.5) ** 2
         raise UserError(
             f"model.gaussians: {model.gaussians} is not a square number; the nearest is {near}"
-        )
-    if model.backend not in ("auto", *BACKENDS):
-        raise UserError(
-            f"model.backend: {model.backend!r} must be one of auto, {', '.join(BACKENDS)}"
         )
     for field in ("overlap", "crossfade"):
         if 2 * model[field] > model.patch_size:
@@ -251,7 +176,10 @@ def _check_sizes(config: ConfigDict, devices: int) -> None:
             f"model.fold: {model.fold} must divide model.patch_size, {model.patch_size}; 0 is the "
             "published encoder"
         )
-    _check_widths(config)
+
+
+def _check_image_size(config: ConfigDict) -> None:
+    model, size = config.model, config.data.image_size
     step = math.lcm(model.patch_size, max(model.fold, 1) * 2**model.downs)
     if any(side % step for side in size):
         near = tuple(max(round(side / step), 2) * step for side in size)
@@ -267,28 +195,28 @@ def _check_sizes(config: ConfigDict, devices: int) -> None:
             f"data.image_size: {tuple(size)} is too small: the encoder and the discriminator "
             f"need at least {least} pixels a side"
         )
-    if model.semantic:
-        for field, most in _MOST_DINO.items():
-            if config.dino[field] > most:
-                raise UserError(f"dino.{field}: {config.dino[field]} must be at most {most}")
-        patch_size = find_module(config).patch_size
-        check_whole(config.dino.image_size, 1, "dino.image_size")
-        if config.dino.image_size > _MOST_DINO_PATCHES * patch_size:
-            raise UserError(
-                f"dino.image_size: {config.dino.image_size} is more than {_MOST_DINO_PATCHES} "
-                f"patches of {patch_size} pixels"
-            )
-        if config.dino.image_size % patch_size:
-            raise UserError(
-                f"dino.image_size: {config.dino.image_size} is not a multiple of "
-                f"dino.patch_size, {patch_size}"
-            )
-    parts = config.train.accumulate * devices
-    if config.train.batch_size % parts:
+
+
+def _check_dino_size(config: ConfigDict) -> None:
+    side, patch_size = config.dino.image_size, find_module(config).patch_size
+    if side > _MOST_DINO_PATCHES * patch_size:
+        raise UserError(
+            f"dino.image_size: {side} is more than {_MOST_DINO_PATCHES} patches of {patch_size} "
+            "pixels"
+        )
+    if side % patch_size:
+        raise UserError(
+            f"dino.image_size: {side} is not a multiple of dino.patch_size, {patch_size}"
+        )
+
+
+def _check_batch(options: ConfigDict, devices: int) -> None:
+    parts = options.accumulate * devices
+    if options.batch_size % parts:
         of = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
         raise UserError(
-            f"train.batch_size: {config.train.batch_size} does not divide by {parts}, for "
-            f"train.accumulate={config.train.accumulate} on {devices} devices{of}"
+            f"train.batch_size: {options.batch_size} does not divide by {parts}, for "
+            f"train.accumulate={options.accumulate} on {devices} devices{of}"
         )
 
 
@@ -306,22 +234,9 @@ def _check_widths(config: ConfigDict) -> None:
             raise UserError(f"{field} must be a multiple of {multiple}, for the {why}")
 
 
-def _check_optimizer(config: ConfigDict) -> None:
-    options = config.optimizer
-    if options.schedule not in SCHEDULES:
-        raise UserError(
-            f"optimizer.schedule: {options.schedule!r} is not one of {', '.join(SCHEDULES)}"
-        )
-    if not 0 <= options.hold < 1:
-        raise UserError(f"optimizer.hold: {options.hold} is not in [0, 1)")
-    if len(options.betas) != 2 or not all(0 <= beta < 1 for beta in options.betas):
-        raise UserError(
-            f"optimizer.betas: {options.betas} must be two numbers in [0, 1), like (0.9, 0.999)"
-        )
-    if not 0 < options.decay_factor <= 1:
-        raise UserError(f"optimizer.decay_factor: {options.decay_factor} is not in (0, 1]")
+def _check_decay(options: ConfigDict) -> None:
     at = options.decay_at
-    if not all(isinstance(step, int) and step > 0 for step in at) or list(at) != sorted(set(at)):
+    if list(at) != sorted(set(at)):
         raise UserError(
             f"optimizer.decay_at: {at} must be steps in ascending order, like (1000, 2000)"
         )

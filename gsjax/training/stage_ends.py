@@ -7,9 +7,9 @@ import jax
 from ml_collections import ConfigDict
 
 from gsjax import distributed
+from gsjax.config import saved
 from gsjax.files import set_aside
 from gsjax.trained import checkpoints
-from gsjax.training import record
 from gsjax.training.stages import Stage
 from gsjax.training.state import TrainState, pictured
 
@@ -38,7 +38,7 @@ def keep_end(workdir: Path, config: ConfigDict, stage: Stage, state: TrainState)
     folder = workdir / "stages" / stage.name
     if jax.process_index() == 0:
         shutil.rmtree(folder, ignore_errors=True)
-        record.write_config(folder, config)
+        saved.write_config(folder, config)
     distributed.highest(0)  # only now is it gone for all processes
     manager = checkpoints.open_manager(folder / "checkpoints", keep=1)
     try:

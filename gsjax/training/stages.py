@@ -5,24 +5,18 @@ curriculum of the masks and the warm-up of the average begin anew with each. Onl
 of steps and of training examples continue, so that no two stages draw the same holes.
 """
 
-import functools
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
-from gsjax.cli import field_names
+from gsjax.config.fields import check_type
+from gsjax.config.groups import FIELDS
+from gsjax.config.values import of_stages
 from gsjax.errors import UserError, check_whole, suggestion
 from gsjax.models import losses
-
-# Fields that a stage may set, and groups of them. Of others, one value holds for the whole run.
-MAY_DIFFER = (
-    *("data.image_size", "data.crop", "data.crop_scale", "data.crop_distribution", "data.flip"),
-    *("masks.", "loss.", "optimizer."),
-    *("train.batch_size", "train.accumulate", "train.precision", "train.recompute"),
-    "train.ema",
-)
 
 
 class Stage(NamedTuple):
@@ -136,21 +130,17 @@ def _config_of(config: ConfigDict, name: str) -> ConfigDict:
     of_stage.stages, of_stage.train.stages, of_stage.train.steps = ConfigDict(), (), steps
     of_stage.lock()
     for field, value in fields.items():
-        if not field.startswith(MAY_DIFFER):
-            may = ", ".join(f"{may}*" if may[-1] == "." else may for may in MAY_DIFFER)
-            raise UserError(f"stages.{name}.{field}: a stage cannot set {field}; it can set {may}")
-        try:
-            of_stage.update_from_flattened_dict({field: value})
-        except (KeyError, TypeError):
-            names = field_names(of_stage)
-            if field in names:
-                known = functools.reduce(ConfigDict.__getitem__, field.split("."), of_stage)
-                wrong = f"{field} is of type {type(known).__name__}, like {known!r}"
-            else:
-                meant = suggestion(field, names)
-                hint = f"; did you mean {meant}?" if meant else ""
-                wrong = f"there is no field {field}{hint}"
-            raise UserError(f"stages.{name}.{field}={value!r}: {wrong}") from None
+        where = f"stages.{name}.{field}"
+        if field not in FIELDS:
+            meant = suggestion(field, list(FIELDS))
+            hint = f"; did you mean {meant}?" if meant else ""
+            raise UserError(f"{where}={value!r}: there is no field {field}{hint}")
+        if not FIELDS[field].stage:
+            raise UserError(
+                f"{where}: a stage cannot set {field}; it can set {', '.join(of_stages())}"
+            )
+        check_type(dataclasses.replace(FIELDS[field], name=where), value)
+        of_stage.update_from_flattened_dict({field: value})
     if (of_stage.train.ema > 0) != (config.train.ema > 0):
         raise UserError(
             f"stages.{name}.train.ema: {of_stage.train.ema} is not possible where train.ema is "

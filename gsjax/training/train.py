@@ -14,6 +14,7 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from gsjax import distributed, sharding
+from gsjax.config import saved
 from gsjax.data.examples import bands
 from gsjax.data.images import ImageSource
 from gsjax.data.pipeline import Sources, validation_batches, warn_unreadable
@@ -27,7 +28,7 @@ from gsjax.trained.lpips import load_lpips
 from gsjax.training import guards, record
 from gsjax.training.batch import Batch
 from gsjax.training.best import Best
-from gsjax.training.checks import check_config
+from gsjax.training.checks import check_config, check_resumed
 from gsjax.training.compiled_steps import TrainSteps
 from gsjax.training.feed import Feed
 from gsjax.training.images_seen import note_images
@@ -97,7 +98,7 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
         feed = Feed(config, sources.training, process, processes, done)
         stack.callback(feed.close)
         if process == 0:
-            record.write_config(workdir, config)
+            saved.write_config(workdir, config)
             note_images(workdir, sources.training, resumes=done > 0)
             announce(config, workdir, state, done)
 
@@ -239,7 +240,7 @@ def prepare(config: ConfigDict, workdir: Path) -> Prepared:
         initial = {} if resumes else load_initial(config, networks)
         if resumes and process == 0:
             done = checkpoints.latest_step(workdir / "checkpoints")
-            record.check_changes(workdir, config, done)
+            check_resumed(workdir, config, done)
     if dino is not None and config.dino.weights == "random" and process == 0:
         logging.warning(
             "dino.weights is 'random': the semantic branch runs on an UNTRAINED DINO %s; "

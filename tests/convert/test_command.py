@@ -15,12 +15,12 @@ from safetensors.numpy import save_file
 
 from gsjax import config as configs
 from gsjax import convert
+from gsjax.config import saved
 from gsjax.convert import command
 from gsjax.errors import UserError
 from gsjax.models.inpainter import GaussianInpainter
 from gsjax.trained import converted, restore
 from gsjax.trained import dino as dino_weights
-from gsjax.training import record
 from tests import published
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +62,7 @@ def written(inpainter, dino, tmp_path_factory):
 def test_a_published_checkpoint_becomes_a_folder_with_both_networks(written, inpainter, dino):
     path, _ = written
     expected, variables = convert.reference(inpainter)
-    config = record.read_config(path)
+    config = saved.read_config(path)
     assert GaussianInpainter(**config.model) == expected
     assert_same(restore.restore_params(path, "generator"), variables)
     assert_same(dino_weights.read_converted(path, "dino.weights")[1], convert.dino(dino)[1])
@@ -80,7 +80,7 @@ def test_the_command_says_what_it_recognized(written):
 
 
 def test_a_converted_config_has_the_published_behavior(written):
-    assert record.read_config(written[0]).dino.normalize is False
+    assert saved.read_config(written[0]).dino.normalize is False
 
 
 def test_a_converted_dino_keeps_what_no_config_names(dino, tmp_path):

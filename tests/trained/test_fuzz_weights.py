@@ -17,6 +17,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from gsjax import convert
+from gsjax.config import saved
 from gsjax.convert import vit
 from gsjax.convert.state_dicts import read_state_dict
 from gsjax.errors import UserError
@@ -26,7 +27,6 @@ from gsjax.models.dino import DinoViT
 from gsjax.trained import checkpoints, packed
 from gsjax.trained.dino import load_dino
 from gsjax.trained.load import load_trained, read_generator
-from gsjax.training import record
 from tests.quick import jit
 from tests.tiny import make_config
 from tests.weights import random_variables
@@ -251,7 +251,7 @@ def test_a_run_folder_of_any_content_is_read_or_refused_in_one_line(made, tmp_pa
     with checkpoints.open_manager(tmp_path / "run" / "checkpoints", keep=2) as manager:
         for step in (2, 4):
             checkpoints.save(manager, step, {"generator": variables, "average": variables})
-    record.write_config(tmp_path / "run", config)
+    saved.write_config(tmp_path / "run", config)
     path = tmp_path / "mutated"
 
     def make(rng):

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from PIL import Image
 
-from gsjax import config as config_lib
 from gsjax.errors import UserError
 from gsjax.training import record as record_lib
 
@@ -96,25 +94,6 @@ def test_a_workdir_that_cannot_be_written_to_is_the_users_error(tmp_path):
     for workdir in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(UserError, match="--workdir"):
             record_lib.open_record(workdir, 0)
-        with pytest.raises(UserError, match="--workdir"):
-            record_lib.write_config(workdir, config_lib.default())
-
-
-def test_a_config_survives_being_written_and_read(tmp_path):
-    config = config_lib.default()
-    config.model.extra = ConfigDict({"none": None, "mixed": ((1, "x"), 2.5)})
-    config.masks.curriculum = ((0, 0.2, 0.2), (1000, 0.2, 0.4))
-    record_lib.write_config(tmp_path, config)
-    assert json.loads((tmp_path / "config.json").read_text())["masks"]["curriculum"][1][0] == 1000
-    assert record_lib.read_config(tmp_path) == config
-
-
-@pytest.mark.parametrize("content", [None, '{"seed": ', "[1]"])
-def test_a_missing_or_broken_config_is_named(tmp_path, content):
-    if content is not None:
-        (tmp_path / "config.json").write_text(content)
-    with pytest.raises(UserError, match=r"config\.json"):
-        record_lib.read_config(tmp_path)
 
 
 def test_importing_the_record_does_not_import_tensorboard():

@@ -96,7 +96,7 @@ def stage_setting(field, value):
             "there is no field loss.gam; did you mean loss.gan?",
         ),
         (stage_setting("data.crop", {"x": 1}), "data.crop.x=1: there is no field data.crop.x"),
-        (stage_setting("loss.gan", "x"), "stages.texture.loss.gan='x': loss.gan is of type float"),
+        (stage_setting("loss.gan", "x"), "stages.texture.loss.gan: 'x' is not a number of at leas"),
         (stage_setting("train.ema", 0.0), "stages.texture.train.ema: 0.0 is not possible where"),
     ],
 )

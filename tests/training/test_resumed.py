@@ -1,17 +1,17 @@
-"""Parts of the run; the whole of it is in test_main."""
+"""What a run may change when it resumes."""
 
-import numpy as np
 import pytest
 
 from gsjax import config as config_lib
+from gsjax.config import saved
 from gsjax.errors import UserError
-from gsjax.training import record
+from gsjax.training.checks import check_resumed
 from tests.tiny import make_config
 
 
 @pytest.fixture
 def workdir(tmp_path):
-    record.write_config(tmp_path, make_config())
+    saved.write_config(tmp_path, make_config())
     return tmp_path
 
 
@@ -24,7 +24,7 @@ def changed(field, value):
 
 def test_an_unchanged_config_is_resumed_without_a_word(workdir, caplog):
     with caplog.at_level("INFO", "absl"):
-        record.check_changes(workdir, make_config(), 40)
+        check_resumed(workdir, make_config(), 40)
     assert not caplog.records
 
 
@@ -34,12 +34,12 @@ def test_an_unchanged_config_is_resumed_without_a_word(workdir, caplog):
 )
 def test_networks_may_not_change_between_runs(workdir, field, value):
     with pytest.raises(UserError, match=rf"{field} was .* in this run so far and is {value} now"):
-        record.check_changes(workdir, changed(field, value), 40)
+        check_resumed(workdir, changed(field, value), 40)
 
 
 def test_data_may_change_with_a_warning(workdir, caplog):
-    record.check_changes(workdir, changed("masks.kinds", ("center",)), 40)
-    assert "the steps to come see other data" in caplog.text
+    check_resumed(workdir, changed("masks.kinds", ("center",)), 40)
+    assert "the remaining steps see other data" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_data_may_change_with_a_warning(workdir, caplog):
 )
 def test_what_changes_neither_is_only_noted(workdir, caplog, field, value):
     with caplog.at_level("INFO", "absl"):
-        record.check_changes(workdir, changed(field, value), 40)
+        check_resumed(workdir, changed(field, value), 40)
     (noted,) = caplog.records
     assert noted.levelname == "INFO"
     assert f"{field} was" in noted.getMessage()
@@ -76,22 +76,22 @@ def in_stages(batch=2, **first):
     ],
 )
 def test_what_changes_in_a_stage_is_told_like_what_changes_in_a_run(tmp_path, caplog, now, told):
-    record.write_config(tmp_path, in_stages())
+    saved.write_config(tmp_path, in_stages())
     with caplog.at_level("INFO", "absl"):
-        record.check_changes(tmp_path, now, 40)
+        check_resumed(tmp_path, now, 40)
     (noted,) = caplog.records
     assert f"{noted.levelname} {noted.getMessage()}".startswith(told)
 
 
 def test_stages_that_were_run_may_not_move(tmp_path):
-    record.write_config(tmp_path, in_stages())
+    saved.write_config(tmp_path, in_stages())
     now = in_stages()
     now.stages.first.steps = 20
-    record.check_changes(tmp_path, now, 0)
+    check_resumed(tmp_path, now, 0)
     with pytest.raises(UserError, match="this run resumes after step 40, until which it has begun"):
-        record.check_changes(tmp_path, now, 40)
+        check_resumed(tmp_path, now, 40)
 
 
 def test_a_folder_without_config_is_no_obstacle(tmp_path):
-    record.check_changes(tmp_path, make_config(), 40)
-    np.testing.assert_equal(list(tmp_path.iterdir()), [])
+    check_resumed(tmp_path, make_config(), 40)
+    assert not list(tmp_path.iterdir())
