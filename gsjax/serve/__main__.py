@@ -111,6 +111,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, kind)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen(2048)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"--host={host} --port={port}: cannot listen there: {reason}") from error
