@@ -1,9 +1,11 @@
-"""Which implementation of an op runs: plain JAX, a TPU kernel or a GPU kernel."""
+"""The table of backends: which implementation of an op runs, plain JAX, a TPU or a GPU kernel."""
 
 import functools
+import importlib
 import importlib.util
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +15,31 @@ from numpy.typing import DTypeLike
 
 from gsjax.errors import UserError, first_line
 
-BACKENDS = ("xla", "pallas", "triton")
-_KERNELS = {"tpu": "pallas", "gpu": "triton"}
+
+class Backend(NamedTuple):
+    """An entry of `BACKENDS`: both ops, each a function of a module.
+
+    Modules are imported when they are first run: Pallas takes time and is of no use elsewhere.
+
+    Attributes:
+      rasterize: the module of `rasterize(means, cholesky, colors, patch_shape)`.
+      mix: the module of `mix(queries, keys, atoms)`.
+      platform: the one it is the fastest on, as JAX names it; None for none.
+      plain: whether it is plain JAX: in float64 too, and divided over devices by the compiler.
+    """
+
+    rasterize: str
+    mix: str
+    platform: str | None = None
+    plain: bool = False
+
+
+# Each is held to the tests of tests/kernels/*_conformance.py.
+BACKENDS: Mapping[str, Backend] = {
+    "xla": Backend("gsjax.kernels.rasterizer.xla", "gsjax.kernels.mixture.xla", plain=True),
+    "pallas": Backend("gsjax.kernels.rasterizer.pallas", "gsjax.kernels.mixture.pallas", "tpu"),
+    "triton": Backend("gsjax.kernels.rasterizer.triton", "gsjax.kernels.mixture.triton", "gpu"),
+}
 
 
 def choose(backend: str, dtype: DTypeLike) -> str:
@@ -31,9 +56,14 @@ def choose(backend: str, dtype: DTypeLike) -> str:
         raise ValueError(f"backend {backend!r} is unknown; there are auto, {', '.join(BACKENDS)}")
     if backend == "auto":
         return _kernels(jax.default_backend()) if dtype == jnp.float32 else "xla"
-    if backend != "xla" and dtype != jnp.float32:
+    if not BACKENDS[backend].plain and dtype != jnp.float32:
         raise ValueError(f"backend {backend!r} computes in float32; {dtype} needs xla")
     return backend
+
+
+def implementation(op: Literal["rasterize", "mix"], backend: str) -> Callable:
+    """Returns the function of an op by a backend of `BACKENDS`."""
+    return getattr(importlib.import_module(getattr(BACKENDS[backend], op)), op)
 
 
 def check_platform() -> None:
@@ -92,7 +122,7 @@ def vary_alike(like: Sequence[jax.Array], arrays: Sequence[jax.Array]) -> list[j
 @functools.cache
 def _kernels(platform: str) -> str:
     """Returns the fastest backend of a platform; warns once if it is not installed."""
-    backend = _KERNELS.get(platform, "xla")
+    backend = next((name for name, b in BACKENDS.items() if b.platform == platform), "xla")
     cuda = any(map(importlib.util.find_spec, ("jax_cuda12_plugin", "jax_cuda13_plugin")))
     if backend == "triton" and not cuda:  # another maker's GPU
         return "xla"

@@ -1,7 +1,6 @@
-"""Every way to mix against the float64 formula: values, all gradients, extremes, memory."""
+"""Plain JAX against the reference; the reference against NumPy; extremes, memory, errors."""
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,78 +8,27 @@ import numpy as np
 import pytest
 
 from gsjax.kernels.mixture import mix, reference
+from tests.kernels import mixture_conformance as conformance
+from tests.kernels.mixture_conformance import Case
 from tests.quick import jit
 
 MIX = {"reference": reference.mix, "xla": functools.partial(mix, backend="xla")}
 backends = pytest.mark.parametrize("backend", MIX)
-inputs = pytest.mark.parametrize("argument", [0, 1, 2], ids=["queries", "keys", "atoms"])
-
-
-class Case(NamedTuple):
-    """The sizes of a mixture: leading dimensions, channels of a query, atoms, their channels."""
-
-    lead: tuple[int, ...]
-    d: int
-    a: int
-    c: int
-
-
-CASES = [
-    Case((4100,), 2, 5, 1),
-    Case((2, 3, 5), 12, 730, 3),
-    Case((1100,), 4, 7, 3),
-    Case((), 1, 1, 1),
-    Case((9,), 3, 20, 5),
-]
-
-
-def arguments(case):
-    rng = np.random.default_rng(case.a)
-    shapes = ((*case.lead, case.d), (case.a, case.d), (case.a, case.c))
-    return [rng.normal(size=shape) for shape in shapes]
-
-
-def close(ours, expected, tolerance):
-    ours, expected = np.asarray(ours, np.float64), np.asarray(expected, np.float64)
-    assert ours.shape == expected.shape
-    np.testing.assert_allclose(ours, expected, rtol=0, atol=tolerance * np.abs(expected).max())
-
-
-@functools.cache
-def results(backend, case, dtype):
-    """The mixtures, and the gradients of a sum whose derivative differs everywhere."""
-
-    def objective(*arrays):
-        mixed = MIX[backend](*arrays)
-        return jnp.sin(2 * mixed).sum(), mixed
-
-    differentiate = jax.value_and_grad(objective, (0, 1, 2), has_aux=True)
-    with jax.enable_x64(dtype == "float64"):
-        (_, mixed), slopes = jit(differentiate)(*(a.astype(dtype) for a in arguments(case)))
-    assert mixed.dtype == dtype
-    return mixed, slopes
+CASES = [*conformance.CASES, Case((4100,), 2, 5, 1)]  # many queries, in several blocks
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_reference_is_the_softmax(case):
-    queries, keys, atoms = arguments(case)
+    _, queries, keys, atoms = conformance.inputs(case, "float64")
     weights = np.exp(queries @ keys.T)
     expected = weights @ atoms / weights.sum(-1, keepdims=True)
-    close(results("reference", case, "float64")[0], expected, 1e-13)
+    conformance.close(conformance.expected(case)[0], expected, 1e-13 * max(1.0, case.scale))
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 2e-5)])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_values_are_those_of_the_formula(case, dtype, tolerance):
-    close(results("xla", case, dtype)[0], results("reference", case, "float64")[0], tolerance)
-
-
-@inputs
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 2e-5)])
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_gradients_are_the_derivative_of_the_reference(case, dtype, tolerance, argument):
-    exact = results("reference", case, "float64")[1][argument]
-    close(results("xla", case, dtype)[1][argument], exact, tolerance)
+def test_mixture_and_gradients_are_those_of_the_reference(case, dtype):
+    conformance.check(conformance.outputs(MIX["xla"], case, dtype), case, dtype)
 
 
 @backends
@@ -100,8 +48,7 @@ def test_huge_logits_choose_one_atom_and_have_finite_gradients(backend):
 
 
 def test_vmap_means_the_same():
-    case = Case((3, 5), 4, 7, 3)
-    queries, keys, atoms = (array.astype(np.float32) for array in arguments(case))
+    _, queries, keys, atoms = conformance.inputs(Case((3, 5), 4, 7), "float32")
     mapped = jit(jax.vmap(mix, (0, None, None)))(queries, keys, atoms)
     np.testing.assert_allclose(mapped, mix(queries, keys, atoms), atol=1e-6)
 

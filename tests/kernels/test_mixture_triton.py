@@ -4,7 +4,6 @@ Run as a program by Triton's interpreter, this file saves what its tests look at
 """
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,79 +12,33 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 
 from gsjax.kernels import gpu
-from gsjax.kernels.mixture import reference, triton
+from gsjax.kernels.mixture import mix, reference, triton
+from tests.kernels import mixture_conformance as conformance
+from tests.kernels.mixture_conformance import MANY
 from tests.quick import jit
 from tests.triton_tools import interpret, launches, needs_triton, registers, save, saved
 
-
-class Case(NamedTuple):
-    """The sizes of a mixture; logits are about `peak` in size."""
-
-    lead: tuple[int, ...]
-    n: int
-    d: int
-    atoms: int
-    peak: float = 1.0
-
-
-CASES = [
-    Case((), 1, 1, 2),
-    Case((2,), 2, 12, 730),
-    Case((2, 3), 4, 5, 9),
-    Case((), 30, 16, 33, 20.0),
-    Case((), 130, 2, 3),  # rows in several parts
-]
-MANY = CASES[2]
-cases = pytest.mark.parametrize("case", CASES, ids=str)
-
-
-def vectors(case):
-    rng = np.random.default_rng(case.n)
-    queries = rng.normal(size=(*case.lead, case.n, case.d)) * case.peak
-    keys = rng.normal(size=(case.atoms, case.d)) / np.sqrt(case.d)
-    return queries, keys, rng.normal(size=(case.atoms, 3))
-
-
-def single(case):
-    return [array.astype(np.float32) for array in vectors(case)]
-
-
-def differentiate(mix):
-    """Returns a function of all vectors that returns the mixture and the three gradients."""
-
-    def objective(*arrays):
-        mixed = mix(*arrays)
-        return jnp.square(mixed).sum(), mixed
-
-    def mixture_and_slopes(*arrays):
-        slopes, mixed = jax.grad(objective, (0, 1, 2), has_aux=True)(*arrays)
-        return mixed, *slopes
-
-    return mixture_and_slopes
-
-
-@functools.cache
-def expected(case):
-    with jax.enable_x64(True):
-        return jit(differentiate(reference.mix))(*vectors(case))
+MIX = functools.partial(mix, backend="triton")
+CASES = conformance.CASES
 
 
 def compute():
     gpu.run = interpret
-    results = {str(case): jit(differentiate(triton.mix))(*single(case)) for case in CASES}
+    results = {str(case): conformance.outputs(MIX, case, "float32") for case in CASES}
 
-    queries, keys, atoms = single(MANY)
-    mapped = jit(jax.vmap(differentiate(triton.mix), (0, None, None)))(queries, keys, atoms)
+    ours = conformance.mixture_and_gradients(triton.mix)
+    inputs = conformance.inputs(MANY, "float32")
+    mapped = jit(jax.vmap(ours, (0, 0, None, None)))(*inputs)
     results["mapped"] = (*mapped[:2], mapped[2].sum(0), mapped[3].sum(0))
     mesh = Mesh(np.array(jax.devices()), ("data",))
     split, whole = PartitionSpec("data"), PartitionSpec()
     in_parts = jax.shard_map(
-        differentiate(triton.mix),
+        ours,
         mesh=mesh,
-        in_specs=(split, whole, whole),
+        in_specs=(split, split, whole, whole),
         out_specs=(split, split, whole, whole),
     )
-    results["in parts"] = jit(in_parts)(queries, keys, atoms)
+    results["in parts"] = jit(in_parts)(*inputs)
 
     # Far from zero, where only the difference to the peak can be taken to a power.
     results["shifted"] = triton.mix(*shifted())
@@ -94,7 +47,7 @@ def compute():
 
 def shifted():
     """Returns vectors whose logits are all below −1000."""
-    queries, keys, atoms = (array.copy() for array in single(MANY))
+    queries, keys, atoms = (array.copy() for array in conformance.inputs(MANY, "float32")[1:])
     queries[..., 0], keys[:, 0] = -1000.0, 1.0 + 0.001 * np.arange(len(keys))
     return queries, keys.astype(np.float32), atoms
 
@@ -105,42 +58,31 @@ def interpreted(tmp_path_factory):
     return saved("tests.kernels.test_mixture_triton", path)
 
 
-def close(ours, expected, tolerance):
-    """Whether the largest difference is within a part of the largest value."""
-    ours, expected = np.asarray(ours, np.float64), np.asarray(expected, np.float64)
-    assert ours.shape == expected.shape
-    np.testing.assert_allclose(ours, expected, rtol=0, atol=tolerance * np.abs(expected).max())
-
-
 @needs_triton
-@pytest.mark.parametrize("output", range(4), ids=["mixture", "queries", "keys", "atoms"])
-@cases
-def test_kernels_mix_and_differentiate_as_the_reference(interpreted, case, output):
-    ours = interpreted[f"{case}.{output}"]
-    assert ours.dtype == np.float32
-    close(ours, expected(case)[output], 2e-5)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_mixture_and_gradients_are_those_of_the_reference(interpreted, case):
+    conformance.check([interpreted[f"{case}.{i}"] for i in range(4)], case)
 
 
 @needs_triton
 @pytest.mark.parametrize("way", ["mapped", "in parts"])
 def test_mapped_and_in_parts_are_as_the_reference(interpreted, way):
-    for i, exact in enumerate(expected(MANY)):
-        close(interpreted[f"{way}.{i}"], exact, 2e-5)
+    conformance.check([interpreted[f"{way}.{i}"] for i in range(4)], MANY)
 
 
 @needs_triton
 def test_logits_may_be_far_below_zero(interpreted):
     with jax.enable_x64(True):
         exact = reference.mix(*(array.astype(np.float64) for array in shifted()))
-    close(interpreted["shifted"], exact, 1e-3)
+    conformance.close(interpreted["shifted"], exact, 1e-3)
 
 
 @needs_triton
 @pytest.mark.parametrize("chip", [80, 90, 100])
 def test_nothing_spills(monkeypatch, tmp_path, chip):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    shapes = [(256, 324, 12), (730, 12), (730, 3)]
-    found = launches(monkeypatch, differentiate(triton.mix), *shapes)
+    shapes = [(256, 324, 3), (256, 324, 12), (730, 12), (730, 3)]
+    found = launches(monkeypatch, conformance.mixture_and_gradients(triton.mix), *shapes)
     kernels = [launch.kernel for launch, _ in found]
     assert kernels == ["mix_kernel", "queries_kernel", "keys_kernel"]
     for launch, module in found:

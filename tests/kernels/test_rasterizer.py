@@ -1,8 +1,7 @@
-"""Every backend against a float64 loop, the reference's derivative and finite differences."""
+"""Plain JAX against the reference and finite differences; the reference against a loop."""
 
 import functools
 import itertools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,8 @@ import numpy as np
 import pytest
 
 from gsjax.kernels.rasterizer import rasterize, reference
+from tests.kernels import rasterizer_conformance as conformance
+from tests.kernels.rasterizer_conformance import MANY, SINGLE, Case, close, scene
 from tests.quick import jit
 
 DRAW = {
@@ -18,36 +19,6 @@ DRAW = {
 }
 backends = pytest.mark.parametrize("backend", DRAW)
 inputs = pytest.mark.parametrize("argument", [0, 1, 2], ids=["means", "cholesky", "colors"])
-
-
-class Case(NamedTuple):
-    """The sizes of a scene: leading dimensions, Gaussians, channels, patch."""
-
-    lead: tuple[int, ...]
-    n: int
-    c: int
-    patch: tuple[int, int]
-
-
-CASES = [
-    Case((), 1, 1, (1, 1)),
-    Case((), 100, 3, (18, 18)),
-    Case((2, 5), 7, 3, (7, 5)),
-    Case((), 7, 5, (5, 7)),
-    Case((3,), 2, 1, (7, 5)),
-    Case((3,), 1, 5, (18, 18)),
-]
-SINGLE, LARGE, MANY = CASES[:3]  # for gradients, which compile for longer
-
-
-def scene(case):
-    """Gaussians of all signs and slants in and around their patches, far from fading."""
-    rng = np.random.default_rng(case.n + 10 * case.c)
-    shape = (*case.lead, case.n)
-    height, width = case.patch
-    means = rng.uniform(-2, 2, (*shape, 2)) + rng.uniform(0, 1, (*shape, 2)) * (width, height)
-    lengths = rng.uniform(0.3, 3.0, (*shape, 3)) * rng.choice([-1, 1], (*shape, 3))
-    return means, lengths, rng.normal(size=(*shape, case.c))
 
 
 def loop(means, cholesky, colors, patch):
@@ -66,59 +37,18 @@ def loop(means, cholesky, colors, patch):
     return image
 
 
-def close(ours, expected, tolerance):
-    """Whether the largest difference is within a part of the largest value."""
-    ours, expected = np.asarray(ours, np.float64), np.asarray(expected, np.float64)
-    assert ours.shape == expected.shape
-    np.testing.assert_allclose(ours, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+@pytest.mark.parametrize("case", [case for case in conformance.CASES if case.length == 1], ids=str)
+def test_the_reference_is_the_formula(case):
+    means, cholesky, colors = conformance.inputs(case, "float64")[1:]
+    close(conformance.expected(case)[0], loop(means, cholesky, colors, case.patch), 1e-12)
 
 
-@functools.cache
-def expected_image(case):
-    return loop(*scene(case), case.patch)
-
-
-@pytest.mark.parametrize("case", CASES, ids=str)
-@backends
-def test_values_are_those_of_the_formula(backend, case):
-    draw = functools.partial(DRAW[backend], patch_shape=case.patch)
-    with jax.enable_x64(True):
-        image = jit(draw)(*scene(case))
-    assert image.dtype == np.float64
-    close(image, expected_image(case), 1e-12)
-    image = jax.jit(draw)(*(array.astype(np.float32) for array in scene(case)))
-    assert image.dtype == np.float32
-    close(image, expected_image(case), 2e-5)
-
-
-@functools.cache
-def gradients(backend, case, dtype):
-    """Of the sum of squares, whose derivative differs from pixel to pixel."""
-
-    def objective(*gaussians):
-        return jnp.square(DRAW[backend](*gaussians, case.patch)).sum()
-
-    differentiate = jax.grad(objective, (0, 1, 2))
-    with jax.enable_x64(dtype == "float64"):
-        arrays = [array.astype(dtype) for array in scene(case)]
-        return (jit if dtype == "float64" else jax.jit)(differentiate)(*arrays)
-
-
-@inputs
-@pytest.mark.parametrize("case", [SINGLE, LARGE, MANY], ids=str)
-def test_gradients_are_the_derivative_of_the_reference(case, argument):
-    exact = gradients("reference", case, "float64")[argument]
-    assert exact.dtype == np.float64
-    close(gradients("xla", case, "float64")[argument], exact, 1e-10)
-
-
-@inputs
-@pytest.mark.parametrize("case", [LARGE, MANY], ids=str)
-def test_gradients_in_float32_keep_their_digits(case, argument):
-    exact = gradients("reference", case, "float64")[argument]
-    ours = gradients("xla", case, "float32")[argument]
-    assert ours.dtype == np.float32
-    close(ours, exact, 2e-5)
+@pytest.mark.parametrize(
+    ("backend", "dtype"), [("reference", "float32"), ("xla", "float64"), ("xla", "float32")]
+)
+@pytest.mark.parametrize("case", conformance.CASES, ids=str)
+def test_image_and_gradients_are_those_of_the_reference(backend, case, dtype):
+    conformance.check(conformance.outputs(DRAW[backend], case, dtype), case, dtype)
 
 
 # Each scene has two Gaussians: (x, y), (l11, l21, l22).
@@ -258,17 +188,15 @@ def test_a_shrinking_gaussian_fades_out_and_never_floods(backend, shrinking, mea
 
 
 def test_leading_dimensions_and_vmap_mean_the_same():
-    def objective(*gaussians):
-        return jnp.square(rasterize(*gaussians, MANY.patch)).sum()
-
-    differentiate = jax.grad(objective, (0, 1, 2))
-    mapped = jit(jax.vmap(differentiate))(*(array.astype(np.float32) for array in scene(MANY)))
-    for ours, expected in zip(mapped, gradients("xla", MANY, "float32"), strict=True):
-        close(ours, expected, 1e-5)
+    differentiate = conformance.image_and_gradients(rasterize, MANY.patch)
+    mapped = jit(jax.vmap(differentiate))(*conformance.inputs(MANY, "float32"))
+    conformance.check(mapped, MANY)
 
 
 def test_gaussians_may_share_colors_under_vmap():
-    means, cholesky, colors = (array.astype(np.float32) for array in scene(CASES[4]))
+    means, cholesky, colors = (
+        array.astype(np.float32) for array in scene(Case((3,), 2, 1, (7, 5)))
+    )
     draw = jax.vmap(functools.partial(rasterize, patch_shape=(7, 5)), (0, 0, None))
     shared = rasterize(means, cholesky, np.stack([colors[0]] * 3), (7, 5))
     np.testing.assert_allclose(draw(means, cholesky, colors[0]), shared, atol=1e-6)

@@ -1,91 +1,32 @@
 """The kernel for TPUs, simulated: against the reference in float64, values and gradients."""
 
-import functools
 import itertools
-from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gsjax.kernels.rasterizer import pallas, reference
+from gsjax.kernels.rasterizer import pallas, rasterize, reference
+from tests.kernels import rasterizer_conformance as conformance
+from tests.kernels.rasterizer_conformance import Case
 from tests.quick import jit
 
-ROOT = Path(__file__).parents[2]
-NAMES = ["image", "means", "cholesky", "colors"]
-
-
-class Case(NamedTuple):
-    """The sizes of a scene, and the length in pixels of its Gaussians."""
-
-    lead: tuple[int, ...]
-    n: int
-    c: int
-    patch: tuple[int, int]
-    length: float = 1.0
-
-
 CASES = [
-    Case((), 1, 1, (1, 1)),
-    Case((2, 5), 7, 3, (7, 5)),  # 6 rows at once, and one
-    Case((3,), 17, 16, (1, 6)),  # more Gaussians than at once
+    *conformance.CASES,  # of (7, 5) pixels: 6 rows at once, and one
     Case((130,), 3, 2, (1, 3)),  # more patches than lanes
-    Case((), 100, 3, (18, 18)),
-    Case((4,), 30, 1, (2, 6), 0.03),
 ]
 SMALL = Case((8,), 3, 1, (2, 3))
 
 
-def scene(case):
-    """Gaussians in and around their patches, sharp ones near a pixel, and an error of the image."""
-    rng = np.random.default_rng(0)
-    shape = (*case.lead, case.n)
-    height, width = case.patch
-    means = rng.uniform(-2, 2, (*shape, 2)) + rng.uniform(0, 1, (*shape, 2)) * (width, height)
-    if case.length < 0.5:
-        means = np.round(means) + case.length * rng.uniform(-1, 1, means.shape)
-    cholesky = rng.uniform(0.3, 3, (*shape, 3)) * rng.choice([-1, 1], (*shape, 3))
-    cholesky *= (case.length, 1.0, case.length)
-    colors = rng.normal(size=(*shape, case.c))
-    error = rng.normal(size=(*case.lead, *case.patch, case.c))
-    return [array.astype(np.float32) for array in (error, means, cholesky, colors)]
-
-
-def image_and_gradients(draw, error, *gaussians):
-    image, pull_back = jax.vjp(draw, *gaussians)
-    return image, *pull_back(error)
-
-
-def close(ours, expected, tolerance=2e-5):
-    """Whether the largest difference is within a part of the largest value."""
-    ours, expected = np.asarray(ours, np.float64), np.asarray(expected, np.float64)
-    assert ours.shape == expected.shape
-    np.testing.assert_allclose(ours, expected, rtol=0, atol=tolerance * np.abs(expected).max())
-
-
-@functools.cache
-def expected(case):
-    draw = functools.partial(reference.rasterize, patch_shape=case.patch)
-    with jax.enable_x64(True):
-        arrays = [array.astype(np.float64) for array in scene(case)]
-        return jit(functools.partial(image_and_gradients, draw))(*arrays)
-
-
 def simulated(case):
     # A new function for each, as a test may change how it is compiled.
-    def draw(*gaussians):
-        return pallas.rasterize(*gaussians, case.patch)
-
-    return jit(functools.partial(image_and_gradients, draw))(*scene(case))
+    return conformance.outputs(lambda *x: rasterize(*x, backend="pallas"), case, "float32")
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_image_and_gradients_are_those_of_the_reference(case):
-    for name, ours, exact in zip(NAMES, simulated(case), expected(case), strict=True):
-        assert ours.dtype == np.float32, name
-        close(ours, exact)
+    conformance.check(simulated(case), case)
 
 
 def test_blocks_of_pixels_and_gaussians_add_up(monkeypatch):
@@ -95,8 +36,7 @@ def test_blocks_of_pixels_and_gaussians_add_up(monkeypatch):
     monkeypatch.setattr(pallas, "PIXELS_BYTES", 3 * 4096)
     assert pallas._pixel_block(case.patch, case.c) == (1, 3)
     assert pallas._gaussian_block(case.n, case.c, 17) == 16
-    for ours, exact in zip(simulated(case), expected(case), strict=True):
-        close(ours, exact)
+    conformance.check(simulated(case), case)
 
 
 @pytest.mark.parametrize(
@@ -120,9 +60,8 @@ def test_no_finite_gaussian_draws_or_learns_what_is_not_a_number():
     colors, error = np.ones((len(table), 1, 1), np.float32), np.ones((len(table), 2, 3, 1))
 
     def run(draw):
-        draw = functools.partial(draw, patch_shape=(2, 3))
         arrays = (error.astype(np.float32), means, cholesky, colors)
-        return jit(functools.partial(image_and_gradients, draw))(*arrays)
+        return jit(conformance.image_and_gradients(draw, (2, 3)))(*arrays)
 
     image, *slopes = map(np.asarray, run(pallas.rasterize))
     assert image.min() >= 0
@@ -139,10 +78,8 @@ def test_no_finite_gaussian_draws_or_learns_what_is_not_a_number():
 
 
 def test_mapping_over_patches_means_the_same():
-    draw = functools.partial(pallas.rasterize, patch_shape=SMALL.patch)
-    run = jit(jax.vmap(functools.partial(image_and_gradients, draw)))
-    for ours, exact in zip(run(*scene(SMALL)), expected(SMALL), strict=True):
-        close(ours, exact)
+    run = jit(jax.vmap(conformance.image_and_gradients(pallas.rasterize, SMALL.patch)))
+    conformance.check(run(*conformance.inputs(SMALL, "float32")), SMALL)
 
 
 def test_no_gaussians_draw_black():

@@ -12,48 +12,14 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 
 from gsjax.kernels import gpu
-from gsjax.kernels.rasterizer import reference, triton
+from gsjax.kernels.rasterizer import rasterize, reference, triton
+from tests.kernels import rasterizer_conformance as conformance
 from tests.kernels import test_rasterizer as every
+from tests.kernels.rasterizer_conformance import MANY, Case, close
 from tests.quick import jit
 from tests.triton_tools import interpret, launches, needs_triton, registers, save, saved
 
-CASES = [
-    every.Case((), 1, 1, (1, 1)),
-    every.Case((), 40, 3, (18, 18)),
-    every.Case((2, 5), 7, 3, (7, 5)),
-    every.Case((), 7, 5, (5, 7)),
-    every.Case((3,), 2, 16, (7, 5)),
-    every.Case((2,), 3, 3, (37, 3)),
-]
-MANY = CASES[2]
-inputs = every.inputs
-cases = pytest.mark.parametrize("case", CASES, ids=str)
-
-
-def objective(draw, patch, *gaussians):
-    image = draw(*gaussians, patch)
-    return jnp.square(image).sum(), image
-
-
-def differentiate(draw, patch):
-    """Returns a function of Gaussians that returns the image and the three gradients."""
-    program = jax.grad(functools.partial(objective, draw, patch), (0, 1, 2), has_aux=True)
-
-    def image_and_slopes(*gaussians):
-        slopes, image = program(*gaussians)
-        return image, *slopes
-
-    return image_and_slopes
-
-
-def single(case):
-    return [array.astype(np.float32) for array in every.scene(case)]
-
-
-@functools.cache
-def expected(case):
-    with jax.enable_x64(True):
-        return jit(differentiate(reference.rasterize, case.patch))(*every.scene(case))
+CASES = [*conformance.CASES, Case((2,), 3, 3, (37, 3))]
 
 
 def extremes():
@@ -66,28 +32,29 @@ def extremes():
 
 def compute():
     gpu.run = interpret
-    ours = functools.partial(differentiate, triton.rasterize)
-    results = {str(case): jit(ours(case.patch))(*single(case)) for case in CASES}
+    draw = functools.partial(rasterize, backend="triton")
+    results = {str(case): conformance.outputs(draw, case, "float32") for case in CASES}
     results["extremes"] = extremes()
 
-    means, cholesky, colors = single(MANY)
-    results["mapped"] = jit(jax.vmap(jax.vmap(ours(MANY.patch))))(means, cholesky, colors)
-    results["shared"] = jax.vmap(
-        lambda *gaussians: triton.rasterize(*gaussians, MANY.patch), (0, 0, None)
-    )(means, cholesky, colors[0])
+    ours = conformance.image_and_gradients(draw, MANY.patch)
+    error, means, cholesky, colors = conformance.inputs(MANY, "float32")
+    results["mapped"] = jit(jax.vmap(jax.vmap(ours)))(error, means, cholesky, colors)
+    results["shared"] = jax.vmap(lambda *gaussians: draw(*gaussians, MANY.patch), (0, 0, None))(
+        means, cholesky, colors[0]
+    )
     mesh = Mesh(np.array(jax.devices()), ("data",))
     split, whole = PartitionSpec("data"), PartitionSpec()
     in_parts = jax.shard_map(
-        differentiate(triton.rasterize, MANY.patch),
+        ours,
         mesh=mesh,
-        in_specs=(split, split, whole),
+        in_specs=(split, split, split, whole),
         out_specs=(split, split, split, whole),
     )
-    results["in parts"] = jit(in_parts)(means, cholesky, colors[0][None])
+    results["in parts"] = jit(in_parts)(error, means, cholesky, colors[0][None])
 
     # As with many patches: several Gaussians a lane, no lanes that share a strip.
     triton.LANES = 1
-    results["many patches"] = jit(ours(MANY.patch))(means, cholesky, colors)
+    results["many patches"] = jit(ours)(error, means, cholesky, colors)
     save(results)
 
 
@@ -98,34 +65,30 @@ def interpreted(tmp_path_factory):
 
 
 @needs_triton
-@pytest.mark.parametrize("output", range(4), ids=["image", "means", "cholesky", "colors"])
-@cases
-def test_kernels_draw_and_differentiate_as_the_reference(interpreted, case, output):
-    ours = interpreted[f"{case}.{output}"]
-    assert ours.dtype == np.float32
-    every.close(ours, expected(case)[output], 2e-5)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_image_and_gradients_are_those_of_the_reference(interpreted, case):
+    conformance.check([interpreted[f"{case}.{i}"] for i in range(4)], case)
 
 
 @needs_triton
 @pytest.mark.parametrize("way", ["mapped", "many patches"])
 def test_mapped_and_many_patches_are_as_the_reference(interpreted, way):
-    for i, exact in enumerate(expected(MANY)):
-        every.close(interpreted[f"{way}.{i}"], exact, 2e-5)
+    conformance.check([interpreted[f"{way}.{i}"] for i in range(4)], MANY)
 
 
 @needs_triton
 def test_shared_colors_are_drawn_and_pulled_by_all(interpreted):
-    means, cholesky, colors = every.scene(MANY)
-
     def draw(means, cholesky, colors, patch):
         return reference.rasterize(means, cholesky, jnp.stack([colors] * 2), patch)
 
     with jax.enable_x64(True):
-        exact = jit(differentiate(draw, MANY.patch))(means, cholesky, colors[0])
-    every.close(interpreted["shared"], exact[0], 2e-5)
+        error, means, cholesky, colors = conformance.inputs(MANY, "float64")
+        run = jit(conformance.image_and_gradients(draw, MANY.patch))
+        exact = run(error, means, cholesky, colors[0])
+    close(interpreted["shared"], exact[0], 2e-5)
     for i, expected in enumerate(exact):
         ours = interpreted[f"in parts.{i}"]
-        every.close(ours.reshape(expected.shape), expected, 2e-5)
+        close(ours.reshape(expected.shape), expected, 2e-5)
 
 
 @needs_triton
@@ -149,8 +112,9 @@ def test_extremes_are_finite_and_drawn_as_the_reference_does(interpreted):
 @pytest.mark.parametrize(("patches", "chip"), [(256, 80), (256, 90), (256, 100), (4096, 90)])
 def test_nothing_spills(monkeypatch, tmp_path, patches, chip):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    shapes = [(patches, 324, size) for size in (2, 3, 3)]
-    found = launches(monkeypatch, differentiate(triton.rasterize, (18, 18)), *shapes)
+    shapes = [(patches, 18, 18, 3), *((patches, 324, size) for size in (2, 3, 3))]
+    program = conformance.image_and_gradients(triton.rasterize, (18, 18))
+    found = launches(monkeypatch, program, *shapes)
     assert [launch.kernel for launch, _ in found] == ["draw_kernel", "moments_kernel"]
     for launch, module in found:
         used, spilled = registers(launch, module, chip)

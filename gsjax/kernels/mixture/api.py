@@ -1,12 +1,10 @@
 """The public mixture function: checks, dispatch by backend, the contract."""
 
-import importlib
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gsjax.kernels.backends import choose, over_devices
+from gsjax.kernels.backends import BACKENDS, choose, implementation, over_devices
 
 
 def mix(
@@ -39,8 +37,10 @@ def mix(
     dtype = jnp.promote_types(jnp.result_type(queries, keys, atoms), jnp.float32)
     arrays = [jnp.asarray(array, dtype) for array in (queries, keys, atoms)]
     backend = choose(backend, dtype)
-    module = importlib.import_module(f"gsjax.kernels.mixture.{backend}")
+    compute = implementation("mix", backend)
     with jax.named_scope("mix"):
-        if backend == "xla" or queries.ndim == 1:
-            return module.mix(*arrays)
-        return over_devices(module.mix, arrays[:1], arrays[1:])
+        if BACKENDS[backend].plain:
+            return compute(*arrays)
+        if queries.ndim == 1:  # kernels take rows of queries
+            return compute(arrays[0][None], *arrays[1:])[0]
+        return over_devices(compute, arrays[:1], arrays[1:])

@@ -1,13 +1,12 @@
 """The public splatting function: checks, dispatch by backend, the contract."""
 
 import functools
-import importlib
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gsjax.kernels.backends import choose, over_devices
+from gsjax.kernels.backends import BACKENDS, choose, implementation, over_devices
 
 
 def rasterize(
@@ -49,9 +48,8 @@ def rasterize(
     dtype = jnp.promote_types(jnp.result_type(means, cholesky), jnp.float32)
     arrays = [jnp.asarray(array, dtype) for array in (means, cholesky, colors)]
     backend = choose(backend, dtype)
-    module = importlib.import_module(f"gsjax.kernels.rasterizer.{backend}")
-    draw = functools.partial(module.rasterize, patch_shape=tuple(patch_shape))
+    draw = functools.partial(implementation("rasterize", backend), patch_shape=tuple(patch_shape))
     with jax.named_scope("rasterize"):
-        if backend == "xla" or len(lead) == 1:
+        if BACKENDS[backend].plain or len(lead) == 1:
             return draw(*arrays)
         return over_devices(draw, arrays)
