@@ -1,14 +1,43 @@
 """The one exception for mistakes that a user can mend, and what its messages are made of."""
 
+import contextlib
 import difflib
+from collections.abc import Iterator
 
 
 class UserError(Exception):
-    """A mistake in what the user passed in: a flag, a config field, a file.
+    """A mistake in what the user passed in, and how to mend it.
 
-    The message names the field or file, says what is wrong with it and what
-    would be right. Entry points print it without a traceback and exit with 2.
+    Entry points print it as "where: what; remedy", without a traceback, and exit with 2.
+
+    Attributes:
+      where: the flag, config field or file. A function that does not know it leaves it empty;
+        a caller that does adds it with `at`.
+      what: what is wrong there.
+      remedy: what would be right, or what to do; empty if `what` says it. It begins with a line
+        break if it takes lines of its own.
     """
+
+    def __init__(self, where: object, what: str = "", remedy: str = ""):
+        super().__init__(where, what, remedy)
+        self.where, self.what, self.remedy = str(where), what, remedy
+
+    def __str__(self) -> str:
+        separator = "" if self.remedy.startswith("\n") or not self.remedy else "; "
+        return ": ".join(filter(None, (self.where, self.what))) + separator + self.remedy
+
+
+@contextlib.contextmanager
+def at(where: object) -> Iterator[None]:
+    """Adds the place to every UserError that is raised within: a flag, a config field, a file.
+
+    A place that the error has already follows it, as in "--mask: holes.png: ...".
+    """
+    try:
+        yield
+    except UserError as error:
+        error.where = ": ".join(filter(None, (str(where), error.where)))
+        raise
 
 
 def check_whole(value: object, least: int, field: str) -> None:

@@ -111,7 +111,7 @@ class Network:
 
 def _small(size: tuple[int, int], module: GaussianInpainter) -> tuple[int, int] | None:
     """Returns about 3/16 of the size of crops, a multiple of what the layers need."""
-    step = math.lcm(module.patch_size, max(module.fold, 1) * 2**module.downs)
+    step = module.stride()
     small = tuple(side * 3 // 16 // step * step for side in size)
     return small if min(small) >= 2 * step else None
 

@@ -4,7 +4,7 @@ From "Image-to-Image Translation with Conditional Adversarial Networks" (Isola e
 with GroupNorm as in the published inpainter.
 """
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -41,6 +41,8 @@ class Discriminator(nn.Module):
     width: int = 64
     dtype: DTypeLike = jnp.float32
     layers: int = 3
+
+    width_multiple: ClassVar[int] = _GROUPS // 2  # divides the width
 
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b oh ow 1"]:
         """Returns one logit per patch, positive for real; sides are at least `min_side`."""

@@ -4,6 +4,8 @@ LaMa's generator (Suvorov et al. 2022) without Fourier convolutions, but with Gr
 skip connections and adaptive normalization in the residual blocks.
 """
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -108,7 +110,7 @@ class Encoder(nn.Module):
       features: channels of the result.
       width: channels of the first layer; each halving doubles them, up to max_width.
       max_width: maximum number of channels.
-      downs: halvings of the resolution; 2**downs must divide height and width.
+      downs: halvings of the resolution.
       blocks: residual blocks at the lowest resolution.
       skips: concatenate the encoder's maps to the decoder's.
       recompute: rematerialize the residual blocks in the backward pass.
@@ -123,6 +125,18 @@ class Encoder(nn.Module):
     skips: bool = True
     recompute: bool = False
     dtype: jnp.dtype | None = None
+
+    width_multiple: ClassVar[int] = GROUPS  # divides both widths: channels are normalized so
+
+    @nn.nowrap
+    def stride(self) -> int:
+        """Returns the pixels that must divide an image's height and width."""
+        return 2**self.downs
+
+    @nn.nowrap
+    def min_side(self) -> int:
+        """Returns the smallest side of an image: reflecting needs two pixels at the bottom."""
+        return 2 * self.stride()
 
     @nn.compact
     def __call__(

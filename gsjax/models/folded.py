@@ -5,6 +5,8 @@ U-shaped network of residual blocks follows. Attention between the cells at its 
 resolution sees across holes that convolutions cannot bridge.
 """
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -98,6 +100,18 @@ class FoldedEncoder(nn.Module):
     blocks: int = 4
     recompute: bool = False
     dtype: jnp.dtype | None = None
+
+    width_multiple: ClassVar[int] = HEAD_CHANNELS  # divides both widths
+
+    @nn.nowrap
+    def stride(self) -> int:
+        """Returns the pixels that must divide an image's height and width."""
+        return self.fold * 2**self.downs
+
+    @nn.nowrap
+    def min_side(self) -> int:
+        """Returns the smallest side of an image: a single cell at the bottom is enough."""
+        return self.stride()
 
     @nn.compact
     def __call__(

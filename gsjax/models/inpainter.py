@@ -117,6 +117,24 @@ class GaussianInpainter(nn.Module):
         """Pixels by which patches are drawn over their neighbors: `crossfade`, else `overlap`."""
         return self.crossfade or self.overlap
 
+    @nn.nowrap
+    def make_encoder(self, name: str | None = None) -> Encoder | FoldedEncoder:
+        """Returns the module that the fields describe."""
+        if self.fold:
+            return FoldedEncoder(
+                self.features, self.fold, self.width, self.max_width, self.downs, self.blocks,
+                self.recompute, self.dtype, name=name,
+            )  # fmt: skip
+        return Encoder(
+            self.features, self.width, self.max_width, self.downs, self.blocks, self.skips,
+            self.recompute, self.dtype, name=name,
+        )  # fmt: skip
+
+    @nn.nowrap
+    def stride(self) -> int:
+        """Returns the pixels that must divide an image's height and width."""
+        return math.lcm(self.patch_size, self.make_encoder().stride())
+
     def picture(self, gaussians: Gaussians, size: tuple[int, int]) -> Float[Array, "b h w 3"]:
         """Draws all patches of an image, padded by `drawn_overlap` pixels, and joins them.
 
@@ -138,16 +156,7 @@ class GaussianInpainter(nn.Module):
     def _encode(self, images, token, known) -> tuple[Array, Float[Array, "b p n f"]]:
         """Returns the encoder's features and, by a strided convolution, those of each Gaussian."""
         seen = jnp.concatenate([images, known], -1) if self.mask_channel else images
-        if self.fold:
-            encoder = FoldedEncoder(
-                self.features, self.fold, self.width, self.max_width, self.downs, self.blocks,
-                self.recompute, self.dtype, name="encoder",
-            )  # fmt: skip
-        else:
-            encoder = Encoder(
-                self.features, self.width, self.max_width, self.downs, self.blocks, self.skips,
-                self.recompute, self.dtype, name="encoder",
-            )  # fmt: skip
+        encoder = self.make_encoder("encoder")
         side = self.patch_size // max(self.fold, 1)
         to_patches = PatchConv(self.gaussians * self.features, side, self.dtype, name="to_patches")
         cells = encoder(seen, token)
@@ -236,8 +245,8 @@ def init_variables(model: GaussianInpainter, key: jax.Array, token_size: int):
       key: the random key.
       token_size: channels of DINO's token; 0 without a semantic branch.
     """
-    step = math.lcm(model.patch_size, max(model.fold, 1) * 2**model.downs)
-    size = step if step >= 2 ** (model.downs + 1) else 2 * step
+    stride = model.stride()
+    size = -(-model.make_encoder().min_side() // stride) * stride
     image = jnp.zeros((1, size, size, 3))
     token = jnp.zeros((1, token_size)) if model.semantic else None
     return jax.jit(model.init)(key, image, token, jnp.ones_like(image[..., :1]))
