@@ -108,13 +108,14 @@ def _end_unmet(reason: str) -> NoReturn:
 def _checked(coordinator: str, processes: int, process: int) -> dict | None:
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 2**16:
-        raise UserError(f"--coordinator: {coordinator!r} is not HOST:PORT, like 10.0.0.1:1234")
+        raise UserError("--coordinator", f"{coordinator!r} is not HOST:PORT, like 10.0.0.1:1234")
     if processes < 1:
-        raise UserError(f"--processes: {processes} must be at least 1")
+        raise UserError("--processes", f"{processes} must be at least 1")
     if not 0 <= process < processes:
         raise UserError(
-            f"--process: {process} is not one of the {processes} processes, "
-            f"which count from 0 to {processes - 1}"
+            "--process",
+            f"{process} is not one of the {processes} processes, which count from 0 to "
+            f"{processes - 1}",
         )
     if processes == 1:
         return None

@@ -18,9 +18,9 @@ class UserError(Exception):
         break if it takes lines of its own.
     """
 
-    def __init__(self, where: object, what: str = "", remedy: str = ""):
+    def __init__(self, where: object, what: object = "", remedy: str = ""):
         super().__init__(where, what, remedy)
-        self.where, self.what, self.remedy = str(where), what, remedy
+        self.where, self.what, self.remedy = str(where), str(what), remedy
 
     def __str__(self) -> str:
         separator = "" if self.remedy.startswith("\n") or not self.remedy else "; "
@@ -37,13 +37,14 @@ def at(where: object) -> Iterator[None]:
         yield
     except UserError as error:
         error.where = ": ".join(filter(None, (str(where), error.where)))
+        error.args = (error.where, *error.args[1:])
         raise
 
 
 def check_whole(value: object, least: int, field: str) -> None:
     """Raises UserError unless a field's value is a whole number of at least `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UserError(f"{field}: {shown(repr(value))} is not a whole number of at least {least}")
+        raise UserError(field, f"{shown(repr(value))} is not a whole number of at least {least}")
 
 
 def first_line(error: BaseException) -> str:

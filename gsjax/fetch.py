@@ -143,15 +143,17 @@ def fetch(name: str, field: str) -> Path:
     except requests.exceptions.RequestException as error:
         was = "is damaged" if path.exists() else "is not in the cache"
         raise UserError(
-            f"{field}: {name} {was} and could not be fetched ({_reason(error)}).\n"
+            field,
+            f"{name} {was} and could not be fetched ({_reason(error)}).\n"
             f"Download {remote.url}\n"
             f"(SHA-256 {remote.sha256})\n"
-            f"elsewhere and put it at {path}"
+            f"elsewhere and put it at {path}",
         ) from error
     except OSError as error:
         raise UserError(
-            f"{field}: {name} cannot be stored in {path.parent}: {error.strerror or error}; "
-            "point the environment variable GSJAX_CACHE to another folder"
+            field,
+            f"{name} cannot be stored in {path.parent}: {error.strerror or error}",
+            "point the environment variable GSJAX_CACHE to another folder",
         ) from error
 
 

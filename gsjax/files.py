@@ -103,14 +103,14 @@ def check_new_folder(folder: str | os.PathLike) -> None:
       UserError: otherwise; about --output.
     """
     if not os.fspath(folder).strip():
-        raise UserError("--output: it is empty; name a folder")
+        raise UserError("--output", "it is empty", "name a folder")
     folder = Path(folder)
     try:
         free = not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir()))
     except OSError as error:
-        raise UserError(f"--output: cannot read {folder}: {error.strerror}") from error
+        raise UserError("--output", f"cannot read {folder}: {error.strerror}") from error
     if not free:
-        raise UserError(f"--output: {folder} exists; nothing is overwritten, choose another")
+        raise UserError("--output", f"{folder} exists", "nothing is overwritten, choose another")
 
 
 @contextlib.contextmanager
@@ -137,7 +137,7 @@ def new_folder(folder: str | os.PathLike) -> Iterator[Path]:
             unfinished.chmod(0o755)  # mkdtemp keeps others out
             unfinished.rename(folder)
     except OSError as error:
-        raise UserError(f"--output: cannot write {folder}: {error.strerror or error}") from error
+        raise UserError("--output", f"cannot write {folder}: {error.strerror or error}") from error
     finally:
         if unfinished is not None:
             shutil.rmtree(unfinished, ignore_errors=True)

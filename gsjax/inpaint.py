@@ -78,7 +78,7 @@ def main() -> None:
     image, output = (Path(flag.value).expanduser() for flag in (IMAGE, OUTPUT))
     mask = Path(MASK.value).expanduser() if MASK.value is not None else None
     if not image.exists():
-        raise UserError(f"--image: {image} does not exist")
+        raise UserError("--image", f"{image} does not exist")
 
     from gsjax.inpainting import pairing  # only now: --help and mistyped flags need no decoders
 
@@ -87,7 +87,7 @@ def main() -> None:
     else:
         jobs = [pairing.single_job(image, mask, output, suffix)]
         if shard:
-            raise UserError("--shard: one image cannot be shared; it is for a folder")
+            raise UserError("--shard", "one image cannot be shared", "it is for a folder")
     _check_writable(output)
     if AVOID.value is not None:
         jobs = pairing.add_avoid_masks(jobs, image, Path(AVOID.value).expanduser())
@@ -133,24 +133,24 @@ def _check_flags() -> tuple[str | None, tuple[int, int] | None]:
     """Returns the outputs' suffix and the shard, each None if not given."""
     for flag in (CHECKPOINT, IMAGE, OUTPUT, MASK, AVOID):
         if flag.value is not None and not flag.value.strip():
-            raise UserError(f"--{flag.name}: it is empty; name a file or a folder")
+            raise UserError(f"--{flag.name}", "it is empty", "name a file or a folder")
     suffix = None
     if FORMAT.value is not None:
         suffix = "." + FORMAT.value.lower().removeprefix(".")
         if suffix not in (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"):
-            raise UserError(f"--format: {FORMAT.value!r} is none of png, jpg, webp, tif")
+            raise UserError("--format", f"{FORMAT.value!r} is none of png, jpg, webp, tif")
     ranges = (
         (THRESHOLD, 0, 254), (QUALITY, 1, 100), (BATCH_SIZE, 1, 4096), (GROW, 0, 1000),
         (FEATHER, 0, 1000),
     )  # fmt: skip
     for flag, low, high in ranges:
         if flag.value is not None and not low <= flag.value <= high:
-            raise UserError(f"--{flag.name}: {flag.value} is not from {low} to {high}")
+            raise UserError(f"--{flag.name}", f"{flag.value} is not from {low} to {high}")
     if SHARD.value is None:
         return suffix, None
     match = re.fullmatch(r"(\d+)/(\d+)", SHARD.value)
     if not match or not int(match[1]) < int(match[2]):
-        raise UserError(f"--shard: {SHARD.value!r} is not I/N with I from 0 to N-1, such as 0/4")
+        raise UserError("--shard", f"{SHARD.value!r} is not I/N with I from 0 to N-1, such as 0/4")
     return suffix, (int(match[1]), int(match[2]))
 
 
@@ -159,9 +159,9 @@ def _check_writable(output: Path) -> None:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if folder.is_file() and folder != output:
-        raise UserError(f"--output: {output} is below {folder}, which is a file")
+        raise UserError("--output", f"{output} is below {folder}, which is a file")
     if not os.access(folder, os.W_OK):
-        raise UserError(f"--output: {output} cannot be written: {folder} is read-only")
+        raise UserError("--output", f"{output} cannot be written: {folder} is read-only")
 
 
 def _warn_of_the_rest(image: Path, mask: Path | None, jobs: list) -> None:

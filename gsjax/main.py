@@ -37,8 +37,9 @@ def main() -> None:
     guards.end_at_once()
     if "://" in (WORKDIR.value or ""):
         raise UserError(
-            f"--workdir: {WORKDIR.value} is no folder; mount the bucket (gcsfuse, s3fs) and name "
-            "a folder in it"
+            "--workdir",
+            f"{WORKDIR.value} is no folder",
+            "mount the bucket (gcsfuse, s3fs) and name a folder in it",
         )
     import jax  # only now: --help and mistyped flags need no JAX
 

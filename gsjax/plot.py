@@ -39,9 +39,11 @@ def read_curves(run: str | Path) -> Curves:
                 steps.append(step)
                 series.append(float("nan" if value is None else value))
     except OSError as error:
-        raise UserError(f"--runs: {path}: {error.strerror}; is {run} a run's workdir?") from None
+        raise UserError(
+            "--runs", f"{path}: {error.strerror}", f"is {run} a run's workdir?"
+        ) from None
     except (ValueError, KeyError, AttributeError, TypeError, OverflowError, RecursionError):
-        raise UserError(f"--runs: {path} is damaged; expected a JSON object a line") from None
+        raise UserError("--runs", f"{path} is damaged", "expected a JSON object a line") from None
     return curves
 
 
@@ -81,7 +83,7 @@ def titled(name: str) -> str:
 def main() -> None:
     """Reads the runs and writes the picture."""
     if not OUTPUT.value.lower().endswith(".png"):
-        raise UserError(f"--output: {OUTPUT.value} is no name of a PNG, like curves.png")
+        raise UserError("--output", f"{OUTPUT.value} is no name of a PNG, like curves.png")
     from gsjax.models.metrics import VALIDATED  # only now: --help needs no JAX
 
     plotted = ("loss/", *(f"val/{m.name}" for m in VALIDATED if m.plotted), "gradient_norm")
@@ -92,13 +94,13 @@ def main() -> None:
         if name not in found:
             meant = suggestion(name, found)
             hint = f"; did you mean {meant}?" if meant else f"; there are {', '.join(found)}"
-            raise UserError(f"--metrics: no run has {name}{hint}")
+            raise UserError("--metrics", f"no run has {name}{hint}")
     if not metrics:
-        raise UserError("--runs: there is nothing to draw in them yet")
+        raise UserError("--runs", "there is nothing to draw in them yet")
     try:
         write_atomically(OUTPUT.value, draw_curves(runs, metrics))
     except OSError as error:
-        raise UserError(f"--output: cannot write {OUTPUT.value}: {error.strerror}") from None
+        raise UserError("--output", f"cannot write {OUTPUT.value}: {error.strerror}") from None
     print(f"wrote {OUTPUT.value}: {len(metrics)} metrics of {len(runs)} runs")
 
 

@@ -1,10 +1,37 @@
-from gsjax.errors import suggestion
+import pickle
 
-FIELDS = ["checkpoint.every", "log.every", "model.gaussians", "train.batch_size", "train.steps"]
+import pytest
+
+from gsjax import errors
+from gsjax.errors import UserError
 
 
-def test_a_suggestion_prefers_a_field_of_the_same_name():
-    assert suggestion("batch_size", FIELDS) == "train.batch_size"
-    assert suggestion("chekpoint.every", FIELDS) == "checkpoint.every"
-    assert suggestion("modle.gausians", FIELDS) == "model.gaussians"
-    assert suggestion("qqq", FIELDS) is None
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        (
+            ("--mask", "holes.png is empty", "name another"),
+            "--mask: holes.png is empty; name another",
+        ),
+        (("--mask", "holes.png is empty"), "--mask: holes.png is empty"),
+        (("", "it is empty", "name another"), "it is empty; name another"),
+        (
+            ("data.train", "no images.", "\nGet some with\ncurl"),
+            "data.train: no images.\nGet some with\ncurl",
+        ),
+    ],
+)
+def test_a_message_is_where_what_and_remedy(parts, text):
+    error = UserError(*parts)
+    assert str(error) == text
+    assert str(pickle.loads(pickle.dumps(error))) == text
+
+
+def test_a_caller_adds_the_place():
+    with pytest.raises(UserError) as caught, errors.at("--mask"), errors.at("holes.png"):
+        raise UserError("", "it is empty", "name another")
+    assert str(caught.value) == "--mask: holes.png: it is empty; name another"
+    assert caught.value.where == "--mask: holes.png"
+    with pytest.raises(UserError) as caught, errors.at("stage last"):
+        raise UserError("model.fold", "-1 is negative")
+    assert str(pickle.loads(pickle.dumps(caught.value))) == "stage last: model.fold: -1 is negative"

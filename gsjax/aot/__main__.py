@@ -40,7 +40,7 @@ def main() -> None:
     config = CONFIG.value
     chip, sides = chips.parse(TOPOLOGY.value)
     if JSON.value and not Path(JSON.value).absolute().parent.is_dir():
-        raise UserError(f"--json: there is no folder {Path(JSON.value).parent}")
+        raise UserError("--json", f"there is no folder {Path(JSON.value).parent}")
     chips.check_compiler()
     chips.prepare_environment()
 
@@ -54,7 +54,7 @@ def main() -> None:
         try:
             write_atomically(JSON.value, json.dumps(result, indent=2).encode() + b"\n")
         except OSError as error:
-            raise UserError(f"--json: cannot write {JSON.value}: {error.strerror}") from None
+            raise UserError("--json", f"cannot write {JSON.value}: {error.strerror}") from None
 
 
 if __name__ == "__main__":

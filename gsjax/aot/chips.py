@@ -63,8 +63,8 @@ def parse(topology: str) -> tuple[Chip, tuple[int, ...]]:
         hint = f"; did you mean {meant[0]}?" if meant else "."
         there = "; ".join(f"{name}: {', '.join(chip.slices)}" for name, chip in CHIPS.items())
         raise UserError(
-            f"--topology: {topology!r} is no slice of TPUs{hint} Written GENERATION:SIZE, there "
-            f"are {there}"
+            "--topology",
+            f"{topology!r} is no slice of TPUs{hint} Written GENERATION:SIZE, there are {there}",
         )
     name, _, size = topology.partition(":")
     return CHIPS[name], tuple(int(side) for side in size.split("x"))
@@ -119,5 +119,5 @@ def devices_of(topology: str) -> Sequence:
         return topologies.get_topology_desc(topology, "tpu", **options).devices
     except (JaxRuntimeError, RuntimeError) as error:
         raise UserError(
-            f"--topology: the installed libtpu cannot compile for {topology}: {first_line(error)}"
+            "--topology", f"the installed libtpu cannot compile for {topology}: {first_line(error)}"
         ) from None

@@ -39,7 +39,9 @@ def run(
     config = whole(config) if inference else _stage_config(config, stage)
     config = config.copy_and_resolve_references()
     if config.model.backend == "triton":
-        raise UserError("model.backend: triton is for GPUs; for TPUs there are auto, pallas, xla")
+        raise UserError(
+            "model.backend", "triton is for GPUs", "for TPUs there are auto, pallas, xla"
+        )
     if config.model.backend == "auto":  # would choose by what runs here
         config.model.backend = "pallas"
         print("model.backend=auto: pallas, as on TPUs", flush=True)
@@ -78,7 +80,7 @@ def _stage_config(config: ConfigDict, name: str) -> ConfigDict:
     stages = {stage.name: stage for stage in plan(config)}
     if name and name not in stages:
         known = ", ".join(config.train.stages) or "none"
-        raise UserError(f"--stage: the run has no stage {name!r}; there are {known}")
+        raise UserError("--stage", f"the run has no stage {name!r}", f"there are {known}")
     chosen = stages[name] if name else max(stages.values(), key=pixels)
     if chosen.name:
         print(f"stage {chosen.name}, {chosen.index + 1} of {len(stages)}", flush=True)

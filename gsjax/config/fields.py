@@ -85,13 +85,13 @@ def fields_of(group: type[Group], prefix: str = "") -> dict[str, Field]:
 def check_type(field: Field, value: Any) -> None:
     """Raises UserError, naming the field, unless a value has its type; lists may be tuples."""
     if not _has_type(value, field.type):
-        raise UserError(f"{field.name}: {_not_expected(field, value)}")
+        raise UserError(field.name, _not_expected(field, value))
 
 
 def check_value(field: Field, value: Any) -> None:
     """Raises UserError, naming the field, unless a value of its type is allowed."""
     if (field.choices and value not in field.choices) or not _within(field, value):
-        raise UserError(f"{field.name}: {_not_expected(field, value)}")
+        raise UserError(field.name, _not_expected(field, value))
 
 
 def expected(field: Field) -> str:

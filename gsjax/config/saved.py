@@ -50,7 +50,7 @@ def read_config(workdir: str | os.PathLike) -> ConfigDict:
     try:
         values = read_json(path)
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; is {workdir} a run's workdir?") from error
+        raise UserError(path, error.strerror, f"is {workdir} a run's workdir?") from error
     except ValueError as error:
         raise UserError(f"{path} is not a run's config: {first_line(error)}") from error
     if not isinstance(values, dict):
@@ -62,7 +62,7 @@ def read_config(workdir: str | os.PathLike) -> ConfigDict:
                 raise UserError(f"it does not describe a run: it has no {group}.{name}")
         return ConfigDict(_merged(default().to_dict(), _with_tuples(values)))
     except (UserError, ValueError, AttributeError) as error:  # ConfigDict refuses some names
-        raise UserError(f"{path}: {first_line(error)}") from error
+        raise UserError(path, first_line(error)) from error
 
 
 def check_changes(before: ConfigDict, now: ConfigDict) -> None:

@@ -22,7 +22,7 @@ def check_types(values: Mapping[str, Any]) -> None:
     groups = {name.partition(".")[0] for name in FIELDS if "." in name} | {"stages"}
     for group in sorted(groups & values.keys()):
         if not isinstance(values[group], Mapping):
-            raise UserError(f"{group}: {shown(repr(values[group]))} is not a group of fields")
+            raise UserError(group, f"{shown(repr(values[group]))} is not a group of fields")
     for name, value in flat(values).items():
         if name in FIELDS:
             check_type(FIELDS[name], value)

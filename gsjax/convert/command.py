@@ -119,7 +119,7 @@ def _named(convert_to, state_dict, source, **options):
     try:
         return convert_to(state_dict, **options)
     except UserError as error:
-        raise UserError(f"--input: {source}: {error}") from None
+        raise UserError("--input", f"{source}: {error}") from None
 
 
 def _describe_inpainter(module: GaussianInpainter, variables) -> str:

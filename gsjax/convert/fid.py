@@ -40,8 +40,10 @@ def from_state_dict(state_dict: Mapping) -> tuple[Inception, dict]:
     classes = len(arrays["fc.weight"])
     if classes != _CLASSES:
         raise UserError(
-            f"{_NETWORK}: a classifier of {classes} classes; FID's has {_CLASSES} "
-            "(pt_inception-2015-12-05-6726825d.pth). What others measure is not comparable"
+            _NETWORK,
+            f"a classifier of {classes} classes",
+            f"FID's has {_CLASSES} (pt_inception-2015-12-05-6726825d.pth). What others measure is "
+            "not comparable",
         )
     arrays = {
         key: array

@@ -64,13 +64,15 @@ def from_state_dict(state_dict: Mapping, overlap: int = 1) -> tuple[GaussianInpa
     gaussians = channels // features
     if patch_size > _LARGEST_PATCH or downs > _MOST_DOWNS:
         raise UserError(
-            f"{_NETWORK}: {downs} halvings and patches of {patch_size} pixels; expected at most "
-            f"{_MOST_DOWNS} and {_LARGEST_PATCH}"
+            _NETWORK,
+            f"{downs} halvings and patches of {patch_size} pixels",
+            f"expected at most {_MOST_DOWNS} and {_LARGEST_PATCH}",
         )
     if math.isqrt(gaussians) ** 2 * features != channels:
         raise UserError(
-            f"{_NETWORK}: encoder.conv_out.weight has {channels} outputs; expected a square "
-            f"number of Gaussians times {features} features"
+            _NETWORK,
+            f"encoder.conv_out.weight has {channels} outputs",
+            f"expected a square number of Gaussians times {features} features",
         )
     if not 0 <= 2 * overlap <= patch_size:
         raise UserError(f"overlap is {overlap}; it must be from 0 to half of {patch_size} pixels")

@@ -78,18 +78,18 @@ def unwrap(state_dict: Mapping, network: str) -> dict[str, np.ndarray]:
     """
     state_dict = innermost(state_dict)
     if not state_dict:
-        raise UserError(f"{network}: the state dict is empty; expected arrays by their key")
+        raise UserError(network, "the state dict is empty", "expected arrays by their key")
     arrays = {}
     for key, value in state_dict.items():
         if hasattr(value, "detach"):  # of PyTorch, which may not be installed
             value = _from_torch(value)
         if not isinstance(value, np.ndarray | np.generic | jax.Array | int | float):
             kind = type(value).__name__
-            raise UserError(f"{network}: {shown(key)!r} is a {kind}; expected an array")
+            raise UserError(network, f"{shown(key)!r} is a {kind}", "expected an array")
         try:
             arrays[str(key).removeprefix("module.")] = to_float32(key, np.asarray(value))
         except (ValueError, OverflowError) as error:
-            raise UserError(f"{network}: {first_line(error)}") from None
+            raise UserError(network, first_line(error)) from None
     return arrays
 
 
@@ -134,8 +134,9 @@ def count(arrays: Mapping[str, np.ndarray], prefix: str, network: str) -> int:
         # Python takes long to make numbers of thousands of digits, or refuses.
         if len(number) > _DIGITS or int(number) >= min(len(arrays), _LAYERS):
             raise UserError(
-                f"{network}: there is a key {shown(prefix + number)}, but {len(arrays)} in all; "
-                f"expected up to {_LAYERS} layers, from 0 on"
+                network,
+                f"there is a key {shown(prefix + number)}, but {len(arrays)} in all",
+                f"expected up to {_LAYERS} layers, from 0 on",
             )
     return max(map(int, numbers), default=-1) + 1
 

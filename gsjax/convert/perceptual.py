@@ -70,8 +70,9 @@ def backbone_of(state_dict: Mapping) -> str:
     if first is None or first.ndim != 4:
         example = ", ".join(map(shown, list(arrays)[:3]))
         raise UserError(
-            f"{_NETWORK}: no features.0.weight of 4 axes; expected torchvision's AlexNet, "
-            f"VGG16 or SqueezeNet 1.1 (the file has {example}, …)"
+            _NETWORK,
+            "no features.0.weight of 4 axes",
+            f"expected torchvision's AlexNet, VGG16 or SqueezeNet 1.1 (the file has {example}, …)",
         )
     if any(".squeeze." in key for key in arrays):
         return "squeeze"

@@ -71,8 +71,9 @@ def from_state_dict(
     width, _, patch_size, _ = arrays["patch_embed.proj.weight"].shape
     if patch_size > _LARGEST_PATCH:
         raise UserError(
-            f"{_NETWORK}: patch_embed.proj.weight has patches of {patch_size} pixels; expected at "
-            f"most {_LARGEST_PATCH}"
+            _NETWORK,
+            f"patch_embed.proj.weight has patches of {patch_size} pixels",
+            f"expected at most {_LARGEST_PATCH}",
         )
     registers = arrays["register_tokens"].shape[1] if "register_tokens" in arrays else 0
     swiglu = any(".mlp.w12." in key for key in arrays)
@@ -134,7 +135,7 @@ def _first_blocks(arrays: Mapping[str, np.ndarray], blocks: int) -> dict[str, np
     depth = keys.count(arrays, "blocks.", _NETWORK)
     check_whole(blocks, 1, "blocks")
     if blocks > depth:
-        raise UserError(f"blocks: {blocks} to be kept, but the file has {depth}")
+        raise UserError("blocks", f"{blocks} to be kept, but the file has {depth}")
     cut = tuple(f"blocks.{index}." for index in range(blocks, depth))
     return {key: array for key, array in arrays.items() if not key.startswith(cut)}
 
@@ -155,7 +156,7 @@ def _grid(patches: int, patch_size: int, image_size) -> tuple[int, int]:
         grid = (height // patch_size, width // patch_size)
         given = f"not the {grid[0]}x{grid[1]} grid of image_size {image_size}"
     if patches < 1 or grid[0] * grid[1] != patches:
-        raise UserError(f"{_NETWORK}: pos_embed has {patches} patch positions, {given}")
+        raise UserError(_NETWORK, f"pos_embed has {patches} patch positions, {given}")
     return grid
 
 

@@ -64,9 +64,9 @@ def draw_hole(
 def check_kinds(kinds: Sequence[str], field: str) -> None:
     """Raises UserError unless every kind can be drawn, including `files:DIR`."""
     if isinstance(kinds, str) or not all(isinstance(kind, str) for kind in kinds):
-        raise UserError(f"{field}: {kinds!r} is not a list of kinds, such as ('irregular',)")
+        raise UserError(field, f"{kinds!r} is not a list of kinds, such as ('irregular',)")
     if not kinds:
-        raise UserError(f"{field}: no kind is named; there are {', '.join(KINDS)}")
+        raise UserError(field, "no kind is named", f"there are {', '.join(KINDS)}")
     for kind in kinds:
         if kind.startswith("files:"):
             _check_files(kind.removeprefix("files:"), field)
@@ -74,7 +74,7 @@ def check_kinds(kinds: Sequence[str], field: str) -> None:
             guess = difflib.get_close_matches(kind, KINDS, n=1, cutoff=0.4)
             hint = f"; did you mean {guess[0]}?" if guess else ""
             raise UserError(
-                f"{field}: '{kind}' is no kind of mask{hint}\nThere are {', '.join(KINDS)}."
+                field, f"'{kind}' is no kind of mask{hint}\nThere are {', '.join(KINDS)}."
             )
 
 
@@ -91,12 +91,12 @@ def check_curriculum(curriculum: Sequence[tuple[int, float, float]], field: str)
             (operator.index(start), float(low), float(high)) for start, low, high in curriculum
         ]
     except (TypeError, ValueError):
-        raise UserError(f"{field}: entries are (step, low, high), {example}") from None
+        raise UserError(field, f"entries are (step, low, high), {example}") from None
     if not entries or entries[0][0] != 0:
-        raise UserError(f"{field}: the first entry must start at step 0, {example}")
+        raise UserError(field, f"the first entry must start at step 0, {example}")
     for (start, _, _), (following, _, _) in itertools.pairwise(entries):
         if following <= start:
-            raise UserError(f"{field}: step {following} comes after step {start}; steps ascend")
+            raise UserError(field, f"step {following} comes after step {start}", "steps ascend")
     for start, low, high in entries:
         check_ratio((low, high), f"{field}, step {start}")
 
@@ -106,9 +106,9 @@ def check_ratio(ratio: tuple[float, float], field: str) -> None:
     try:
         low, high = (float(bound) for bound in ratio)
     except (TypeError, ValueError):
-        raise UserError(f"{field}: {ratio!r} is not (low, high), such as (0.2, 0.6)") from None
+        raise UserError(field, f"{ratio!r} is not (low, high), such as (0.2, 0.6)") from None
     if not 0 < low <= high < 1:
-        raise UserError(f"{field}: ({low}, {high}) is not 0 < low ≤ high < 1")
+        raise UserError(field, f"({low}, {high}) is not 0 < low ≤ high < 1")
 
 
 # Rectangles: the last one is chosen to make the total area right.
@@ -191,7 +191,7 @@ def _from_files(rng: np.random.Generator, folder: str, shape: tuple[int, int]) -
             hole = cv2.resize(hole, shape[::-1], interpolation=cv2.INTER_NEAREST)
             if hole.any():
                 return hole
-    raise UserError(f"files:{folder}: no mask with a hole in this folder")
+    raise UserError(f"files:{folder}", "no mask with a hole in this folder")
 
 
 @functools.lru_cache
@@ -209,7 +209,7 @@ def _usable_hole(path: str) -> np.ndarray | None:
 
 def _check_files(folder: str, field: str) -> None:
     if not os.path.isdir(os.path.expanduser(folder)):
-        raise UserError(f"{field}: the folder '{folder}' of mask files does not exist")
+        raise UserError(field, f"the folder '{folder}' of mask files does not exist")
     _mask_files.cache_clear()  # files may have been added since
     holes = (_usable_hole(file) for file in _mask_files(folder))
     hole = next((hole for hole in holes if hole is not None), None)
@@ -220,6 +220,8 @@ def _check_files(folder: str, field: str) -> None:
         )  # fmt: skip
     if hole is None:
         raise UserError(
-            f"{field}: the folder '{folder}' holds no mask; a mask is an image that is "
-            "black where pixels are known and not black where they are to be filled"
+            field,
+            f"the folder '{folder}' holds no mask",
+            "a mask is an image that is black where pixels are known and not black where they "
+            "are to be filled",
         )

@@ -183,10 +183,10 @@ def check_data(config: ConfigDict) -> None:
     for band in config.validate.bands:
         check_ratio(band, "validate.bands")
     if not config.validate.bands and not config.validate.center:
-        raise UserError("validate.bands: name one, like ((0.2, 0.4),), or set validate.center")
+        raise UserError("validate.bands", "name one, like ((0.2, 0.4),), or set validate.center")
     names = [band.name for band in examples.bands(config)]
     if len(set(names)) < len(names):
-        raise UserError(f"validate.bands: two of {', '.join(names)} are the same in percent")
+        raise UserError("validate.bands", f"two of {', '.join(names)} are the same in percent")
     check_whole(config.validate.images, 1, "validate.images")
     check_whole(config.data.workers, 0, "data.workers")
     check_whole(config.data.prefetch, 1, "data.prefetch")
@@ -195,11 +195,11 @@ def check_data(config: ConfigDict) -> None:
 
 def _check_crop(data: ConfigDict) -> None:
     if data.crop not in CROPS:
-        raise UserError(f"data.crop: '{data.crop}' is neither {' nor '.join(CROPS)}")
+        raise UserError("data.crop", f"'{data.crop}' is neither {' nor '.join(CROPS)}")
     if data.crop_distribution not in DISTRIBUTIONS:
         raise UserError(
-            f"data.crop_distribution: '{data.crop_distribution}' is neither "
-            f"{' nor '.join(DISTRIBUTIONS)}"
+            "data.crop_distribution",
+            f"'{data.crop_distribution}' is neither {' nor '.join(DISTRIBUTIONS)}",
         )
     try:
         low, high = (float(bound) for bound in data.crop_scale)
@@ -207,14 +207,14 @@ def _check_crop(data: ConfigDict) -> None:
         low = high = -1.0
     if not (0 <= low <= high <= 1 and high > 0):
         raise UserError(
-            f"data.crop_scale: {data.crop_scale!r} is not (low, high) with 0 ≤ low ≤ high ≤ 1, "
-            "0 < high"
+            "data.crop_scale",
+            f"{data.crop_scale!r} is not (low, high) with 0 ≤ low ≤ high ≤ 1, 0 < high",
         )
 
 
 def _share(batch_size: int, process_count: int, field: str) -> int:
     if batch_size % process_count:
-        raise UserError(f"{field}: {batch_size} does not divide by the {process_count} processes")
+        raise UserError(field, f"{batch_size} does not divide by the {process_count} processes")
     return batch_size // process_count
 
 

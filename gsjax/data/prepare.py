@@ -50,7 +50,7 @@ def main() -> None:
     remote.check_scheme(output, "--output")
     shards = SHARDS.value or default_shards(len(source))
     if shards > len(source):
-        raise UserError(f"--shards: {shards} is more than the {len(source)} images")
+        raise UserError("--shards", f"{shards} is more than the {len(source)} images")
     settings = Settings(
         source=SOURCE.value,
         identity=source.identity(),

@@ -33,7 +33,7 @@ def check_scheme(path: str, field: str) -> None:
     try:
         _filesystem(path)
     except (ImportError, ValueError) as error:
-        raise UserError(f"{field}: '{path}' cannot be opened: {error}") from error
+        raise UserError(field, f"'{path}' cannot be opened: {error}") from error
 
 
 def read(path: str) -> bytes:

@@ -207,7 +207,7 @@ def writing(path: str) -> Iterator[None]:
         raise
     except Exception as e:  # ArrayRecord raises RuntimeError, and buckets anything
         reason = getattr(e, "strerror", None) or str(e).partition(";")[0]
-        raise UserError(f"--output: '{path}' cannot be written: {reason}; {RESUMES}") from e
+        raise UserError("--output", f"'{path}' cannot be written: {reason}", RESUMES) from e
 
 
 def write_json(folder: str, name: str, value) -> None:

@@ -75,20 +75,21 @@ def make_shards(
 def _check_folder(output: str, settings: Settings) -> None:
     """Raises UserError unless the folder is new, empty, or was made with the same settings."""
     if not remote.is_remote(output) and os.path.exists(output) and not os.path.isdir(output):
-        raise UserError(f"--output: '{output}' is a file, not a folder")
+        raise UserError("--output", f"'{output}' is a file, not a folder")
     index = _read_json(output, records.INDEX)
     made = _read_json(output, f"{records.PROGRESS}/settings.json")
     if index is not None:
         made = index.get("settings") if isinstance(index, dict) else index
         if not isinstance(made, dict) or "identity" not in made:
             path = remote.join(output, records.INDEX)
-            raise UserError(f"--output: '{path}' was not written by this command")
+            raise UserError("--output", f"'{path}' was not written by this command")
     if made is None:
         names = sorted(remote.sizes(output))
         if names:
             raise UserError(
-                f"--output: the folder '{output}' holds other files ({names[0]}, …); "
-                "name a new or empty one"
+                "--output",
+                f"the folder '{output}' holds other files ({names[0]}, …)",
+                "name a new or empty one",
             )
         return
     wanted = dataclasses.asdict(settings)
@@ -102,8 +103,9 @@ def _check_folder(output: str, settings: Settings) -> None:
         changed = ["other images of the same number or in another order"]
     if changed:
         raise UserError(
-            f"--output: '{output}' was made with other settings: {'; '.join(changed)}.\n"
-            "Name another folder, or give the same settings to resume."
+            "--output",
+            f"'{output}' was made with other settings: {'; '.join(changed)}.\n"
+            "Name another folder, or give the same settings to resume.",
         )
 
 
@@ -117,7 +119,9 @@ def _notes(output: str) -> dict[int, dict]:
         return _notes_in(output)
     except (AttributeError, IndexError, KeyError, TypeError):
         raise UserError(
-            f"--output: the notes in '{output}' were not written by this command; choose another"
+            "--output",
+            f"the notes in '{output}' were not written by this command",
+            "choose another",
         ) from None
 
 
@@ -154,7 +158,7 @@ def _lock(output: str) -> Iterator[None]:
         with filelock.FileLock(Path(output, records.PROGRESS, "lock"), timeout=0):
             yield
     except filelock.Timeout:
-        raise UserError(f"--output: another process is writing '{output}'") from None
+        raise UserError("--output", f"another process is writing '{output}'") from None
 
 
 def _read_json(folder: str, name: str):
@@ -166,4 +170,4 @@ def _read_json(folder: str, name: str):
         return None
     except (OSError, ValueError, RecursionError) as e:
         reason = first_line(e)
-        raise UserError(f"--output: '{path}' was not written by this command: {reason}") from e
+        raise UserError("--output", f"'{path}' was not written by this command: {reason}") from e

@@ -130,7 +130,7 @@ def open_source(spec: str, split: str, field: str, help: str = "") -> ImageSourc
         raise UserError(
             "\n".join(filter(None, [f"{field}: {e}", help, _other_data_hint(field)]))
         ) from e
-    raise UserError(f"{field}: {_bad_spec(spec, scheme, help)}")
+    raise UserError(field, _bad_spec(spec, scheme, help))
 
 
 def require_readable(source: ImageSource, field: str) -> None:
@@ -143,7 +143,7 @@ def require_readable(source: ImageSource, field: str) -> None:
         except UnreadableImage as e:
             failures.append(str(e))
     shown = "".join(f"\n  {failure}" for failure in failures[:3])
-    raise UserError(f"{field}: none of its {len(source)} images can be read:{shown}")
+    raise UserError(field, f"none of its {len(source)} images can be read:{shown}")
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
@@ -213,12 +213,12 @@ def _read(path: str) -> bytes:
 def _photos(split: str, field: str) -> list[str]:
     spec = importlib.util.find_spec("skimage")
     if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"{field}: photos needs scikit-image: pip install scikit-image")
+        raise UserError(field, "photos needs scikit-image: pip install scikit-image")
     folder = Path(spec.submodule_search_locations[0]) / "data"
     # Other versions of scikit-image may have fewer of them.
     paths = [str(folder / name) for name in PHOTOS[split] if (folder / name).is_file()]
     if not paths:
-        raise UserError(f"{field}: this scikit-image has no photographs in {folder}")
+        raise UserError(field, f"this scikit-image has no photographs in {folder}")
     return paths
 
 

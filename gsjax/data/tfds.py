@@ -71,8 +71,9 @@ def open_tfds(where: str, split: str, field: str) -> TfdsSource:
         from tensorflow_datasets.core.read_only_builder import builder_from_files
     except ImportError as e:
         raise UserError(
-            f"{field}: tfds: cannot be read without '{e.name}': "
-            "pip install tensorflow-datasets importlib_resources"
+            field,
+            f"tfds: cannot be read without '{e.name}': pip install tensorflow-datasets "
+            "importlib_resources",
         ) from e
 
     name, given = _SPEC.fullmatch(where).groups()

@@ -69,18 +69,18 @@ def evaluate(settings: Settings) -> Report:
     names = methods.choose(settings.baselines, list(methods.BASELINES), "--baselines", notes)
     ways = [Method(name, methods.BASELINES[name]) for name in names]
     if settings.deep is not None and settings.checkpoint is None:
-        raise UserError("--deep: it is for the model of a --checkpoint; name one")
+        raise UserError("--deep", "it is for the model of a --checkpoint", "name one")
     plan = _make_protocol(settings)
     if settings.output is not None:
         report.check_writable(settings.output)
     if settings.checkpoint is not None:
         ways = methods.trained(settings.checkpoint, deep) + ways
     if not ways:
-        raise UserError("--baselines: none are named, and no --checkpoint; give one of them")
+        raise UserError("--baselines", "none are named, and no --checkpoint", "give one of them")
     measures = scores.load_scores(settings.lpips, settings.fid, settings.dino)
     found = _measure(plan, ways, measures)
     if not found.rows:
-        raise UserError("--data: none of the images can be read any more")
+        raise UserError("--data", "none of the images can be read any more")
     outcome = Report(
         _describe(settings, plan, ways, measures, found),
         notes + _notes(plan, measures, found),
@@ -98,7 +98,7 @@ def _make_protocol(settings: Settings) -> Protocol:
     source = open_source(settings.data, "validation", "--data")
     count = len(source) if settings.images is None else settings.images
     if count > len(source):
-        raise UserError(f"--images: {count} asked for, but {settings.data} has {len(source)}")
+        raise UserError("--images", f"{count} asked for, but {settings.data} has {len(source)}")
     require_readable(source, "--data")
     indices, masks = range(count), []
     if settings.masks is not None:

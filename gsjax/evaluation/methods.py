@@ -93,11 +93,11 @@ def choose(
         if name not in every:
             meant = suggestion(name, list(every))
             hint = f"; did you mean {meant}?" if meant else ""
-            raise UserError(f"{flag}: {name!r} is none of {', '.join(every)}{hint}")
+            raise UserError(flag, f"{name!r} is none of {', '.join(every)}{hint}")
         if list(asked).count(name) > 1:
-            raise UserError(f"{flag}: {name} comes twice")
+            raise UserError(flag, f"{name} comes twice")
         if reason and name in _NEED_PATCHMATCH:
-            raise UserError(f"{flag}: {name}: {reason}")
+            raise UserError(flag, f"{name}: {reason}")
     return list(asked)
 
 

@@ -79,7 +79,7 @@ class Protocol:
         try:
             hole = read_hole(path, invert=self.invert)
         except (OSError, Refused) as error:
-            raise UserError(f"--masks: {path}: {error}") from error
+            raise UserError("--masks", f"{path}: {error}") from error
         hole = _square(hole).astype(np.uint8)
         hole = cv2.resize(hole, (self.size,) * 2, interpolation=cv2.INTER_NEAREST_EXACT)
         return hole.astype(bool)
@@ -100,21 +100,22 @@ def parse_bands(names: Sequence[str]) -> list[Band]:
             low, high = float(match[1]) / 100, float(match[2]) / 100
             if not 0 < low < high < 1 or high - low < 2 * RATIO_TOLERANCE - 1e-9:
                 raise UserError(
-                    f"--bands: {name}: percents of the image that are hole, from above 0 to below "
-                    f"100, at least {200 * RATIO_TOLERANCE:g} apart, such as 20-40"
+                    "--bands",
+                    f"{name}: percents of the image that are hole, from above 0 to below 100, at "
+                    f"least {200 * RATIO_TOLERANCE:g} apart, such as 20-40",
                 )
             band = Band(f"{float(match[1]):g}-{float(match[2]):g}", KINDS, low, high)
         else:
             meant = suggestion(name, [CENTER])
             hint = f"; did you mean {meant}?" if meant else ""
             raise UserError(
-                f"--bands: {name!r} is neither like 20-40, in percent, nor center{hint}"
+                "--bands", f"{name!r} is neither like 20-40, in percent, nor center{hint}"
             )
         if band.name in [other.name for other in bands]:
-            raise UserError(f"--bands: {band.name} comes twice")
+            raise UserError("--bands", f"{band.name} comes twice")
         bands.append(band)
     if not bands:
-        raise UserError("--bands: none is named, such as 20-40,center")
+        raise UserError("--bands", "none is named, such as 20-40,center")
     return bands
 
 
@@ -132,10 +133,10 @@ def match_masks(
     path = Path(folder).expanduser()
     if not path.is_dir():
         what = "is a file, not a folder" if path.exists() else "does not exist"
-        raise UserError(f"--masks: the folder {folder} {what}")
+        raise UserError("--masks", f"the folder {folder} {what}")
     files = list_images(path)
     if not files:
-        raise UserError(f"--masks: the folder {folder} holds no images")
+        raise UserError("--masks", f"the folder {folder} holds no images")
     matcher = MaskMatcher(files, path)
     names = [Path(source.short_name(index)) for index in indices]
     places = [Path(name.stem) if name.is_absolute() else name.with_suffix("") for name in names]
@@ -143,8 +144,9 @@ def match_masks(
     for index, masks in zip(indices, fitting, strict=True):
         if len(masks) > 1:
             raise UserError(
-                f"--masks: {source.short_name(index)} has {len(masks)} masks, {masks[0]} and "
-                f"{masks[1]}; leave one"
+                "--masks",
+                f"{source.short_name(index)} has {len(masks)} masks, {masks[0]} and {masks[1]}",
+                "leave one",
             )
     found = [str(masks[0]) if masks else None for masks in fitting]
     if not any(found):
@@ -152,10 +154,11 @@ def match_masks(
     elif not all(found):
         missing = found.index(None)
         raise UserError(
-            f"--masks: {folder} has masks for {len(found) - found.count(None)} of {len(found)} "
-            f"images, but none for {source.short_name(indices[missing])}: "
+            "--masks",
+            f"{folder} has masks for {len(found) - found.count(None)} of {len(found)} images, but "
+            f"none for {source.short_name(indices[missing])}: "
             f"{matcher.expected(places[missing])}. Name one for each, or none of them like an "
-            "image to have them used in turn"
+            "image to have them used in turn",
         )
     _check_masks(Protocol(source, indices, size, 0, (), invert=invert), sorted(set(found)))
     by_index = dict(zip(indices, found, strict=True))
@@ -168,7 +171,9 @@ def _check_masks(protocol: Protocol, files: list[str]) -> None:
         hole = protocol._from_file(file)
         if not hole.any() or hole.all():
             what = "all hole" if hole.any() else "empty"
-            raise UserError(f"--masks: {file} is {what} in its center square; holes are not black")
+            raise UserError(
+                "--masks", f"{file} is {what} in its center square", "holes are not black"
+            )
         inverted += [file] * looks_inverted(hole)
     if len(inverted) * 2 > len(files):
         logging.warning(

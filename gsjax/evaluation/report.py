@@ -137,7 +137,7 @@ def check_writable(folder: str) -> None:
         probe.unlink()
     except OSError as error:
         reason = "is a file, not a folder" if path.is_file() else f"cannot be written ({error})"
-        raise UserError(f"--output: {folder} {reason}") from error
+        raise UserError("--output", f"{folder} {reason}") from error
 
 
 def write(folder: str, report: Report) -> None:
@@ -161,7 +161,7 @@ def write(folder: str, report: Report) -> None:
         for name, content in zip(FILES, contents, strict=True):
             write_atomically(Path(folder) / name, content)
     except OSError as error:
-        raise UserError(f"--output: cannot write to {folder}: {error.strerror}") from error
+        raise UserError("--output", f"cannot write to {folder}: {error.strerror}") from error
 
 
 def _number(value: float | None, factor: float, decimals: int) -> str:

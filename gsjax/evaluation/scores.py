@@ -106,8 +106,9 @@ def _read_inception(weights, flag):
         return fetch_inception(flag)
     if not Path(weights).expanduser().is_dir():
         raise UserError(
-            f"{flag}: {weights!r} is neither {INCEPTION}, which is fetched, nor a folder that "
-            f"`python -m gsjax.convert inception` has written, nor {NONE}"
+            flag,
+            f"{weights!r} is neither {INCEPTION}, which is fetched, nor a folder that `python -m "
+            f"gsjax.convert inception` has written, nor {NONE}",
         )
     module, variables = Inception(), restore_params(weights, "inception")
     image = jnp.zeros((1, SIDE, SIDE, 3))
@@ -120,6 +121,7 @@ def _need_torch(flag, network):
     """Before anything is fetched that could not be read."""
     if not importlib.util.find_spec("torch"):
         raise UserError(
-            f"{flag}: these weights are published in PyTorch's format: pip install torch, or "
-            f"convert them where that is installed with `python -m gsjax.convert {network}`"
+            flag,
+            "these weights are published in PyTorch's format: pip install torch, or convert them "
+            f"where that is installed with `python -m gsjax.convert {network}`",
         )

@@ -69,9 +69,9 @@ def load_dino(weights: str, flag: str) -> tuple[DinoViT, PyTree]:
     published = [name for name in REMOTE if name.startswith("dino")]
     if weights not in published and not Path(weights).exists():
         raise UserError(
-            f"{flag}: {weights!r} is none of {', '.join(published)}, which are fetched, nor a "
-            "folder that `python -m gsjax.convert dino` has written, nor a file of weights, nor "
-            "none"
+            flag,
+            f"{weights!r} is none of {', '.join(published)}, which are fetched, nor a folder that "
+            "`python -m gsjax.convert dino` has written, nor a file of weights, nor none",
         )
     return read_dino(weights, flag)
 

@@ -44,7 +44,7 @@ def fill_file(load: Callable[[], Inpainter], job: Job, options: Options) -> None
       UserError: an input is unusable, or the output exists or cannot be written.
     """
     if job.output.exists() and not options.overwrite:
-        raise UserError(f"--output: {job.output} exists; choose another, or give --overwrite")
+        raise UserError("--output", f"{job.output} exists", "choose another, or give --overwrite")
     opened = _open(job, options)
     _check_output(job, opened, set())
     image, painted = opened.prepared.image, opened.prepared.painted
@@ -141,7 +141,7 @@ def _read_mask(
     try:
         check_sizes(picture.pixels.shape[:2], mask.shape)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(path, error) from None
     return mask
 
 
@@ -160,4 +160,4 @@ def _write(job: Job, opened: Opened, image: np.ndarray, options: Options) -> Non
         # If there is nothing to fill, copy the file.
         write_atomically(job.output, job.image.read_bytes() if content is None else content)
     except OSError as error:
-        raise UserError(f"{job.output}: cannot write: {error.strerror or error}") from error
+        raise UserError(job.output, f"cannot write: {error.strerror or error}") from error

@@ -38,7 +38,7 @@ def check_alpha(picture: Picture, suffix: str) -> None:
     """Raises UserError if this format has no alpha channel."""
     kind = FORMATS[suffix]
     if kind in ("JPEG", "BMP"):
-        raise UserError(f"{picture.path}: {kind} has no alpha channel; write a .png, .webp or .tif")
+        raise UserError(picture.path, f"{kind} has no alpha channel", "write a .png, .webp or .tif")
 
 
 def encode(
@@ -94,7 +94,7 @@ def encode(
             _with_segments(content.getvalue(), metadata) if kind == "JPEG" else (content.getvalue())
         )
     except (OSError, ValueError, struct.error) as error:  # such as: too large for the format
-        raise UserError(f"{picture.path}: cannot be written as {kind}: {error}") from error
+        raise UserError(picture.path, f"cannot be written as {kind}: {error}") from error
 
 
 def _mean(pixels: Integer[np.ndarray, "h w 3"]) -> Integer[np.ndarray, "h w"]:

@@ -34,7 +34,7 @@ _FEWEST = 0.1  # minimum of usable pixels, relative to the hole; else the networ
 def check_deep(deep: str) -> Deep:
     """Returns its argument; raises UserError if it is not a way to fill deep holes."""
     if deep not in get_args(Deep):
-        raise UserError(f"deep: {deep!r} is neither {' nor '.join(get_args(Deep))}")
+        raise UserError("deep", f"{deep!r} is neither {' nor '.join(get_args(Deep))}")
     return deep
 
 

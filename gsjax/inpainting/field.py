@@ -112,7 +112,7 @@ class Field:
           UserError: one of the arguments makes no sense.
         """
         if not deviations > 0:
-            raise UserError(f"deviations: {deviations} must be more than 0")
+            raise UserError("deviations", f"{deviations} must be more than 0")
         box = self._checked_box(box)
         # Darkened, or nothing would stand out: the outlines have the colors of what they draw.
         canvas = self.render(scale, box=box) // 3
@@ -156,7 +156,7 @@ class Field:
         try:
             write_atomically(path, content.getvalue())
         except OSError as error:
-            raise UserError(f"{path}: cannot write: {error.strerror or error}") from error
+            raise UserError(path, f"cannot write: {error.strerror or error}") from error
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Field":
@@ -170,7 +170,7 @@ class Field:
                 arrays = {name: file[name] for name in file.files}
             layout = json.loads(arrays["layout"].tobytes())
             if layout["format"] != _FORMAT:
-                raise UserError(f"{path}: a field of format {layout['format']}, not {_FORMAT}")
+                raise UserError(path, f"a field of format {layout['format']}, not {_FORMAT}")
             image, rim = arrays["image"], float(layout.get("rim", 1.0))
             height, width = image.shape[:2]
             hole = np.unpackbits(arrays["hole"], axis=1)[:, :width].astype(bool)
@@ -213,7 +213,7 @@ class Field:
                 == [((own, count, 2), (own, count, 3), (own, count, 3)) for own in counts]
             )
         except FileNotFoundError:
-            raise UserError(f"{path}: there is no such file") from None
+            raise UserError(path, "there is no such file") from None
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(f"{path} is not a field that Field.save has written") from error
         if not fits:
@@ -227,11 +227,12 @@ class Field:
         try:
             top, left, bottom, right = (int(edge) for edge in box)
         except (TypeError, ValueError):
-            raise UserError(f"box: {box!r} is not (top, left, bottom, right) in pixels") from None
+            raise UserError("box", f"{box!r} is not (top, left, bottom, right) in pixels") from None
         if not (0 <= top < bottom <= height and 0 <= left < right <= width):
             raise UserError(
-                f"box: (top, left, bottom, right) = {(top, left, bottom, right)} is not a part of "
-                f"{height}×{width} pixels (height×width)"
+                "box",
+                f"(top, left, bottom, right) = {(top, left, bottom, right)} is not a part of "
+                f"{height}×{width} pixels (height×width)",
             )
         return top, left, bottom, right
 
@@ -371,11 +372,11 @@ def _result_size(box, scale, size) -> tuple[int, int]:
         try:
             height, width = (int(side) for side in size)
         except (TypeError, ValueError):
-            raise UserError(f"size: {size!r} is not (height, width) in pixels") from None
+            raise UserError("size", f"{size!r} is not (height, width) in pixels") from None
     else:
         scale = 1.0 if scale is None else scale
         if not (isinstance(scale, int | float | np.number) and 0 < scale < math.inf):
-            raise UserError(f"scale: {scale!r} is not a positive number")
+            raise UserError("scale", f"{scale!r} is not a positive number")
         height, width = (max(1, round(scale * side)) for side in (box[2] - box[0], box[3] - box[1]))
     if height < 1 or width < 1 or height * width > _LARGEST:
         raise UserError(

@@ -102,7 +102,7 @@ class Network:
         batch = jax.device_put((images, known), place(self._mesh))
         drawn, gaussians = jax.device_get(self._program(*self._variables, *batch))
         if not np.isfinite(drawn).all():
-            raise UserError("checkpoint: its weights paint values that are NaN or infinite")
+            raise UserError("checkpoint", "its weights paint values that are NaN or infinite")
         return [
             (drawn[i], jax.tree.map(lambda array, i=i: array[i], gaussians))
             for i in range(len(some))

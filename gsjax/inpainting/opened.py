@@ -69,9 +69,7 @@ def put_together(
         what, hole = mask
     else:
         if alpha is None:
-            raise UserError(
-                f"{picture.path}: it has no alpha channel to be its mask; give a --mask"
-            )
+            raise UserError(picture.path, "it has no alpha channel to be its mask", "give a --mask")
         what = f"{picture.path}, its alpha channel"
         top = np.iinfo(alpha.dtype).max
         hole = ((top - alpha) > (options.threshold or 0) * (top // 255)) ^ options.invert

@@ -192,17 +192,19 @@ def check_image(image: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise UserError(
-            f"image: an array of shape {image.shape}; it must be height×width×3, RGB. A gray one "
-            "is np.repeat(gray[..., None], 3, -1)"
+            "image",
+            f"an array of shape {image.shape}",
+            "it must be height×width×3, RGB. A gray one is np.repeat(gray[..., None], 3, -1)",
         )
     if image.dtype == np.uint8:
         return np.ascontiguousarray(image)
     if not np.issubdtype(image.dtype, np.floating):
-        raise UserError(f"image: of type {image.dtype}; it must be uint8, or floats in [0, 1]")
+        raise UserError("image", f"of type {image.dtype}", "it must be uint8, or floats in [0, 1]")
     if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
         raise UserError(
-            f"image: floats from {image.min()} to {image.max()}; they must be in [0, 1]. "
-            "Divide values up to 255 by 255"
+            "image",
+            f"floats from {image.min()} to {image.max()}",
+            "they must be in [0, 1]. Divide values up to 255 by 255",
         )
     return np.rint(image * 255).astype(np.uint8)
 
@@ -218,9 +220,9 @@ def check_hole(hole: np.ndarray, name: str = "hole") -> Bool[np.ndarray, "h w"]:
             + _MEANING[name]
         )
     if hole.dtype != bool and not np.issubdtype(hole.dtype, np.number):
-        raise UserError(f"{name}: of type {hole.dtype}; it must be bool or numbers")
+        raise UserError(name, f"of type {hole.dtype}", "it must be bool or numbers")
     if np.issubdtype(hole.dtype, np.inexact) and np.isnan(hole).any():
-        raise UserError(f"{name}: it has NaN; it must be 0 outside the {name}")
+        raise UserError(name, "it has NaN", f"it must be 0 outside the {name}")
     return np.ascontiguousarray(hole != 0)
 
 

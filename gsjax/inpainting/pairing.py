@@ -40,12 +40,14 @@ def single_job(image: Path, mask: Path | None, output: Path, suffix: str | None)
     if output.is_dir():
         output = output / _output_name(image, suffix).name
     elif suffix and FORMATS[suffix] != FORMATS.get(output.suffix.lower()):
-        raise UserError(f"--format: {suffix[1:]} does not fit --output={output}; give one of them")
+        raise UserError(
+            "--format", f"{suffix[1:]} does not fit --output={output}", "give one of them"
+        )
     if output.suffix.lower() not in FORMATS:
-        raise UserError(f"--output: {output} does not end like a {NAMES} file; name it .png")
+        raise UserError("--output", f"{output} does not end like a {NAMES} file", "name it .png")
     same = [file for file in (image, mask) if file is not None and _is_same(file, output)]
     if same:
-        raise UserError(f"--output: {output} is an input; write to another file")
+        raise UserError("--output", f"{output} is an input", "write to another file")
     return Job(image, mask, output)
 
 
@@ -60,15 +62,19 @@ def folder_jobs(images: Path, masks: Path | None, output: Path, suffix: str | No
       UserError: no picture has a mask, or the output is one of the input folders.
     """
     if output.exists() and not output.is_dir():
-        raise UserError(f"--output: {output} is a file; for a folder of images it must be a folder")
+        raise UserError(
+            "--output", f"{output} is a file", "for a folder of images it must be a folder"
+        )
     if masks is not None and not masks.is_dir():
         _check_file(masks, "--mask")
     inputs = {"--image": images} | ({"--mask": masks} if masks and masks.is_dir() else {})
     for flag, folder in inputs.items():
         if output.exists() and _is_same(folder, output):
-            raise UserError(f"--output: {output} is the folder of {flag}; write to another")
+            raise UserError("--output", f"{output} is the folder of {flag}", "write to another")
         if folder.resolve() in output.resolve().parents:
-            raise UserError(f"--output: {output} is inside the folder of {flag}; write to another")
+            raise UserError(
+                "--output", f"{output} is inside the folder of {flag}", "write to another"
+            )
     beside = masks is not None and masks.is_dir() and _is_same(images, masks)
     files = [Path(file) for file in list_images(images)]
     if beside:
@@ -93,7 +99,7 @@ def folder_jobs(images: Path, masks: Path | None, output: Path, suffix: str | No
         taken.setdefault(target, file)
         jobs.append(Job(file, mask, target, problem))
     if all(job.problem for job in jobs):
-        raise UserError(f"--mask: no image has a mask; {jobs[0].image}: {jobs[0].problem}")
+        raise UserError("--mask", "no image has a mask", f"{jobs[0].image}: {jobs[0].problem}")
     return jobs
 
 
@@ -119,7 +125,7 @@ def add_avoid_masks(jobs: list[Job], images: Path, avoid: Path) -> list[Job]:
         problem = job.problem or (f"--avoid: {describe(masks)}" if len(masks) > 1 else None)
         done.append(job._replace(avoid=masks[0] if masks else None, problem=problem))
     if not any(job.avoid for job in done):
-        raise UserError(f"--avoid: the folder {avoid} has a mask of none of the images")
+        raise UserError("--avoid", f"the folder {avoid} has a mask of none of the images")
     return done
 
 
@@ -162,7 +168,7 @@ def _mask_of(matcher: MaskMatcher, place: Path) -> tuple[Path | None, str | None
 def _check_file(path: Path, flag: str) -> None:
     if not path.is_file():
         was = "is a folder; that needs a folder of images" if path.is_dir() else "does not exist"
-        raise UserError(f"{flag}: {path} {was}")
+        raise UserError(flag, f"{path} {was}")
 
 
 def _is_same(one: Path, other: Path) -> bool:

@@ -131,4 +131,4 @@ def _explained(path: str, reading):
         reason, cause = str(error).replace("not an image file", f"it is no {NAMES} file"), error
     except MemoryError as error:
         reason, cause = "there is not enough memory for it", error
-    raise UserError(f"{path}: {reason}") from cause
+    raise UserError(path, reason) from cause

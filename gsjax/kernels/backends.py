@@ -76,7 +76,7 @@ def check_platform() -> None:
         extra = {"cuda": "cuda12", "gpu": "cuda12", "tpu": "tpu"}.get((asked or "").split(",")[0])
         how = f'pip install "jax[{extra}]", or unset it' if extra else "unset it, or name cpu"
         reason = f" ({first_line(error).partition(' (set ')[0]})" if str(error).strip() else ""
-        raise UserError(f"{named}: this JAX cannot start it{reason}; {how}") from error
+        raise UserError(named, f"this JAX cannot start it{reason}", how) from error
 
 
 def over_devices(

@@ -71,8 +71,9 @@ def build_dino(config: ConfigDict) -> DinoViT:
     """
     if not config.dino.size:
         raise UserError(
-            f"dino.weights: there is no folder {config.dino.weights!r}, and without one dino.size "
-            f"must be one of {', '.join(SIZES)}"
+            "dino.weights",
+            f"there is no folder {config.dino.weights!r}, and without one dino.size must be one "
+            f"of {', '.join(SIZES)}",
         )
     check_whole(config.dino.patch_size, 1, "dino.patch_size")
     check_whole(config.dino.registers, 0, "dino.registers")

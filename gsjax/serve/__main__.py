@@ -54,15 +54,16 @@ def main() -> None:
     paths = _checkpoints(CHECKPOINT.value)
     token = TOKEN.value if TOKEN.value is not None else os.environ.get("GSJAX_TOKEN")
     if token is not None and (len(token) < _SHORTEST or not token.isascii() or " " in token):
-        raise UserError(f"--token: it must have at least {_SHORTEST} ASCII characters, no spaces")
+        raise UserError("--token", f"it must have at least {_SHORTEST} ASCII characters, no spaces")
     listening = _listen(HOST.value, PORT.value)
     with listening:
         address, port = listening.getsockname()[:2]
         loopback = ipaddress.ip_address(address).is_loopback
         if not loopback and token is None:
             raise UserError(
-                f"--host: other machines can reach {HOST.value}; give a --token, or listen at "
-                "127.0.0.1"
+                "--host",
+                f"other machines can reach {HOST.value}",
+                "give a --token, or listen at 127.0.0.1",
             )
         hosts = {name.lower() for name in HOSTS.value}
         if loopback:
@@ -95,13 +96,13 @@ def _checkpoints(given: list[str]) -> dict[str, str]:
         path = os.path.expanduser(path)
         name = name or os.path.basename(os.path.normpath(path))
         if not name.strip() or not path.strip():
-            raise UserError(f"--checkpoint: {one!r} is not a path, nor NAME=PATH")
+            raise UserError("--checkpoint", f"{one!r} is not a path, nor NAME=PATH")
         if name in paths:
-            raise UserError(f"--checkpoint: two are called {name}; give one as NAME=PATH")
+            raise UserError("--checkpoint", f"two are called {name}", "give one as NAME=PATH")
         check_path(path)
         paths[name] = path
     if not paths:
-        raise UserError("--checkpoint: it is empty; name a checkpoint")
+        raise UserError("--checkpoint", "it is empty", "name a checkpoint")
     return paths
 
 

@@ -29,23 +29,27 @@ def check_dino(config: ConfigDict) -> None:
     if weights in REMOTE:
         if weights != _fitting_name(config):
             raise UserError(
-                f"dino.weights: {weights} is not what dino.size={config.dino.size}, "
+                "dino.weights",
+                f"{weights} is not what dino.size={config.dino.size}, "
                 f"dino.patch_size={config.dino.patch_size} and "
-                f"dino.registers={config.dino.registers} describe. {_fetchable(config)}"
+                f"dino.registers={config.dino.registers} describe. {_fetchable(config)}",
             )
         weights = str(cached_path(weights))
     elif weights != "random" and not (weights and Path(weights).exists()):
         was = f"there is no file {weights!r}" if weights else "no weights are named"
         raise UserError(
-            f"dino.weights: {was}.\n{_fetchable(config)}"
-            "Point to a file (.safetensors, .npz, or .pth, which needs PyTorch) with\n"
+            "dino.weights",
+            f"{was}.\n"
+            f"{_fetchable(config)}Point to a file (.safetensors, .npz, or .pth, which needs "
+            "PyTorch) with\n"
             "--config.dino.weights=FILE, or train with an untrained DINO, for a trial, with\n"
-            "--config.dino.weights=random"
+            "--config.dino.weights=random",
         )
     if weights.endswith((".pth", ".pt", ".bin")) and not importlib.util.find_spec("torch"):
         raise UserError(
-            f"dino.weights: reading {weights} needs PyTorch: pip install torch, "
-            "or give the same weights as .safetensors"
+            "dino.weights",
+            f"reading {weights} needs PyTorch: pip install torch, or give the same weights as "
+            ".safetensors",
         )
 
 
@@ -110,12 +114,13 @@ def load_dino(config: ConfigDict) -> tuple[DinoViT | None, PyTree]:
         here, there = getattr(wanted, field), getattr(found, field)
         if here != there:
             raise UserError(
-                f"dino.weights: {weights} holds a DINO with {field}={there}; "
+                "dino.weights",
+                f"{weights} holds a DINO with {field}={there}",
                 f"dino.size={config.dino.size}, dino.patch_size={config.dino.patch_size} and "
-                f"dino.registers={config.dino.registers} mean {field}={here}. Make them match, "
-                "or convert it, whatever it is, with\n"
+                f"dino.registers={config.dino.registers} mean {field}={here}. Make them match, or "
+                "convert it, whatever it is, with\n"
                 f"python -m gsjax.convert dino --input={weights} --output=FOLDER\n"
-                "and use --config.dino.weights=FOLDER, which needs none of these fields"
+                "and use --config.dino.weights=FOLDER, which needs none of these fields",
             )
     return found, variables
 
@@ -137,7 +142,7 @@ def read_dino(weights: str, field: str) -> tuple[DinoViT, PyTree]:
         try:
             return convert.dino(arrays)
         except UserError as error:
-            raise UserError(f"{field}: {weights}: {error}") from None
+            raise UserError(field, f"{weights}: {error}") from None
     found, variables = convert.dino(read_state_dict(fetch(weights, field), field))
     # Hugging Face's files hold the official weights, but its code resamples positions slightly
     # differently. The published names stand for the results of the official code.
@@ -151,7 +156,7 @@ def read_converted(folder: str | Path, field: str) -> tuple[DinoViT, dict]:
     variables = restore.restore_params(folder, "dino")
     depth, arrays = module.depth, len(jax.tree.leaves(variables))
     if depth > arrays:
-        raise UserError(f"{field}: {folder}/{DINO}: depth is {depth}, but it has {arrays} arrays")
+        raise UserError(field, f"{folder}/{DINO}: depth is {depth}, but it has {arrays} arrays")
     wanted = jax.eval_shape(
         lambda: module.init(jax.random.key(0), jnp.zeros((1, *module.learned_size, 3)))
     )
@@ -177,8 +182,10 @@ def read_module(folder: str | Path, field: str) -> DinoViT:
         module = DinoViT(**fields | {"grid": tuple(fields["grid"])})
     except (OSError, ValueError, TypeError, KeyError):
         raise UserError(
-            f"{field}: {folder} holds no DINO; expected what `python -m gsjax.convert` has "
-            "written from a DINO, or from an inpainter with one inside"
+            field,
+            f"{folder} holds no DINO",
+            "expected what `python -m gsjax.convert` has written from a DINO, or from an "
+            "inpainter with one inside",
         ) from None
     _check_module(module, f"{field}: {path}")
     return module
@@ -201,20 +208,20 @@ def _check_module(module: DinoViT, named: str) -> None:
         value = getattr(module, name)
         check_whole(value, least, f"{named}: {name}")
         if value > most:
-            raise UserError(f"{named}: {name} is {value}; it must be at most {most}")
+            raise UserError(named, f"{name} is {value}", f"it must be at most {most}")
     for side in module.grid:
         check_whole(side, 1, f"{named}: grid")
     if len(module.grid) != 2 or max(module.grid) > _MOST_PATCHES:
-        raise UserError(f"{named}: grid must be two numbers of at most {_MOST_PATCHES}")
+        raise UserError(named, f"grid must be two numbers of at most {_MOST_PATCHES}")
     if module.width % module.heads:
-        raise UserError(f"{named}: heads is {module.heads}; it must divide width, {module.width}")
+        raise UserError(named, f"heads is {module.heads}", f"it must divide width, {module.width}")
     for name in ("swiglu", "layer_scale", "antialias"):
         if not isinstance(getattr(module, name), bool):
-            raise UserError(f"{named}: {name} must be true or false")
+            raise UserError(named, f"{name} must be true or false")
     for name in ("offset", "epsilon"):
         value = getattr(module, name)
         if not isinstance(value, float | int) or not 0 <= value <= 1:
-            raise UserError(f"{named}: {name} must be a number from 0 to 1")
+            raise UserError(named, f"{name} must be a number from 0 to 1")
 
 
 def _is_folder(config: ConfigDict) -> bool:

@@ -18,8 +18,9 @@ def check_initial(config: ConfigDict) -> None:
             checkpoints.find_checkpoint(config.initial)
         except UserError as error:
             raise UserError(
-                f"initial: {error}. python -m gsjax.convert makes one of PyTorch weights; or give "
-                f"{packed.bundled_hint(config.initial)}"
+                "initial",
+                f"{error}. python -m gsjax.convert makes one of PyTorch weights",
+                f"or give {packed.bundled_hint(config.initial)}",
             ) from None
 
 
@@ -47,7 +48,7 @@ def load_initial(config: ConfigDict, networks: Networks) -> dict[str, PyTree]:
             )
         _warn_of_differences(config)
     except UserError as error:
-        raise UserError(f"initial: {error}") from None
+        raise UserError("initial", error) from None
     logging.info("%s taken from %s", " and ".join(loaded), config.initial)
     return loaded
 

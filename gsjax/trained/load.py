@@ -46,11 +46,14 @@ def check_path(path: str | os.PathLike) -> Path:
     name, folder = os.fspath(path), packed.find(path)
     if not folder.exists():
         raise UserError(
-            f"checkpoint: there is no folder {name!r}; give a run's workdir, or "
-            f"{packed.bundled_hint(name)}"
+            "checkpoint",
+            f"there is no folder {name!r}",
+            f"give a run's workdir, or {packed.bundled_hint(name)}",
         )
     if not folder.is_dir():
-        raise UserError(f"checkpoint: {name} is a file; give a run's workdir or a checkpoint in it")
+        raise UserError(
+            "checkpoint", f"{name} is a file", "give a run's workdir or a checkpoint in it"
+        )
     return folder
 
 
@@ -87,7 +90,7 @@ def _read(read: Callable[[Path], Any], path: str | os.PathLike) -> Any:
     try:
         return read(best if checkpoints.latest_step(best) is not None else folder)
     except UserError as error:
-        raise UserError(f"checkpoint: {' '.join(str(error).splitlines())}") from None
+        raise UserError("checkpoint", " ".join(str(error).splitlines())) from None
 
 
 def _read_generator(folder: Path) -> tuple[ConfigDict, PyTree]:
@@ -109,7 +112,7 @@ def _read_config(folder: str | os.PathLike, has_dino: bool = False) -> ConfigDic
             raise UserError(f"model.{shown(unknown[0])} is no field of this version of gsjax")
         check_program(config, devices=1)
     except UserError as error:
-        raise UserError(f"{Path(folder) / saved.CONFIG}: {shown(error, 300)}") from None
+        raise UserError(Path(folder) / saved.CONFIG, shown(error, 300)) from None
     return config
 
 
@@ -146,4 +149,4 @@ def _check_sizes(config: ConfigDict, generator: PyTree, named: str) -> None:
     ):
         for field in fields:
             if config.model[field] > bound:
-                raise UserError(f"{named}: model.{field} is {config.model[field]}, but {reason}")
+                raise UserError(named, f"model.{field} is {config.model[field]}, but {reason}")

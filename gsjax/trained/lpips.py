@@ -22,18 +22,19 @@ def check_lpips(config: ConfigDict) -> None:
     if not weights:
         if config.loss.lpips > 0:
             raise UserError(
-                "lpips.weights: none are named, but loss.lpips is "
-                f"{config.loss.lpips}. Have the published ones fetched with\n"
-                "--config.lpips.weights=alex, or do without with --config.loss.lpips=0"
+                "lpips.weights",
+                f"none are named, but loss.lpips is {config.loss.lpips}. Have the published ones "
+                "fetched with\n"
+                "--config.lpips.weights=alex, or do without with --config.loss.lpips=0",
             )
         return
     check_weights(weights, "lpips.weights")
     least = MIN_SIDE.get(weights, max(MIN_SIDE.values()))
     if min(size) < least:
         raise UserError(
-            f"data.image_size: {tuple(size)} is too small for LPIPS, which needs {least} pixels a "
-            "side; use larger images, or none of it with --config.loss.lpips=0 "
-            "--config.lpips.weights="
+            "data.image_size",
+            f"{tuple(size)} is too small for LPIPS, which needs {least} pixels a side",
+            "use larger images, or none of it with --config.loss.lpips=0 --config.lpips.weights=",
         )
 
 
@@ -56,8 +57,9 @@ def check_weights(weights: str, field: str, otherwise: str = "") -> None:
         )
     if weights in BACKBONES and not importlib.util.find_spec("torch"):
         raise UserError(
-            f"{field}: {weights} is published in PyTorch's format: pip install torch, or "
-            "convert it where that is installed with `python -m gsjax.convert lpips`"
+            field,
+            f"{weights} is published in PyTorch's format: pip install torch, or convert it where "
+            "that is installed with `python -m gsjax.convert lpips`",
         )
 
 
@@ -93,12 +95,12 @@ def read_lpips(weights: str, field: str) -> tuple[Lpips, PyTree]:
         try:
             return from_state_dicts(arrays)
         except UserError as error:
-            raise UserError(f"{field}: {weights}: {error}") from None
+            raise UserError(field, f"{weights}: {error}") from None
     variables = restore_params(weights, "lpips")
     try:
         module = Lpips(backbone_of_params(variables["params"]))
     except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{field}: {weights} holds no LPIPS of ours") from None
+        raise UserError(field, f"{weights} holds no LPIPS of ours") from None
     image = jnp.zeros((1, *[MIN_SIDE[module.backbone]] * 2, 3))
     wanted = jax.eval_shape(lambda: module.init(jax.random.key(0), image, image))
     check_same_shapes(f"{field}: {weights}", variables, wanted, "Convert the file again")

@@ -64,7 +64,7 @@ def write_packed(folder: str | os.PathLike, config: ConfigDict, generator: PyTre
     arrays = {}
     for name, array in flatten_dict(generator, sep="/").items():
         if not np.all(np.abs(array) <= _LARGEST):
-            raise UserError(f"--checkpoint: {name} has values that half precision does not hold")
+            raise UserError("--checkpoint", f"{name} has values that half precision does not hold")
         arrays[name] = np.ascontiguousarray(array, np.float16)
     content = save(arrays)
     config = config.copy_and_resolve_references()
@@ -74,9 +74,10 @@ def write_packed(folder: str | os.PathLike, config: ConfigDict, generator: PyTre
         config.dino.weights = ""
     elif config.dino.weights not in (*REMOTE, "random"):
         raise UserError(
-            f"--checkpoint: it needs the DINO in {config.dino.weights}, which is not packed with "
-            "it. If that is a published one, say so in the run's config.json, like "
-            '"weights": "dinov2_vits14"'
+            "--checkpoint",
+            f"it needs the DINO in {config.dino.weights}, which is not packed with it. If that is "
+            'a published one, say so in the run\'s config.json, like "weights": '
+            '"dinov2_vits14"',
         )
     with new_folder(folder) as unfinished:
         write_atomically(unfinished / saved.CONFIG, saved.encode_config(config))

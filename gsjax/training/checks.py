@@ -96,7 +96,7 @@ def _in_each_stage(check: Callable[[ConfigDict], None], config: ConfigDict) -> N
         try:
             check(stage.config)
         except UserError as error:
-            raise UserError(f"stage {stage.name}: {error}") from None
+            raise UserError(f"stage {stage.name}", error) from None
     validation = stages[-1].config.copy_and_resolve_references()
     validation.data = config.data
     validation.train.update(batch_size=config.train.batch_size, accumulate=1)
@@ -132,10 +132,12 @@ def _check_best(config: ConfigDict) -> None:
     best = config.checkpoint.best
     if best and best not in BEST:
         raise UserError(
-            f"checkpoint.best: {best!r} is no metric of the validation; there are {', '.join(BEST)}"
+            "checkpoint.best",
+            f"{best!r} is no metric of the validation",
+            f"there are {', '.join(BEST)}",
         )
     if best == "lpips" and not config.lpips.weights:
-        raise UserError("checkpoint.best: lpips needs lpips.weights")
+        raise UserError("checkpoint.best", "lpips needs lpips.weights")
 
 
 def _check_losses(options: ConfigDict) -> None:
@@ -146,7 +148,9 @@ def _check_losses(options: ConfigDict) -> None:
         )
     if not any(options[name] > 0 for name in losses.TERMS):
         raise UserError(
-            f"loss: every weight is 0, so nothing is learned; set one of {', '.join(losses.TERMS)}"
+            "loss",
+            "every weight is 0, so nothing is learned",
+            f"set one of {', '.join(losses.TERMS)}",
         )
 
 
@@ -154,13 +158,13 @@ def _check_model(model: ConfigDict) -> None:
     if math.isqrt(model.gaussians) ** 2 != model.gaussians:
         near = round(model.gaussians**0.5) ** 2
         raise UserError(
-            f"model.gaussians: {model.gaussians} is not a square number; the nearest is {near}"
+            "model.gaussians", f"{model.gaussians} is not a square number", f"the nearest is {near}"
         )
     for field in ("overlap", "crossfade"):
         if 2 * model[field] > model.patch_size:
             raise UserError(
-                f"model.{field}: {model[field]} must be at most half of model.patch_size, "
-                f"{model.patch_size}"
+                f"model.{field}",
+                f"{model[field]} must be at most half of model.patch_size, {model.patch_size}",
             )
     if model.normalize_images and not model.residual_colors:
         raise UserError("model.normalize_images needs model.residual_colors")
@@ -168,13 +172,15 @@ def _check_model(model: ConfigDict) -> None:
         raise UserError("model.borrow needs model.residual_colors")
     if model.borrow and model.patch_size % (2 * max(model.fold, 1)):
         raise UserError(
-            f"model.borrow: half of model.patch_size, {model.patch_size}, must be a multiple of "
-            f"{max(model.fold, 1)} px, a cell of the encoder"
+            "model.borrow",
+            f"half of model.patch_size, {model.patch_size}, must be a multiple of "
+            f"{max(model.fold, 1)} px, a cell of the encoder",
         )
     if model.fold and model.patch_size % model.fold:
         raise UserError(
-            f"model.fold: {model.fold} must divide model.patch_size, {model.patch_size}; 0 is the "
-            "published encoder"
+            "model.fold",
+            f"{model.fold} must divide model.patch_size, {model.patch_size}",
+            "0 is the published encoder",
         )
 
 
@@ -185,15 +191,17 @@ def _check_image_size(config: ConfigDict) -> None:
         near = tuple(max(round(side / step), 2) * step for side in size)
         fold = f", model.fold={model.fold}" if model.fold else ""
         raise UserError(
-            f"data.image_size: {tuple(size)} must be multiples of {step}, which "
-            f"model.patch_size={model.patch_size}{fold} and model.downs={model.downs} divide; "
-            f"the nearest is {near}"
+            "data.image_size",
+            f"{tuple(size)} must be multiples of {step}, which "
+            f"model.patch_size={model.patch_size}{fold} and model.downs={model.downs} divide",
+            f"the nearest is {near}",
         )
     least = max(min_side(config.discriminator.layers), 2 ** (model.downs + 1))
     if min(size) < least:
         raise UserError(
-            f"data.image_size: {tuple(size)} is too small: the encoder and the discriminator "
-            f"need at least {least} pixels a side"
+            "data.image_size",
+            f"{tuple(size)} is too small: the encoder and the discriminator need at least {least} "
+            "pixels a side",
         )
 
 
@@ -201,12 +209,12 @@ def _check_dino_size(config: ConfigDict) -> None:
     side, patch_size = config.dino.image_size, find_module(config).patch_size
     if side > _MOST_DINO_PATCHES * patch_size:
         raise UserError(
-            f"dino.image_size: {side} is more than {_MOST_DINO_PATCHES} patches of {patch_size} "
-            "pixels"
+            "dino.image_size",
+            f"{side} is more than {_MOST_DINO_PATCHES} patches of {patch_size} pixels",
         )
     if side % patch_size:
         raise UserError(
-            f"dino.image_size: {side} is not a multiple of dino.patch_size, {patch_size}"
+            "dino.image_size", f"{side} is not a multiple of dino.patch_size, {patch_size}"
         )
 
 
@@ -215,8 +223,9 @@ def _check_batch(options: ConfigDict, devices: int) -> None:
     if options.batch_size % parts:
         of = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
         raise UserError(
-            f"train.batch_size: {options.batch_size} does not divide by {parts}, for "
-            f"train.accumulate={options.accumulate} on {devices} devices{of}"
+            "train.batch_size",
+            f"{options.batch_size} does not divide by {parts}, for "
+            f"train.accumulate={options.accumulate} on {devices} devices{of}",
         )
 
 
@@ -238,7 +247,7 @@ def _check_decay(options: ConfigDict) -> None:
     at = options.decay_at
     if list(at) != sorted(set(at)):
         raise UserError(
-            f"optimizer.decay_at: {at} must be steps in ascending order, like (1000, 2000)"
+            "optimizer.decay_at", f"{at} must be steps in ascending order, like (1000, 2000)"
         )
     if at and options.schedule != "steps":
         raise UserError(

@@ -63,8 +63,9 @@ def plan(config: ConfigDict) -> tuple[Stage, ...]:
         steps = last
     if config.train.steps not in (0, steps):
         raise UserError(
-            f"train.steps: {config.train.steps} is not what the stages have together, {steps}; "
-            f"leave it at 0 and set stages.{names[-1]}.steps or those of the others"
+            "train.steps",
+            f"{config.train.steps} is not what the stages have together, {steps}",
+            f"leave it at 0 and set stages.{names[-1]}.steps or those of the others",
         )
     return tuple(stages)
 
@@ -95,10 +96,10 @@ def check_same_past(before: ConfigDict, now: ConfigDict, done: int) -> None:
     was, here = (_begun(plan(config), done) for config in (before, now))
     if was != here:
         raise UserError(
-            f"train.stages: this run resumes after step {done}, until which it has begun "
-            f"{_as_text(was)}; now that would have been {_as_text(here)}. Set stages.NAME.steps "
-            "and train.stages back, or start another --workdir from this one with "
-            "--config.initial"
+            "train.stages",
+            f"this run resumes after step {done}, until which it has begun {_as_text(was)}",
+            f"now that would have been {_as_text(here)}. Set stages.NAME.steps and train.stages "
+            "back, or start another --workdir from this one with --config.initial",
         )
 
 
@@ -116,9 +117,11 @@ def _check_names(names: Sequence[str], described: ConfigDict) -> None:
     known = ", ".join(described) or "none"
     for name in names:
         if not isinstance(name, str) or not isinstance(described.get(name), ConfigDict):
-            raise UserError(f"train.stages: {name!r} is not described in stages; there are {known}")
+            raise UserError(
+                "train.stages", f"{name!r} is not described in stages", f"there are {known}"
+            )
     if len(set(names)) < len(names):
-        raise UserError(f"train.stages: {names} names a stage twice")
+        raise UserError("train.stages", f"{names} names a stage twice")
 
 
 def _config_of(config: ConfigDict, name: str) -> ConfigDict:
@@ -134,16 +137,17 @@ def _config_of(config: ConfigDict, name: str) -> ConfigDict:
         if field not in FIELDS:
             meant = suggestion(field, list(FIELDS))
             hint = f"; did you mean {meant}?" if meant else ""
-            raise UserError(f"{where}={value!r}: there is no field {field}{hint}")
+            raise UserError(f"{where}={value!r}", f"there is no field {field}{hint}")
         if not FIELDS[field].stage:
             raise UserError(
-                f"{where}: a stage cannot set {field}; it can set {', '.join(of_stages())}"
+                where, f"a stage cannot set {field}", f"it can set {', '.join(of_stages())}"
             )
         check_type(dataclasses.replace(FIELDS[field], name=where), value)
         of_stage.update_from_flattened_dict({field: value})
     if (of_stage.train.ema > 0) != (config.train.ema > 0):
         raise UserError(
-            f"stages.{name}.train.ema: {of_stage.train.ema} is not possible where train.ema is "
-            f"{config.train.ema}: all stages keep an average of the generator, or none does"
+            f"stages.{name}.train.ema",
+            f"{of_stage.train.ema} is not possible where train.ema is {config.train.ema}: all "
+            "stages keep an average of the generator, or none does",
         )
     return of_stage

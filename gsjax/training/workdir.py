@@ -39,8 +39,9 @@ def check_shared(workdir: str | os.PathLike) -> None:
     with distributed.together():
         if not path.exists():
             raise UserError(
-                f"--workdir: {path.parent} is another folder here than for process 0; it must be "
-                "on a file system that all processes share"
+                "--workdir",
+                f"{path.parent} is another folder here than for process 0",
+                "it must be on a file system that all processes share",
             )
     if first:
         path.unlink()
@@ -66,8 +67,9 @@ def only_run(workdir: str | os.PathLike) -> Iterator[None]:
                 file = stack.enter_context(open(path, "ab"))
                 if not _locked(file, _ENDS if jax.process_count() == 1 else _ALL_END):
                     raise UserError(
-                        f"--workdir: another process is training in {path.parent}; stop it, or "
-                        "choose another folder"
+                        "--workdir",
+                        f"another process is training in {path.parent}",
+                        "stop it, or choose another folder",
                     )
         yield
 
