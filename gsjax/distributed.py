@@ -65,7 +65,7 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
     if options.get("process_id") == 0:
         _check_port(int(coordinator.rpartition(":")[2]))
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # Its way to agree on a stop would take SIGTERM from `guards.termination`.
+    # Its way to agree on a stop would take SIGTERM from `training.termination`.
     jax.config.update("jax_enable_preemption_service", False)
     _when_jax_aborts(
         f"error: the processes of this run have not met within {_MEET} s. Start all of them, with "

@@ -16,7 +16,7 @@ from ml_collections.config_flags import config_flags
 
 from gsjax import cli
 from gsjax.errors import UserError
-from gsjax.training import guards
+from gsjax.training import termination
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "the config file, one of configs/")
 WORKDIR = flags.DEFINE_string(
@@ -34,7 +34,7 @@ flags.mark_flag_as_required("config")
 
 def main() -> None:
     """Trains and prints a one-line summary."""
-    guards.end_at_once()
+    termination.end_at_once()
     if "://" in (WORKDIR.value or ""):
         raise UserError(
             "--workdir",
@@ -58,8 +58,8 @@ def main() -> None:
         outcome = train(CONFIG.value, workdir)
     if outcome.stopped:
         if jax.process_index() == 0:
-            told = "stopped on request after step"
-            print(f"{told} {outcome.steps}; the same command resumes there")
+            after = f"stopped on request after step {outcome.steps}"
+            print(f"{after}; the same command resumes there")
         compiled_steps.leave()
         return
     if jax.process_index() != 0:

@@ -2,30 +2,46 @@
 
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
 
+import jax
+import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from gsjax import sharding
 from gsjax.data.images import ImageSource
 from gsjax.data.pipeline import training_batches, warn_unreadable
+from gsjax.training.batch import Batch
 from gsjax.training.stages import Stage, plan, stage_of
+
+
+class Fetched(NamedTuple):
+    """The batch of the next step, or why this process has none.
+
+    Attributes:
+      local: this process's part, as `training_batches` has it.
+      batch: the whole, on the devices of all processes.
+      failure: what was raised instead; the other processes must hear of it first.
+    """
+
+    local: dict[str, np.ndarray] | None = None
+    batch: Batch | None = None
+    failure: Exception | None = None
 
 
 class Feed(Iterator):
     """This process's training batches, and how long training waits for them."""
 
-    def __init__(
-        self, config: ConfigDict, source: ImageSource, process: int, processes: int, done: int
-    ):
+    def __init__(self, config: ConfigDict, source: ImageSource, done: int):
         """Starts the workers.
 
         Args:
           config: of the run.
           source: `config.data.train`, open.
-          process: which of the processes this is.
-          processes: how many there are.
           done: steps of the run that are done.
         """
-        self._stages, self._process, self._processes = plan(config), process, processes
+        self._stages = plan(config)
         self._source = source
         self._unreadable: set[int] = set()
         self._done = done
@@ -36,8 +52,8 @@ class Feed(Iterator):
         self._stage = stage
         self._batches = training_batches(
             stage.config,
-            self._process,
-            self._processes,
+            jax.process_index(),
+            jax.process_count(),
             self._done - stage.first,
             self._source,
             stage.examples,
@@ -54,6 +70,14 @@ class Feed(Iterator):
         self._done += 1
         warn_unreadable(batch, self._source, self._unreadable)
         return {name: array for name, array in batch.items() if name != "unreadable"}
+
+    def fetch(self, mesh: Mesh) -> Fetched:
+        """Returns the next batch, and raises nothing."""
+        try:
+            local = next(self)
+            return Fetched(local, sharding.put_batch(local, mesh))
+        except Exception as error:
+            return Fetched(failure=error)
 
     def rates(self) -> dict[str, float]:
         """Returns the speed since the last call, over all processes, and the data's part in it."""

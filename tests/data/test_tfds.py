@@ -190,7 +190,7 @@ def test_training_reads_data_without_tensorflow(fields, trap, tmp_path):
     script.write_text(
         "if __name__ == '__main__':  # the workers import it as well\n"
         "    from configs.photos import get_config\n"
-        "    from gsjax.training import train\n"
+        "    from gsjax.training.preparation import load_validation_data\n"
         "    from gsjax.training.checks import check_config\n"
         "    from gsjax.training.feed import Feed\n"
         "    config = get_config()\n"
@@ -198,10 +198,10 @@ def test_training_reads_data_without_tensorflow(fields, trap, tmp_path):
         f"    config.data.validation = {fields['data.validation']!r}\n"
         "    config.data.workers = 1\n"
         "    sources = check_config(config)\n"
-        "    feed = Feed(config, sources.training, 0, 1, 0)\n"
+        "    feed = Feed(config, sources.training, 0)\n"
         "    shape = next(feed)['image'].shape\n"
         "    feed.close()\n"
-        "    print(shape, len(train.load_validation_data(config, sources.validation, 0, 1)))\n"
+        "    print(shape, len(load_validation_data(config, sources.validation)))\n"
     )
     result = run([script], trap, tmp_path)
     assert result.stdout == "(8, 64, 64, 3) 6\n", result.stderr

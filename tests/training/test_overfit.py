@@ -11,8 +11,8 @@ from gsjax.trained.dino import load_dino
 from gsjax.training.compiled_steps import TrainSteps
 from gsjax.training.stages import plan
 from gsjax.training.state import init_state
-from gsjax.training.train import jitted_validation
 from gsjax.training.validation import validate
+from gsjax.training.validator import jitted_validation
 
 
 @pytest.mark.slow

@@ -1,0 +1,80 @@
+"""How a run ends on request: SIGTERM, by which machines are taken back, and Ctrl-C."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+_STOPS = (signal.SIGTERM, signal.SIGINT)
+
+
+def end_at_once() -> None:
+    """Lets SIGTERM and Ctrl-C end this process with 0 from now on.
+
+    Except where `termination` says otherwise. Only for the main thread.
+    """
+    _listen(lambda: None, lambda: True)
+
+
+@contextlib.contextmanager
+def termination(nothing_to_save: Callable[[], bool]) -> Iterator[Callable[[], bool]]:
+    """Turns SIGTERM and Ctrl-C into a question: was one sent?
+
+    However often SIGTERM is sent, what is being saved meanwhile is saved. A second Ctrl-C ends
+    the process with 130, at once. Outside the main thread, where signals cannot be handled, the
+    answer is always no.
+
+    Args:
+      nothing_to_save: where that is so, the first signal ends the process with 0 at once,
+        whatever it is doing. It is asked in a thread of its own.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    restore = _listen(asked.set, nothing_to_save)
+    try:
+        yield asked.is_set
+    finally:
+        restore()
+
+
+def _listen(note: Callable[[], None], nothing_to_save: Callable[[], bool]) -> Callable[[], None]:
+    """Handles both signals as `termination` says, until what is returned is called."""
+
+    def watch():
+        # Python handles a signal only between two of its own instructions, and compiling, which
+        # takes minutes, is one. The pipe is written to at once.
+        interrupts = 0
+        with open(received, "rb", buffering=0) as signals:
+            while number := signals.read(1):
+                if number[0] not in _STOPS:
+                    continue
+                if nothing_to_save():
+                    print("stopped on request with nothing to save; the same command resumes")
+                    sys.stdout.flush()
+                    os._exit(0)
+                interrupts += number[0] == signal.SIGINT
+                if interrupts == 2:
+                    print("interrupted", file=sys.stderr, flush=True)
+                    os._exit(130)
+                if interrupts == 1:
+                    hint = "press Ctrl-C again to stop at once, without saving"
+                    print(f"saving and stopping; {hint}", file=sys.stderr, flush=True)
+
+    def restore():
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        os.close(sent)  # which ends the thread
+
+    received, sent = os.pipe()
+    os.set_blocking(sent, False)
+    threading.Thread(target=watch, daemon=True).start()
+    # What a shell runs in the background ignores Ctrl-C, and should continue to.
+    listened = [number for number in _STOPS if signal.getsignal(number) != signal.SIG_IGN]
+    handlers = {number: signal.signal(number, lambda *_: note()) for number in listened}
+    wakeup = signal.set_wakeup_fd(sent)
+    return restore

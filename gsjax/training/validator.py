@@ -1,0 +1,87 @@
+"""The validations of a run: recorded, stopped on request, and made up for."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from gsjax import distributed, sharding
+from gsjax.data.examples import bands
+from gsjax.models.build import Networks
+from gsjax.training import record
+from gsjax.training.agreement import StopRequested, until_stop
+from gsjax.training.due import due_at
+from gsjax.training.open_run import OpenRun
+from gsjax.training.preparation import Prepared
+from gsjax.training.stages import plan, stage_of
+from gsjax.training.state import TrainState, pictured
+from gsjax.training.validation import make_validation_step, validate
+
+
+class Validator:
+    """Validates the generator of a run, records how good it is, and keeps the best."""
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        workdir: Path,
+        prepared: Prepared,
+        run: OpenRun,
+        stop_requested: Callable[[], bool],
+    ):
+        """Compiles nothing yet.
+
+        Args:
+          config: of the run.
+          workdir: its folder.
+          prepared: from `prepare`.
+          run: from `open_run`.
+          stop_requested: whether this process was asked to stop.
+        """
+        self._config, self._workdir, self._prepared, self._run = config, workdir, prepared, run
+        self._stop_requested = stop_requested
+        self._step = jitted_validation(config, prepared.networks, prepared.mesh)
+
+    def __call__(self, step: int, state: TrainState) -> dict[str, float]:
+        """Returns the metrics after a step, as `val/NAME`.
+
+        None if a stop was requested before the last batch; nothing is recorded then, and the
+        run makes up for the validation when it resumes.
+        """
+        prepared, config, generator = self._prepared, self._config, pictured(state)
+        batches = until_stop(prepared.validation_data, self._stop_requested)
+        try:
+            values, grid = validate(
+                self._step,
+                generator,
+                prepared.frozen,
+                (sharding.put_batch(batch, prepared.mesh) for batch in batches),
+                config.validate.samples,
+                [band.name for band in bands(config)],
+            )
+        except StopRequested:
+            return {}
+        # First, since what is recorded is not validated again after a kill.
+        if self._run.best:
+            self._run.best.offer(step, values, generator)
+        # A run that had ended and is started again may have recorded the same already.
+        if step > self._run.done or values != record.last_validation(self._workdir, step):
+            self._run.log.scalars(step, values)
+        self._run.log.image(step, "validation", grid)
+        return values
+
+    def make_up(self, state: TrainState) -> None:
+        """Validates what the run resumes from, if that was due and a stop or a kill came before."""
+        config, done = self._config, self._run.done
+        stage = stage_of(plan(config), done)
+        due = 0 < done < config.train.steps and due_at(config, stage, done, done).validation
+        missed = due and not record.last_validation(self._workdir, done)
+        if distributed.highest(missed and jax.process_index() == 0):
+            self(done, state)
+
+
+def jitted_validation(config: ConfigDict, networks: Networks, mesh: jax.sharding.Mesh) -> Callable:
+    """Returns the validation step."""
+    step = sharding.on_mesh(make_validation_step(config, networks), mesh)
+    return jax.jit(step, out_shardings=sharding.replicated(mesh))
