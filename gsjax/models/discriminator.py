@@ -42,7 +42,8 @@ class Discriminator(nn.Module):
     dtype: DTypeLike = jnp.float32
     layers: int = 3
 
-    width_multiple: ClassVar[int] = _GROUPS // 2  # divides the width
+    # What divides the width, and why: the second layer has twice as many channels.
+    width_multiple: ClassVar[tuple[int, str]] = (_GROUPS // 2, "groups that are normalized")
 
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b oh ow 1"]:
         """Returns one logit per patch, positive for real; sides are at least `min_side`."""

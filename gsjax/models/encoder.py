@@ -126,7 +126,8 @@ class Encoder(nn.Module):
     recompute: bool = False
     dtype: jnp.dtype | None = None
 
-    width_multiple: ClassVar[int] = GROUPS  # divides both widths: channels are normalized so
+    # What divides both widths, and why.
+    width_multiple: ClassVar[tuple[int, str]] = (GROUPS, "groups that are normalized")
 
     @nn.nowrap
     def stride(self) -> int:

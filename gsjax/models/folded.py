@@ -101,7 +101,8 @@ class FoldedEncoder(nn.Module):
     recompute: bool = False
     dtype: jnp.dtype | None = None
 
-    width_multiple: ClassVar[int] = HEAD_CHANNELS  # divides both widths
+    # What divides both widths, and why.
+    width_multiple: ClassVar[tuple[int, str]] = (HEAD_CHANNELS, "heads of attention")
 
     @nn.nowrap
     def stride(self) -> int:

@@ -3,8 +3,11 @@
 import math
 
 from gsjax.errors import UserError
+from gsjax.models.dino import DinoViT
 from gsjax.models.discriminator import Discriminator, min_side
 from gsjax.models.inpainter import GaussianInpainter
+
+_MOST_DINO_PATCHES = 128  # a side
 
 
 def check_generator(module: GaussianInpainter) -> None:
@@ -20,7 +23,7 @@ def check_generator(module: GaussianInpainter) -> None:
         if 2 * getattr(module, field) > module.patch_size:
             raise UserError(
                 f"model.{field}",
-                f"{getattr(module, field)} is more than half of model.patch_size, "
+                f"{getattr(module, field)} must be at most half of model.patch_size, "
                 f"{module.patch_size}",
             )
     for field in ("normalize_images", "borrow"):
@@ -36,22 +39,32 @@ def check_generator(module: GaussianInpainter) -> None:
     if module.patch_size % cell:
         raise UserError(
             "model.fold",
-            f"{module.fold} does not divide model.patch_size, {module.patch_size}",
+            f"{module.fold} must divide model.patch_size, {module.patch_size}",
             "0 is the published encoder",
         )
     for field in ("width", "max_width"):
-        check_width(f"model.{field}", getattr(module, field), module.make_encoder().width_multiple)
+        _check_width(
+            f"model.{field}", getattr(module, field), *module.make_encoder().width_multiple
+        )
 
 
 def check_discriminator(module: Discriminator) -> None:
-    """Raises UserError, naming the field, unless the channels of every layer can be normalized."""
-    check_width("discriminator.width", module.width, module.width_multiple)
+    """Raises UserError, naming the field, unless every layer takes its width."""
+    _check_width("discriminator.width", module.width, *module.width_multiple)
 
 
-def check_width(field: str, width: int, multiple: int) -> None:
-    """Raises UserError unless a field's channels are a multiple of what the layers need."""
-    if width < multiple or width % multiple:
-        raise UserError(field, f"{width} is not a multiple of {multiple}")
+def check_dino_size(side: int, module: DinoViT) -> None:
+    """Raises UserError unless whole patches, and not too many, make up `dino.image_size`."""
+    patch_size = module.patch_size
+    if side > _MOST_DINO_PATCHES * patch_size:
+        raise UserError(
+            "dino.image_size",
+            f"{side} is more than {_MOST_DINO_PATCHES} patches of {patch_size} pixels",
+        )
+    if side % patch_size:
+        raise UserError(
+            "dino.image_size", f"{side} is not a multiple of dino.patch_size, {patch_size}"
+        )
 
 
 def check_image_size(
@@ -64,7 +77,7 @@ def check_image_size(
         fold = f", model.fold={generator.fold}" if generator.fold else ""
         raise UserError(
             "data.image_size",
-            f"{tuple(size)} must be multiples of {stride}, the stride of "
+            f"{tuple(size)} must be multiples of {stride}, which follows from "
             f"model.patch_size={generator.patch_size}{fold} and model.downs={generator.downs}",
             f"the nearest is {near}",
         )
@@ -72,6 +85,11 @@ def check_image_size(
     if min(size) < least:
         raise UserError(
             "data.image_size",
-            f"{tuple(size)} is too small",
-            f"the encoder and the discriminator need at least {least} pixels a side",
+            f"{tuple(size)} is too small: the encoder and the discriminator need at least {least} "
+            "pixels a side",
         )
+
+
+def _check_width(field: str, width: int, multiple: int, reason: str) -> None:
+    if width < multiple or width % multiple:
+        raise UserError(field, f"{width} must be a multiple of {multiple}, for the {reason}")

@@ -1,7 +1,6 @@
 """What can be wrong with a config, found out before any work starts."""
 
 import functools
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +12,8 @@ from ml_collections import ConfigDict
 from gsjax.config import saved
 from gsjax.config.values import check_types, check_values
 from gsjax.errors import UserError
-from gsjax.models import losses
-from gsjax.models.discriminator import min_side
-from gsjax.models.encoder import GROUPS
-from gsjax.models.folded import HEAD_CHANNELS
+from gsjax.models import limits, losses
+from gsjax.models.build import build_networks
 from gsjax.models.metrics import BEST
 from gsjax.trained.dino import check_dino, find_module
 from gsjax.trained.initial import check_initial
@@ -25,8 +22,6 @@ from gsjax.training.stages import check_same_past, plan
 
 if TYPE_CHECKING:
     from gsjax.data.pipeline import Sources
-
-_MOST_DINO_PATCHES = 128  # a side
 
 
 def check_config(config: ConfigDict, resumes: bool = False) -> "Sources":
@@ -56,11 +51,7 @@ def check_program(config: ConfigDict, devices: int) -> None:
         check_values(config)
         _check_best(config)
         _check_losses(config.loss)
-        _check_model(config.model)
-        _check_widths(config)
-        _check_image_size(config)
-        if config.model.semantic:
-            _check_dino_size(config)
+        _check_networks(config)
         _check_batch(config.train, devices)
         _check_decay(config.optimizer)
 
@@ -154,70 +145,6 @@ def _check_losses(options: ConfigDict) -> None:
         )
 
 
-def _check_model(model: ConfigDict) -> None:
-    if math.isqrt(model.gaussians) ** 2 != model.gaussians:
-        near = round(model.gaussians**0.5) ** 2
-        raise UserError(
-            "model.gaussians", f"{model.gaussians} is not a square number", f"the nearest is {near}"
-        )
-    for field in ("overlap", "crossfade"):
-        if 2 * model[field] > model.patch_size:
-            raise UserError(
-                f"model.{field}",
-                f"{model[field]} must be at most half of model.patch_size, {model.patch_size}",
-            )
-    if model.normalize_images and not model.residual_colors:
-        raise UserError("model.normalize_images needs model.residual_colors")
-    if model.borrow and not model.residual_colors:
-        raise UserError("model.borrow needs model.residual_colors")
-    if model.borrow and model.patch_size % (2 * max(model.fold, 1)):
-        raise UserError(
-            "model.borrow",
-            f"half of model.patch_size, {model.patch_size}, must be a multiple of "
-            f"{max(model.fold, 1)} px, a cell of the encoder",
-        )
-    if model.fold and model.patch_size % model.fold:
-        raise UserError(
-            "model.fold",
-            f"{model.fold} must divide model.patch_size, {model.patch_size}",
-            "0 is the published encoder",
-        )
-
-
-def _check_image_size(config: ConfigDict) -> None:
-    model, size = config.model, config.data.image_size
-    step = math.lcm(model.patch_size, max(model.fold, 1) * 2**model.downs)
-    if any(side % step for side in size):
-        near = tuple(max(round(side / step), 2) * step for side in size)
-        fold = f", model.fold={model.fold}" if model.fold else ""
-        raise UserError(
-            "data.image_size",
-            f"{tuple(size)} must be multiples of {step}, which "
-            f"model.patch_size={model.patch_size}{fold} and model.downs={model.downs} divide",
-            f"the nearest is {near}",
-        )
-    least = max(min_side(config.discriminator.layers), 2 ** (model.downs + 1))
-    if min(size) < least:
-        raise UserError(
-            "data.image_size",
-            f"{tuple(size)} is too small: the encoder and the discriminator need at least {least} "
-            "pixels a side",
-        )
-
-
-def _check_dino_size(config: ConfigDict) -> None:
-    side, patch_size = config.dino.image_size, find_module(config).patch_size
-    if side > _MOST_DINO_PATCHES * patch_size:
-        raise UserError(
-            "dino.image_size",
-            f"{side} is more than {_MOST_DINO_PATCHES} patches of {patch_size} pixels",
-        )
-    if side % patch_size:
-        raise UserError(
-            "dino.image_size", f"{side} is not a multiple of dino.patch_size, {patch_size}"
-        )
-
-
 def _check_batch(options: ConfigDict, devices: int) -> None:
     parts = options.accumulate * devices
     if options.batch_size % parts:
@@ -229,18 +156,13 @@ def _check_batch(options: ConfigDict, devices: int) -> None:
         )
 
 
-def _check_widths(config: ConfigDict) -> None:
-    model = config.model
-    groups, reason = (
-        (HEAD_CHANNELS, "heads of attention") if model.fold else (GROUPS, "normalized groups")
-    )
-    for field, width, multiple, why in (
-        ("model.width", model.width, groups, reason),
-        ("model.max_width", model.max_width, groups, reason),
-        ("discriminator.width", config.discriminator.width, GROUPS // 2, "normalized groups"),
-    ):
-        if width < multiple or width % multiple:
-            raise UserError(f"{field} must be a multiple of {multiple}, for the {why}")
+def _check_networks(config: ConfigDict) -> None:
+    networks = build_networks(config, find_module(config) if config.model.semantic else None)
+    limits.check_generator(networks.generator)
+    limits.check_discriminator(networks.discriminator)
+    limits.check_image_size(config.data.image_size, networks.generator, networks.discriminator)
+    if networks.dino:
+        limits.check_dino_size(config.dino.image_size, networks.dino)
 
 
 def _check_decay(options: ConfigDict) -> None:
@@ -251,5 +173,6 @@ def _check_decay(options: ConfigDict) -> None:
         )
     if at and options.schedule != "steps":
         raise UserError(
-            f"optimizer.decay_at is for optimizer.schedule=steps, not {options.schedule}"
+            "optimizer.decay_at",
+            f"needs optimizer.schedule=steps, not {options.schedule}",
         )

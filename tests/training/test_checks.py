@@ -56,12 +56,13 @@ def test_there_is_no_third_recipe():
         ({"model.fold": -1}, "model.fold: -1 is not a whole number of at least 0"),
         (
             {"model.fold": 4, "model.width": 48},
-            "model.width must be a multiple of 32, for the heads",
+            "model.width: 48 must be a multiple of 32, for the heads",
         ),
-        ({"model.width": 40}, "model.width must be a multiple of 16, for the normalized groups"),
+        ({"model.width": 40}, "model.width: 40 must be a multiple of 16, for the groups"),
         (
             {"model.fold": 8, "model.downs": 3, "data.image_size": (96, 128)},
-            "must be multiples of 64, which model.patch_size=16, model.fold=8 and model.downs=3",
+            "must be multiples of 64, which follows from model.patch_size=16, model.fold=8 and "
+            "model.downs=3",
         ),
         ({"data.image_size": (0, 64)}, "data.image_size: (0, 64) is not two whole numbers"),
         ({"data.image_size": (64.0, 64.0)}, "data.image_size: (64.0, 64.0) is not two whole"),
@@ -70,7 +71,7 @@ def test_there_is_no_third_recipe():
         ({"dino.patch_size": 0}, "dino.patch_size: 0 is not a whole number from 1 to 64"),
         ({"dino.registers": -1}, "dino.registers: -1 is not a whole number from 0"),
         ({"model.crossfade": 9}, "model.crossfade: 9 must be at most half of model.patch_size, 16"),
-        ({"model.normalize_images": True}, "model.normalize_images needs model.residual_colors"),
+        ({"model.normalize_images": True}, "model.normalize_images: needs model.residual_colors"),
         ({"fill.rim": 0.0}, "fill.rim: 0.0 is not a number in (0, 1], such as 1.0"),
         ({"seed": 2**32}, "seed: 4294967296 is not a whole number from 0 to 4,294,967,295"),
         ({"seed": -1}, "seed: -1 is not a whole number from 0 to"),
@@ -113,7 +114,7 @@ def test_there_is_no_third_recipe():
         ),
         (
             {"optimizer.schedule": "linear", "optimizer.decay_at": (10,)},
-            "optimizer.decay_at is for optimizer.schedule=steps, not linear",
+            "optimizer.decay_at: needs optimizer.schedule=steps, not linear",
         ),
         ({"loss.hole": -1.0}, "loss.hole: -1.0 is not a number of at least 0"),
     ],
