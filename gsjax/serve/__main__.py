@@ -123,12 +123,11 @@ def _load(paths: dict[str, str], hosts: set[str] | None, token: str | None):
     """Returns the app and what works for it."""
     from gsjax.inpainting.painter import Inpainter
     from gsjax.kernels.backends import check_platform
-    from gsjax.programs import keep_compiled
     from gsjax.serve.app import Limits, make_app
     from gsjax.serve.jobs import Jobs
 
     check_platform()
-    keep_compiled()
+    cli.keep_compiled()
     painters = {name: Inpainter.load(path) for name, path in paths.items()}
     jobs = Jobs(painters, BATCH_SIZE.value)
     jobs.warm_up()
