@@ -107,7 +107,7 @@ def _measure(photos: list[np.ndarray]):
     scores = load_scores(LPIPS.value, "none", "none").measure
     originals = None
     if DINO.value != "none":
-        originals = semantics.look_at_originals(
+        originals = semantics.embed_originals(
             *semantics.load_dino(DINO.value, "--dino"), map(_square, photos)
         )
 

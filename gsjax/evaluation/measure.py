@@ -122,7 +122,7 @@ def _measure(plan: Protocol, ways: Sequence[Method], measures: Scores) -> _Found
             if not found.names:
                 if measures.dino is not None:
                     images = (image for _, image in plan.crops())
-                    found.semantics = semantics.look_at_originals(*measures.dino, images)
+                    found.semantics = semantics.embed_originals(*measures.dino, images)
                 _warm_up(ways, image, holes.values())
             found.names.append(name)
             cases, filled = [], []

@@ -83,7 +83,7 @@ def describe(module: DinoViT) -> str:
     return f"{kind} {size}/{module.patch_size}, {module.depth} blocks"
 
 
-def look_at_originals(
+def embed_originals(
     module: DinoViT, variables: PyTree, images: Iterable[UInt8[np.ndarray, "s s 3"]]
 ) -> Semantics:
     """Returns what fills are compared by, from all original photographs."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gsjax.evaluation.semantics import compare, look_at_originals
+from gsjax.evaluation.semantics import compare, embed_originals
 from gsjax.models.dino import DinoViT, preprocess
 from tests.quick import jit
 from tests.weights import random_variables
@@ -27,7 +27,7 @@ def found(variables, images):
     holes = np.zeros((2, 32, 32), bool)
     holes[0, 8:24, 8:24] = True
     holes[1, 5] = True  # thinner than half a patch everywhere
-    semantics = look_at_originals(MODULE, variables, images[:3])
+    semantics = embed_originals(MODULE, variables, images[:3])
     return compare(semantics, images[3:], images[0], holes)
 
 
