@@ -47,7 +47,7 @@ class Settings:
 
 
 @dataclasses.dataclass
-class _Found:
+class _Collected:
     """What is collected on the way."""
 
     rows: list[dict]
@@ -109,9 +109,9 @@ def _make_protocol(settings: Settings) -> Protocol:
     return Protocol(source, indices, settings.size, settings.seed, bands, masks, settings.invert)
 
 
-def _measure(plan: Protocol, ways: Sequence[Method], measures: Scores) -> _Found:
+def _measure(plan: Protocol, ways: Sequence[Method], measures: Scores) -> _Collected:
     """Fills every hole of every image by every method, and measures."""
-    found = _Found([], {}, {band.name: [] for band in plan.bands}, [])
+    found = _Collected([], {}, {band.name: [] for band in plan.bands}, [])
     digest = hashlib.sha256()
     total = len(plan.indices) * len(plan.bands) * len(ways)
     with progress_bar(total, 0, "evaluating", unit=" fills") as bar:
@@ -177,7 +177,7 @@ def _collect(found, name, image, holes, cases, filled, measures) -> None:
 
 
 def _distances(
-    plan: Protocol, measures: Scores, found: _Found
+    plan: Protocol, measures: Scores, found: _Collected
 ) -> dict[str, dict[tuple[str, str], float]]:
     """Returns Fréchet distances by metric; by band and method. None are of a single image."""
     if len(found.names) < 2:
@@ -202,7 +202,7 @@ def _distances(
     }
 
 
-def _notes(plan: Protocol, measures: Scores, found: _Found) -> list[str]:
+def _notes(plan: Protocol, measures: Scores, found: _Collected) -> list[str]:
     notes = list(measures.notes)
     left_out = len(plan.indices) - len(found.names)
     if left_out:
@@ -221,7 +221,7 @@ def _notes(plan: Protocol, measures: Scores, found: _Found) -> list[str]:
     return notes
 
 
-def _describe(settings, plan: Protocol, ways, measures: Scores, found: _Found) -> dict:
+def _describe(settings, plan: Protocol, ways, measures: Scores, found: _Collected) -> dict:
     return {
         "data": settings.data,
         "images": len(found.names),
