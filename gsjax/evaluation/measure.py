@@ -78,15 +78,15 @@ def evaluate(settings: Settings) -> Report:
     if not ways:
         raise UserError("--baselines", "none are named, and no --checkpoint", "give one of them")
     measures = scores.load_scores(settings.lpips, settings.fid, settings.dino)
-    found = _measure(plan, ways, measures)
-    if not found.rows:
+    collected = _measure(plan, ways, measures)
+    if not collected.rows:
         raise UserError("--data", "none of the images can be read any more")
     outcome = Report(
-        _describe(settings, plan, ways, measures, found),
-        notes + _notes(plan, measures, found),
-        found.rows,
-        report.summarize(found.rows, _distances(plan, measures, found)),
-        [one for band in found.worst.values() for one in band],
+        _describe(settings, plan, ways, measures, collected),
+        notes + _notes(plan, measures, collected),
+        collected.rows,
+        report.summarize(collected.rows, _distances(plan, measures, collected)),
+        [one for band in collected.worst.values() for one in band],
     )
     if settings.output is not None:
         report.write(settings.output, outcome)
@@ -111,7 +111,7 @@ def _make_protocol(settings: Settings) -> Protocol:
 
 def _measure(plan: Protocol, ways: Sequence[Method], measures: Scores) -> _Collected:
     """Fills every hole of every image by every method, and measures."""
-    found = _Collected([], {}, {band.name: [] for band in plan.bands}, [])
+    collected = _Collected([], {}, {band.name: [] for band in plan.bands}, [])
     digest = hashlib.sha256()
     total = len(plan.indices) * len(plan.bands) * len(ways)
     with progress_bar(total, 0, "evaluating", unit=" fills") as bar:
@@ -119,12 +119,12 @@ def _measure(plan: Protocol, ways: Sequence[Method], measures: Scores) -> _Colle
             digest.update(image)
             name = plan.source.short_name(index)
             holes = {band.name: plan.hole(index, band) for band in plan.bands}
-            if not found.names:
+            if not collected.names:
                 if measures.dino is not None:
                     images = (image for _, image in plan.crops())
-                    found.semantics = semantics.embed_originals(*measures.dino, images)
+                    collected.semantics = semantics.embed_originals(*measures.dino, images)
                 _warm_up(ways, image, holes.values())
-            found.names.append(name)
+            collected.names.append(name)
             cases, filled = [], []
             for band, hole in holes.items():
                 for way in ways:
@@ -132,9 +132,9 @@ def _measure(plan: Protocol, ways: Sequence[Method], measures: Scores) -> _Colle
                     filled.append(way(image, hole))
                     cases.append((band, way.name, time.perf_counter() - start))
                     bar.update()
-            _collect(found, name, image, holes, cases, np.stack(filled), measures)
-    found.digest = digest.hexdigest()
-    return found
+            _collect(collected, name, image, holes, cases, np.stack(filled), measures)
+    collected.digest = digest.hexdigest()
+    return collected
 
 
 def _warm_up(ways, image, holes) -> None:
@@ -145,26 +145,26 @@ def _warm_up(ways, image, holes) -> None:
                 way(image, hole)
 
 
-def _collect(found, name, image, holes, cases, filled, measures) -> None:
+def _collect(collected, name, image, holes, cases, filled, measures) -> None:
     """Measures all fills of an image at once, and keeps what the report needs."""
     of_case = np.stack([holes[band] for band, _, _ in cases])
     values = jax.device_get(measures.measure(filled, image[None], of_case))
     features = {}
     if measures.extract is not None:
         features["fid"] = np.asarray(measures.extract(filled))
-    if found.semantics is not None:
-        distances = semantics.compare(found.semantics, filled, image, of_case)
+    if collected.semantics is not None:
+        distances = semantics.compare(collected.semantics, filled, image, of_case)
         values |= {"dino_class": distances.class_token, "dino_patches": distances.patch_tokens}
         features["fd_dino"] = distances.features
     for metric, rows in features.items():
-        kept = found.features.setdefault(metric, {})
+        kept = collected.features.setdefault(metric, {})
         for (band, way, _), row in zip(cases, rows, strict=True):
             kept.setdefault((band, way), []).append(row)
     psnr: dict[str, dict[str, float]] = {}
     for place, (band, way, seconds) in enumerate(cases):
         row = {"image": name, "band": band, "method": way, "hole": float(holes[band].mean())}
         row |= {metric: float(value[place]) for metric, value in values.items()}
-        found.rows.append(row | {"seconds": seconds})
+        collected.rows.append(row | {"seconds": seconds})
         psnr.setdefault(band, {})[way] = row["psnr_hole"]
     for band, of_way in psnr.items():
         first = next(iter(of_way))  # the model's, if there is one
@@ -172,15 +172,15 @@ def _collect(found, name, image, holes, cases, filled, measures) -> None:
         values = ", ".join(f"{way} {value:.1f}" for way, value in of_way.items())
         part = f"{100 * holes[band].mean():.0f} %"
         caption = f"{band}: PSNR in the hole of {part}: {values} · {name}"
-        worst = [*found.worst[band], Worst(of_way[first], caption, image, holes[band], pictures)]
-        found.worst[band] = sorted(worst, key=lambda one: one.psnr)[:_SHOWN]
+        worst = [*collected.worst[band], Worst(of_way[first], caption, image, holes[band], pictures)]
+        collected.worst[band] = sorted(worst, key=lambda one: one.psnr)[:_SHOWN]
 
 
 def _distances(
-    plan: Protocol, measures: Scores, found: _Collected
+    plan: Protocol, measures: Scores, collected: _Collected
 ) -> dict[str, dict[tuple[str, str], float]]:
     """Returns Fréchet distances by metric; by band and method. None are of a single image."""
-    if len(found.names) < 2:
+    if len(collected.names) < 2:
         return {}
 
     def images() -> Iterator[UInt8[np.ndarray, "s s 3"]]:
@@ -189,43 +189,43 @@ def _distances(
     originals = {}
     if measures.extract is not None:
         originals["fid"] = fid.cached_features(
-            measures.extract, measures.weights, found.digest, images()
+            measures.extract, measures.weights, collected.digest, images()
         )
-    if found.semantics is not None:
-        originals["fd_dino"] = found.semantics.originals
+    if collected.semantics is not None:
+        originals["fd_dino"] = collected.semantics.originals
     return {
         metric: {
             case: fid.frechet_distance(np.stack(features), originals[metric])
             for case, features in by_case.items()
         }
-        for metric, by_case in found.features.items()
+        for metric, by_case in collected.features.items()
     }
 
 
-def _notes(plan: Protocol, measures: Scores, found: _Collected) -> list[str]:
+def _notes(plan: Protocol, measures: Scores, collected: _Collected) -> list[str]:
     notes = list(measures.notes)
-    left_out = len(plan.indices) - len(found.names)
+    left_out = len(plan.indices) - len(collected.names)
     if left_out:
         notes.append(f"{left_out} of {len(plan.indices)} images cannot be read and are left out")
     sizes = {"FID": FEATURES} if measures.extract is not None else {}
     if measures.dino is not None:
         sizes["Fréchet distance on DINO"] = measures.dino[0].width
     for name, features in sizes.items():
-        if len(found.names) < 2:
+        if len(collected.names) < 2:
             notes.append(f"no {name}: it takes two images")
-        elif len(found.names) <= features:
+        elif len(collected.names) <= features:
             notes.append(
-                f"{name} over {len(found.names)} images, fewer than its {features} features: it is "
+                f"{name} over {len(collected.names)} images, fewer than its {features} features: it is "
                 "biased upwards and only to be compared with that of the very same images and holes"
             )
     return notes
 
 
-def _describe(settings, plan: Protocol, ways, measures: Scores, found: _Collected) -> dict:
+def _describe(settings, plan: Protocol, ways, measures: Scores, collected: _Collected) -> dict:
     return {
         "data": settings.data,
-        "images": len(found.names),
-        "images_sha256": found.digest,
+        "images": len(collected.names),
+        "images_sha256": collected.digest,
         "size": plan.size,
         "bands": [band.name for band in plan.bands],
         "seed": None if plan.masks else plan.seed,
