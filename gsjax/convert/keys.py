@@ -59,7 +59,7 @@ def norm(key: str, path: str) -> Table:
     return {f"{key}.weight": (f"{path}/scale", SAME), f"{key}.bias": (f"{path}/bias", SAME)}
 
 
-def innermost(state_dict: Mapping) -> Mapping:
+def inner_state_dict(state_dict: Mapping) -> Mapping:
     """Returns a state dict out of what trainers wrap around it, like `{"model": {...}}`."""
     for name in _NESTED_UNDER:
         if isinstance(state_dict.get(name), Mapping):
@@ -76,7 +76,7 @@ def unwrap(state_dict: Mapping, network: str) -> dict[str, np.ndarray]:
     Raises:
       UserError: it is empty, or holds something that is not an array of finite numbers.
     """
-    state_dict = innermost(state_dict)
+    state_dict = inner_state_dict(state_dict)
     if not state_dict:
         raise UserError(network, "the state dict is empty", "expected arrays by their key")
     arrays = {}

@@ -44,7 +44,7 @@ def read_state_dict(path: str | Path, field: str) -> dict[str, np.ndarray]:
         _check_archive(path)
         loaded = _READERS[suffix](path)
         if isinstance(loaded, Mapping):
-            loaded = keys.innermost(loaded)
+            loaded = keys.inner_state_dict(loaded)
             _check_sizes(loaded, path.stat().st_size)
     except ImportError as error:
         raise UserError(

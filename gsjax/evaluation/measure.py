@@ -172,7 +172,10 @@ def _collect(collected, name, image, holes, cases, filled, measures) -> None:
         values = ", ".join(f"{way} {value:.1f}" for way, value in of_way.items())
         part = f"{100 * holes[band].mean():.0f} %"
         caption = f"{band}: PSNR in the hole of {part}: {values} · {name}"
-        worst = [*collected.worst[band], Worst(of_way[first], caption, image, holes[band], pictures)]
+        worst = [
+            *collected.worst[band],
+            Worst(of_way[first], caption, image, holes[band], pictures),
+        ]
         collected.worst[band] = sorted(worst, key=lambda one: one.psnr)[:_SHOWN]
 
 
