@@ -1,14 +1,14 @@
-"""Published PyTorch weights to our modules and back.
+"""Converts published PyTorch weights to our modules, and back.
 
-`dino`, `discriminator` and `reference` (the inpainter) take a state dict, `{key: array}`
-with the published keys, read the architecture off keys and shapes, and return
-`(module, variables)`; so does `inception`, FID's. `lpips` takes two, of a classifier and of its
-heads. `state_dicts.read_state_dict` reads a state dict from disk.
+`dino`, `discriminator`, `reference` (the inpainter) and `inception` (of FID) take a state dict,
+`{key: array}` with the published keys, infer the architecture from keys and shapes, and return
+`(module, variables)`. `lpips` takes two state dicts, of a classifier and of its heads.
+`state_dicts.read_state_dict` reads a state dict from disk.
 """
 
 import importlib
 
-# Public name: where it is, imported when first asked for, so that `--help` needs no JAX.
+# Public name: location. Imported on first access, so that `--help` needs no JAX.
 _PUBLIC = {
     "dino": "vit.from_state_dict",
     "dino_state_dict": "vit.to_state_dict",

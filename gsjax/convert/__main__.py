@@ -1,15 +1,15 @@
-"""Published PyTorch weights to a checkpoint that training starts from.
+"""Converts published PyTorch weights to a checkpoint that training can start from.
 
 python -m gsjax.convert reference --input=FILE --output=FOLDER
 python -m gsjax.convert dino --input=FILE --output=FOLDER [--blocks=8]
 python -m gsjax.convert lpips --input=FILE --linear=FILE --output=FOLDER
 python -m gsjax.convert inception --input=FILE --output=FOLDER
 
-reference: the inpainter, from what the published trainer saves (and the DINO inside, if any)
-dino:      DINO v1 or v2, by the official key names or Hugging Face's
-lpips:     torchvision's AlexNet, VGG16 or SqueezeNet 1.1 and the linear heads of LPIPS 0.1
+reference: the inpainter, from a checkpoint of the published trainer (and the DINO in it, if any)
+dino:      DINO v1 or v2, with the official key names or Hugging Face's
+lpips:     torchvision's AlexNet, VGG16 or SqueezeNet 1.1, and the linear heads of LPIPS 0.1
 inception: FID's Inception-v3, pt_inception-2015-12-05-6726825d.pth
-Files are .pth, .pt or .bin (which need PyTorch), .safetensors or .npz; no code in them is run.
+Files are .pth, .pt or .bin (which need PyTorch), .safetensors or .npz; code in them is never run.
 """
 
 import os
@@ -21,41 +21,41 @@ from gsjax.errors import UserError
 from gsjax.files import check_new_folder
 
 INPUT = flags.DEFINE_string("input", None, "the file of published weights")
-OUTPUT = flags.DEFINE_string("output", None, "the folder to write, new or empty")
+OUTPUT = flags.DEFINE_string("output", None, "the folder to write; must be new or empty")
 OVERLAP = flags.DEFINE_integer(
     "overlap",
     None,
-    "reference: pixels by which a patch draws over its neighbors, 1 if not given",
+    "reference: pixels by which a patch draws over its neighbors; 1 by default",
     lower_bound=0,
     upper_bound=2**10,
 )
 IMAGE_SIZE = flags.DEFINE_integer(
     "image_size",
     None,
-    "dino: side in pixels that positions were learned at, if it does not show",
+    "dino: side of images in pixels that positions were learned at, if their grid is not square",
     lower_bound=1,
     upper_bound=2**16,
 )
 HEADS = flags.DEFINE_integer(
-    "heads", None, "dino: attention heads, if not of 64 channels each", lower_bound=1
+    "heads", None, "dino: attention heads, if they do not have 64 channels each", lower_bound=1
 )
 BLOCKS = flags.DEFINE_integer(
-    "blocks", None, "dino: keep only the first so many blocks, and the last norm", lower_bound=1
+    "blocks", None, "dino: keep only this many first blocks, and the last norm", lower_bound=1
 )
 OFFSET = flags.DEFINE_float(
     "offset",
     None,
-    "dino: patches added when positions are resampled; if not given, 0.1 with official keys and "
-    "no registers, else 0",
+    "dino: patches added when positions are resampled; by default 0.1 with official keys and no "
+    "registers, else 0",
 )
 LINEAR = flags.DEFINE_string(
-    "linear", None, "lpips: the file of linear heads; fetched if not given nor in --input"
+    "linear", None, "lpips: the file of linear heads; downloaded if neither given nor in --input"
 )
 flags.mark_flags_as_required(["input", "output"])
 
 
 def main(what: str) -> None:
-    """Reads, converts, writes, and says what was recognized."""
+    """Reads, converts, writes, and prints what was recognized."""
     options = {
         "reference": {"overlap": OVERLAP.value},
         "dino": {
@@ -74,7 +74,7 @@ def main(what: str) -> None:
     source, output = (os.path.expanduser(flag.value) for flag in (INPUT, OUTPUT))
     check_new_folder(output)
 
-    from gsjax.convert import command  # only now: --help and mistyped flags need no JAX
+    from gsjax.convert import command  # imported here, since --help needs no JAX
 
     convert = {
         "reference": command.convert_reference,

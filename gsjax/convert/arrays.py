@@ -1,7 +1,7 @@
-"""What a file of arrays may claim: checked before memory is taken and before they are used.
+"""Checks the arrays that a file claims to have, before memory is allocated for them.
 
-Files come from anywhere. What is wrong with one is a ValueError here, whose text says what;
-whoever knows the file's name makes a `UserError` of it.
+Files may be hostile. Problems raise ValueError here; callers that know the name of the file turn it
+into a `UserError`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,29 +12,29 @@ import numpy as np
 
 from gsjax.errors import shown
 
-_RATIO = 4  # half-precision values kept as float32 compress by less
-_ALWAYS = 2**28  # bytes that arrays of a single value may claim: they compress to nothing
-_DEEPEST = 32  # parts of the path of a parameter
+_RATIO = 4  # more than half-precision values stored as float32 compress by
+_ALWAYS = 2**28  # bytes always allowed, since constant arrays compress to nothing
+_DEEPEST = 32  # maximum number of parts in the path of a parameter
 
 
 def check_claim(claimed: int, held: int) -> None:
-    """Raises ValueError if a file cannot hold the arrays that it claims to hold.
+    """Raises ValueError if a file is too small for the arrays that it claims to have.
 
     Args:
       claimed: bytes of all arrays.
-      held: bytes on disk, maybe compressed.
+      held: bytes on disk, possibly compressed.
     """
     if claimed > _RATIO * held + _ALWAYS:
         raise ValueError(f"it claims arrays of {claimed:.2g} bytes but has {held:.2g} on disk")
 
 
 def to_float32(name: str, array: np.ndarray) -> np.ndarray:
-    """Returns real numbers in single precision; `name` is for the error.
+    """Converts an array of real numbers to float32; `name` is for errors.
 
     Raises:
-      ValueError: they are no real numbers, or one is NaN, infinite, or too large for float32.
+      ValueError: values are not real numbers, NaN, infinite, or too large for float32.
     """
-    # bfloat16 is of no kind that NumPy knows.
+    # NumPy knows no kind for bfloat16.
     if array.dtype.kind not in "biuf" and not jax.dtypes.issubdtype(array.dtype, np.floating):
         raise ValueError(f"{shown(name)} is of type {array.dtype}; expected real numbers")
     with np.errstate(over="ignore"):
@@ -44,17 +44,17 @@ def to_float32(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def check_finite(arrays: Iterable[tuple[str, np.ndarray]]) -> None:
-    """Raises ValueError, naming the first array that has NaN or infinite values."""
+    """Raises ValueError, which names the first array with NaN or infinite values."""
     for name, array in arrays:
         if jax.dtypes.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
             raise ValueError(f"{shown(name)} has values that are NaN or infinite")
 
 
 def nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Returns arrays by paths joined with "/" as nested dicts.
+    """Converts arrays by paths joined with "/" to nested dicts.
 
     Raises:
-      ValueError: there is none, or a path is empty, too deep, or goes through another array.
+      ValueError: there are no arrays, or a path is empty, too deep, or conflicts with another.
     """
     if not arrays:
         raise ValueError("there are no arrays in it")

@@ -1,4 +1,4 @@
-"""What `python -m gsjax.convert` does: a file of weights in, a folder and a description out."""
+"""Implements `python -m gsjax.convert`: turns a file of weights into a folder and a description."""
 
 import math
 import shlex
@@ -18,11 +18,11 @@ from gsjax.models.dino import DinoViT, size_of
 from gsjax.models.inpainter import GaussianInpainter
 from gsjax.trained import converted
 
-_DINO_PREFIX = "dino_model."  # where the published inpainter keeps its frozen DINO
+_DINO_PREFIX = "dino_model."  # of the frozen DINO in the published inpainter
 
 
 def convert_dino(source: str, output: str, **options: Any) -> str:
-    """Converts a DINO; returns what to tell the user.
+    """Converts a DINO; returns a message for the user.
 
     Args:
       source: the file.
@@ -30,7 +30,7 @@ def convert_dino(source: str, output: str, **options: Any) -> str:
       options: of `gsjax.convert.dino`.
 
     Raises:
-      UserError: the file is no DINO that we know, or the folder cannot be written.
+      UserError: the file is not a known DINO, or the folder cannot be written.
     """
     state_dict = read_state_dict(source, "--input")
     module, variables = _named(convert.dino, state_dict, source, **options)
@@ -40,10 +40,10 @@ def convert_dino(source: str, output: str, **options: Any) -> str:
 
 
 def convert_reference(source: str, output: str, overlap: int = 1) -> str:
-    """Converts an inpainter and the DINO beside it, if any; returns what to tell the user.
+    """Converts an inpainter and the DINO in the file, if any; returns a message for the user.
 
     Raises:
-      UserError: the file is no inpainter that we know, or the folder cannot be written.
+      UserError: the file is not a known inpainter, or the folder cannot be written.
     """
     state_dict = read_state_dict(source, "--input")
     module, variables = _named(convert.reference, state_dict, source, overlap=overlap)
@@ -78,12 +78,12 @@ def convert_reference(source: str, output: str, overlap: int = 1) -> str:
 
 
 def convert_lpips(source: str, output: str, linear: str | None = None) -> str:
-    """Converts LPIPS; returns what to tell the user.
+    """Converts LPIPS; returns a message for the user.
 
-    Heads that are neither in the file nor in one of their own are fetched.
+    Heads are downloaded if they are neither in the file nor in a file of their own.
 
     Raises:
-      UserError: a file is not what it should be, or the folder cannot be written.
+      UserError: a file has the wrong contents, or the folder cannot be written.
     """
     backbone = read_state_dict(source, "--input")
     kind, heads, named = _named(backbone_of, backbone, source), None, source
@@ -97,10 +97,10 @@ def convert_lpips(source: str, output: str, linear: str | None = None) -> str:
 
 
 def convert_inception(source: str, output: str) -> str:
-    """Converts FID's Inception; returns what to tell the user.
+    """Converts FID's Inception; returns a message for the user.
 
     Raises:
-      UserError: the file is not that network, or the folder cannot be written.
+      UserError: the file is not this network, or the folder cannot be written.
     """
     state_dict = read_state_dict(source, "--input")
     _, variables = _named(convert.inception, state_dict, source)
@@ -110,12 +110,12 @@ def convert_inception(source: str, output: str) -> str:
 
 
 def _path(output: str) -> str:
-    """As one word of a command line that works from any folder."""
+    """Returns the absolute path, quoted for a shell."""
     return shlex.quote(str(Path(output).absolute()))
 
 
 def _named(convert_to, state_dict, source, **options):
-    """Converts, and names the file in what is wrong with it."""
+    """Converts, and names the file in errors."""
     try:
         return convert_to(state_dict, **options)
     except UserError as error:

@@ -1,4 +1,4 @@
-"""Weights of FID's Inception-v3, as ported to PyTorch, to `Inception`."""
+"""Converts weights of FID's Inception-v3, as ported to PyTorch, to `Inception`."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ from gsjax.models.inception import SIDE, Inception
 
 _NETWORK = "Inception weights"
 _CLASSIFIER = "fc."  # FID does not use it
-_CLASSES = 1008  # of the original; torchvision's classifier has 1,000
+_CLASSES = 1008  # in the original; torchvision's classifier has 1,000
 _COUNTER = ".num_batches_tracked"
 _LEAVES = {
     "conv/kernel": ("conv.weight", keys.CONV),
@@ -26,14 +26,14 @@ _LEAVES = {
 
 
 def from_state_dict(state_dict: Mapping) -> tuple[Inception, dict]:
-    """Reads FID's Inception off its state dict, `pt_inception-2015-12-05`.
+    """Builds FID's Inception from its state dict, `pt_inception-2015-12-05`.
 
     Returns:
       The module and its variables.
 
     Raises:
-      UserError: keys missing, left over or wrongly shaped, all of them listed; or it is
-        another Inception, whose distances are no FID.
+      UserError: keys are missing, left over or have wrong shapes (lists all of them), or it is
+        another Inception, whose distances are not FID.
     """
     arrays = keys.unwrap(state_dict, _NETWORK)
     keys.require(arrays, {"fc.weight": 2}, _NETWORK)
@@ -57,19 +57,19 @@ def from_state_dict(state_dict: Mapping) -> tuple[Inception, dict]:
 
 
 def fetch_inception(field: str) -> tuple[Inception, dict]:
-    """Returns FID's Inception with its weights, fetched where they are not in the cache.
+    """Returns FID's Inception with its weights, downloaded unless they are in the cache.
 
     Args:
-      field: the flag that asks for them, for errors.
+      field: the flag that requests them, for errors.
 
     Raises:
-      UserError: they cannot be had.
+      UserError: they are unavailable.
     """
     return from_state_dict(read_state_dict(fetch("inception", field), field))
 
 
 def table(params) -> keys.Table:
-    """Returns where each published key goes, for a tree of parameters."""
+    """Returns the conversion table for a tree of parameters."""
     entries = {}
     for path in flatten_dict(params, sep="/"):
         ending = next(ending for ending in _LEAVES if path.endswith("/" + ending))

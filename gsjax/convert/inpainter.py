@@ -1,4 +1,4 @@
-"""Checkpoints of the published inpainter to and from `GaussianInpainter`."""
+"""Converts checkpoints of the published inpainter to `GaussianInpainter`, and back."""
 
 import functools
 import itertools
@@ -13,32 +13,32 @@ from gsjax.errors import UserError
 from gsjax.models.inpainter import GaussianInpainter, init_variables
 
 _NETWORK = "inpainter weights"
-# The frozen DINO, which has a converter of its own, and layers that nothing reads.
+# The frozen DINO, which has its own converter, and unused layers.
 _UNUSED = ("dino_model.", "encoder.encoder.skip_linear.")
 _ENCODER = "encoder.encoder"
-# What an image of moderate size can have.
+# Limits that images of moderate size need.
 _MOST_DOWNS, _LARGEST_PATCH = 10, 128
-# Published small networks of the Gaussian head, our names, and their layers.
+# MLPs of the Gaussian head: published name, our name, number of layers.
 _HEAD_MLPS = (("color_mlp", "color", 5), ("mlp_gaudict", "atoms", 5), ("mlp_xy", "offset", 4))
 
 
 def from_state_dict(state_dict: Mapping, overlap: int = 1) -> tuple[GaussianInpainter, dict]:
-    """Reads the inpainter off a state dict of arrays by published keys.
+    """Builds the inpainter from a state dict with published keys.
 
-    Widths, depths, skips, patch size, Gaussians a patch, features and whether there is a
-    semantic branch come from the keys and shapes. `dino_model.*` and the unused
-    `skip_linear.*` may be there and are left out.
+    Widths, depths, skips, patch size, Gaussians per patch, features and the presence of a semantic
+    branch are inferred from keys and shapes. `dino_model.*` and the unused `skip_linear.*` are
+    ignored.
 
     Args:
-      state_dict: the arrays; `{"model": …}` around them and "module." prefixes are taken off.
-      overlap: pixels by which a patch draws over its neighbors, which no shape shows.
+      state_dict: the arrays; a surrounding `{"model": …}` and "module." prefixes are removed.
+      overlap: pixels by which a patch draws over its neighbors; shapes do not show it.
 
     Returns:
       The module and its variables.
 
     Raises:
-      UserError: keys missing, left over or wrongly shaped, all of them listed; or an
-        overlap of more than half a patch.
+      UserError: keys are missing, left over or have wrong shapes (lists all of them), or the
+        overlap exceeds half a patch.
     """
     arrays = keys.unwrap(state_dict, _NETWORK)
     arrays = {key: array for key, array in arrays.items() if not key.startswith(_UNUSED)}
@@ -101,7 +101,7 @@ def to_state_dict(module: GaussianInpainter, variables: Mapping) -> dict[str, np
 
 
 def table(module: GaussianInpainter) -> keys.Table:
-    """Returns where each published key goes."""
+    """Returns the conversion table."""
     entries = {
         **(_mlp("dino_map_mlp", "alignment", 2) if module.semantic else {}),
         **keys.weighted(f"{_ENCODER}.inp_module.1", "encoder/stem/conv", keys.CONV),
@@ -111,7 +111,7 @@ def table(module: GaussianInpainter) -> keys.Table:
         **keys.weighted("feature_map.cholesky_linear", "head/shape", keys.LINEAR),
     }
     for index in range(module.downs):
-        # Published decoder layers count from the lowest resolution, ours by resolution.
+        # Published decoder layers are numbered from the lowest resolution, ours by resolution.
         places = (("downs", f"down_{index + 1}"), ("ups", f"up_{module.downs - 1 - index}"))
         for published, ours in places:
             key, path = f"{_ENCODER}.{published}.{index}", f"encoder/{ours}"
@@ -131,7 +131,7 @@ def table(module: GaussianInpainter) -> keys.Table:
 
 
 def _mlp(key: str, path: str, layers: int) -> keys.Table:
-    """The entries of an MLP, whose published layers stand between activations."""
+    """Returns the entries of an MLP, whose published layers alternate with activations."""
     entries = [
         keys.weighted(f"{key}.layers.{2 * i}", f"{path}/Dense_{i}", keys.LINEAR)
         for i in range(layers)
@@ -140,6 +140,6 @@ def _mlp(key: str, path: str, layers: int) -> keys.Table:
 
 
 def _max_width(widths: list[int]) -> int:
-    """The cap on channels that shows in `widths`; the published one where none was reached."""
+    """Returns the cap on channels seen in `widths`, or the published one if it was not reached."""
     capped = any(wide < 2 * narrow for narrow, wide in itertools.pairwise(widths))
     return widths[-1] if capped else max(widths[-1], GaussianInpainter.max_width)

@@ -1,7 +1,7 @@
-"""What the conversions share: tables from published keys to our parameters, and their checks.
+"""Shared by all conversions: tables from published keys to our parameters, and their checks.
 
-A table maps each key of a PyTorch state dict to the path of a parameter in our tree and
-to the layout of its axes. The same table converts in both directions.
+A table maps each key of a PyTorch state dict to the path of a parameter in our tree and to the
+layout of its axes. The same table converts in both directions.
 """
 
 import re
@@ -17,27 +17,27 @@ from gsjax.convert.arrays import to_float32
 from gsjax.errors import UserError, first_line, shown
 
 _NESTED_UNDER = ("model", "state_dict")
-_LISTED = 12  # keys of one kind in an error
-_DIGITS = 9  # of the number of a layer
-_LAYERS = 256  # of a kind; far more than published networks have
+_LISTED = 12  # maximum number of keys of one kind in an error
+_DIGITS = 9  # maximum number of digits of a layer's number
+_LAYERS = 256  # maximum number of layers of a kind; far more than published networks have
 
 
 class Layout(NamedTuple):
-    """How the axes of a published array become ours; without axes the order stays."""
+    """The permutation from a published array's axes to ours; empty for the same order."""
 
     axes: tuple[int, ...] = ()
 
     def ours(self, array: np.ndarray) -> np.ndarray:
-        """Published to ours."""
+        """Converts a published array to ours."""
         return np.transpose(array, self.axes) if self.axes else array
 
     def published(self, array: np.ndarray) -> np.ndarray:
-        """Ours to published."""
+        """Converts our array to the published layout."""
         array = np.transpose(array, np.argsort(self.axes)) if self.axes else array
         return np.ascontiguousarray(array)
 
     def published_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The published shape of a parameter of ours."""
+        """Returns the published shape of our parameter."""
         return tuple(shape[i] for i in np.argsort(self.axes)) if self.axes else tuple(shape)
 
 
@@ -50,17 +50,17 @@ Table = dict[str, tuple[str, Layout]]  # published key -> path joined by "/", la
 
 
 def weighted(key: str, path: str, layout: Layout) -> Table:
-    """The two entries of a layer with a kernel and a bias."""
+    """Returns the two entries of a layer with a kernel and a bias."""
     return {f"{key}.weight": (f"{path}/kernel", layout), f"{key}.bias": (f"{path}/bias", SAME)}
 
 
 def norm(key: str, path: str) -> Table:
-    """The two entries of a LayerNorm or GroupNorm."""
+    """Returns the two entries of a LayerNorm or GroupNorm."""
     return {f"{key}.weight": (f"{path}/scale", SAME), f"{key}.bias": (f"{path}/bias", SAME)}
 
 
 def inner_state_dict(state_dict: Mapping) -> Mapping:
-    """Returns a state dict out of what trainers wrap around it, like `{"model": {...}}`."""
+    """Returns the state dict inside of wrappers such as `{"model": {...}}`."""
     for name in _NESTED_UNDER:
         if isinstance(state_dict.get(name), Mapping):
             state_dict = state_dict[name]
@@ -68,20 +68,19 @@ def inner_state_dict(state_dict: Mapping) -> Mapping:
 
 
 def unwrap(state_dict: Mapping, network: str) -> dict[str, np.ndarray]:
-    """Returns the arrays of a state dict, in float32, out of what trainers wrap around them.
+    """Returns the arrays of a state dict in float32, without what trainers wrap around them.
 
-    Takes `{"model": {...}, "epoch": 3}` and keys that `DistributedDataParallel` has
-    prefixed with "module.".
+    Accepts `{"model": {...}, "epoch": 3}`, and the "module." prefix of `DistributedDataParallel`.
 
     Raises:
-      UserError: it is empty, or holds something that is not an array of finite numbers.
+      UserError: it is empty, or has something else than arrays of finite numbers.
     """
     state_dict = inner_state_dict(state_dict)
     if not state_dict:
         raise UserError(network, "the state dict is empty", "expected arrays by their key")
     arrays = {}
     for key, value in state_dict.items():
-        if hasattr(value, "detach"):  # of PyTorch, which may not be installed
+        if hasattr(value, "detach"):  # a tensor of PyTorch, which may not be installed
             value = _from_torch(value)
         if not isinstance(value, np.ndarray | np.generic | jax.Array | int | float):
             kind = type(value).__name__
@@ -94,7 +93,7 @@ def unwrap(state_dict: Mapping, network: str) -> dict[str, np.ndarray]:
 
 
 def _from_torch(tensor: Any) -> Any:
-    """Returns the values of a tensor; itself if they are not real numbers, or not there."""
+    """Returns the values of a tensor, or the tensor itself if it has no real values."""
     if tensor.is_complex():
         return tensor
     try:
@@ -104,10 +103,10 @@ def _from_torch(tensor: Any) -> Any:
 
 
 def require(state_dict: Mapping[str, np.ndarray], ranks: Mapping[str, int], network: str) -> None:
-    """Checks that the keys an architecture is read off are there, with that many axes.
+    """Checks the keys that determine an architecture: their presence and number of axes.
 
     Raises:
-      UserError: some are not; it lists them.
+      UserError: lists all missing or wrong keys.
     """
     missing = [key for key in ranks if key not in state_dict]
     wrong = [
@@ -123,15 +122,17 @@ def require(state_dict: Mapping[str, np.ndarray], ranks: Mapping[str, int], netw
 
 
 def count(arrays: Mapping[str, np.ndarray], prefix: str, network: str) -> int:
-    """Returns one more than the highest number after `prefix`; gaps will be missing keys.
+    """Counts layers: returns one more than the highest number after `prefix`.
+
+    Gaps show up later as missing keys.
 
     Raises:
-      UserError: the number cannot be one of a network's layers.
+      UserError: the number is implausible for a layer.
     """
     numbers = [key.removeprefix(prefix).split(".")[0] for key in arrays if key.startswith(prefix)]
     numbers = [number for number in numbers if re.fullmatch("[0-9]+", number)]
     for number in numbers:
-        # Python takes long to make numbers of thousands of digits, or refuses.
+        # Python is slow to parse numbers of thousands of digits, or refuses to.
         if len(number) > _DIGITS or int(number) >= min(len(arrays), _LAYERS):
             raise UserError(
                 network,
@@ -148,10 +149,10 @@ def to_params(state_dict: Mapping[str, np.ndarray], table: Table, params, networ
       state_dict: published keys to arrays.
       table: where each key goes.
       params: the tree to fill: anything with shapes.
-      network: what to call it in an error.
+      network: its name in errors.
 
     Raises:
-      UserError: keys are missing, left over or wrongly shaped; it lists all of them.
+      UserError: keys are missing, left over or have wrong shapes (lists all of them).
     """
     shapes = {path: leaf.shape for path, leaf in flatten_dict(params, sep="/").items()}
     if shapes.keys() != {path for path, _ in table.values()}:

@@ -1,4 +1,4 @@
-"""Weights of the published discriminator to and from `Discriminator`."""
+"""Converts weights of the published discriminator to `Discriminator`, and back."""
 
 from collections.abc import Mapping
 
@@ -13,17 +13,17 @@ _NETWORK = "discriminator weights"
 
 
 def from_state_dict(state_dict: Mapping) -> tuple[Discriminator, dict]:
-    """Reads the discriminator, of any width and depth, off a state dict by published keys.
+    """Builds the discriminator, of any width and depth, from a state dict with published keys.
 
     Returns:
       The module and its variables.
 
     Raises:
-      UserError: keys missing, left over or wrongly shaped, all of them listed.
+      UserError: keys are missing, left over or have wrong shapes (lists all of them).
     """
     arrays = keys.unwrap(state_dict, _NETWORK)
     keys.require(arrays, {"main.0.weight": 4}, _NETWORK)
-    # The last convolution's place in the Sequential is 3 · layers + 2.
+    # The index of the last convolution in the Sequential is 3 · layers + 2.
     layers = max(1, (keys.count(arrays, "main.", _NETWORK) - 3) // 3)
     module = Discriminator(width=arrays["main.0.weight"].shape[0], layers=layers)
     image = jnp.zeros((1, min_side(layers), min_side(layers), 3))
@@ -37,9 +37,9 @@ def to_state_dict(module: Discriminator, variables: Mapping) -> dict[str, np.nda
 
 
 def table(module: Discriminator) -> keys.Table:
-    """Returns where each published key goes.
+    """Returns the conversion table.
 
-    In the published Sequential, each convolution but the first and the last is followed by its
+    In the published Sequential, each convolution except the first and the last is followed by its
     normalization and an activation.
     """
     entries = keys.weighted("main.0", "conv_0", keys.CONV)

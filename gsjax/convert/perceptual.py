@@ -1,4 +1,4 @@
-"""LPIPS weights, torchvision's backbone and the published linear heads, to `Lpips`."""
+"""Converts LPIPS weights, torchvision's backbone and the published linear heads, to `Lpips`."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from gsjax.fetch import fetch
 from gsjax.models.lpips import BACKBONES, MIN_SIDE, Lpips, Tap
 
 _NETWORK = "LPIPS weights"
-# Where torchvision's convolutions stand among activations and pools.
+# Indices of torchvision's convolutions among activations and pools.
 _FIRES = (3, 4, 6, 7, 9, 10, 11, 12)
 _PLACES = {
     "alex": (0, 3, 6, 8, 10),
@@ -26,25 +26,24 @@ _PLACES = {
 }
 _HEADS = {kind: layers.count(Tap()) for kind, layers in BACKBONES.items()}
 REMOTE_BACKBONE = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
-_CLASSIFIER = ("classifier.", "classifier/")  # of the backbone; LPIPS does not use it
+_CLASSIFIER = ("classifier.", "classifier/")  # of the backbone; unused by LPIPS
 
 
 def from_state_dicts(backbone: Mapping, heads: Mapping | None = None) -> tuple[Lpips, dict]:
-    """Reads LPIPS off the state dicts of arrays of a classifier and of its linear heads.
+    """Builds LPIPS from the state dicts of a classifier and of its linear heads.
 
     Args:
-      backbone: torchvision's AlexNet, VGG16 or SqueezeNet 1.1; which one shows in its keys.
-        Or SqueezeNet's and the heads' arrays by the keys of JAX code: `conv1/w` and
-        `fire3/squeeze/w` to `fire12/expand3x3/w` (HWIO), their `/b`, and `lpips/lin0` to
-        `lpips/lin6`.
+      backbone: torchvision's AlexNet, VGG16 or SqueezeNet 1.1, recognized by its keys. Or
+        SqueezeNet and the heads with the keys of JAX code: `conv1/w` and `fire3/squeeze/w` to
+        `fire12/expand3x3/w` (HWIO), their `/b`, and `lpips/lin0` to `lpips/lin6`.
       heads: `lin0.model.1.weight` to `lin4.model.1.weight` (`lin6` with SqueezeNet), as
-        published; not needed if they are among the arrays of `backbone`.
+        published; not needed if `backbone` has them.
 
     Returns:
       The module and its variables.
 
     Raises:
-      UserError: keys missing, left over or wrongly shaped, all of them listed.
+      UserError: keys are missing, left over or have wrong shapes (lists all of them).
     """
     kind = backbone_of(backbone)
     arrays = _published_names(keys.unwrap(backbone, _NETWORK))
@@ -60,10 +59,10 @@ def from_state_dicts(backbone: Mapping, heads: Mapping | None = None) -> tuple[L
 
 
 def backbone_of(state_dict: Mapping) -> str:
-    """Returns which classifier a state dict is of: alex, vgg or squeeze.
+    """Returns the classifier of a state dict: alex, vgg or squeeze.
 
     Raises:
-      UserError: it is none of them.
+      UserError: it is none of these.
     """
     arrays = _published_names(keys.unwrap(state_dict, _NETWORK))
     first = arrays.get("features.0.weight")
@@ -80,32 +79,32 @@ def backbone_of(state_dict: Mapping) -> str:
 
 
 def backbone_of_params(params: Mapping) -> str:
-    """Returns which backbone a tree of `Lpips` parameters is of, by its convolutions."""
+    """Returns the backbone of a tree of `Lpips` parameters, by its number of convolutions."""
     count = sum(name.startswith("conv_") for name in params)
     return {len(places): kind for kind, places in _PLACES.items()}[count]
 
 
 def has_heads(state_dict: Mapping) -> bool:
-    """Returns whether the linear heads are among the arrays of a backbone."""
+    """Returns whether the state dict of a backbone also has the linear heads."""
     return any(key.startswith("lin") for key in _published_names(state_dict))
 
 
 def fetch_lpips(kind: str, field: str) -> tuple[Lpips, dict]:
-    """Returns LPIPS with the published weights, fetched where they are not in the cache.
+    """Returns LPIPS with the published weights, downloaded unless they are in the cache.
 
     Args:
       kind: alex | vgg | squeeze.
-      field: the config field that asks for them, for errors.
+      field: the config field that requests them, for errors.
 
     Raises:
-      UserError: they cannot be had.
+      UserError: they are unavailable.
     """
     backbone = read_state_dict(fetch(REMOTE_BACKBONE[kind], field), field)
     return from_state_dicts(backbone, read_state_dict(fetch(f"lpips_{kind}", field), field))
 
 
 def table(backbone: str) -> keys.Table:
-    """Returns where each published key goes."""
+    """Returns the conversion table."""
     heads = range(_HEADS[backbone])
     entries = {f"lin{i}.model.1.weight": (f"head_{i}", keys.SAME) for i in heads}
     for index, place in enumerate(_PLACES[backbone]):
@@ -113,7 +112,7 @@ def table(backbone: str) -> keys.Table:
     return entries
 
 
-# The keys of JAX code, to published ones.
+# Patterns from keys of JAX code to published keys.
 _RENAMED = (
     (r"^lpips/lin(\d+)$", r"lin\1.model.1.weight"),
     (r"^conv1/", "features.0/"),
@@ -123,7 +122,7 @@ _RENAMED = (
 
 
 def _published_names(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays by published keys in the published layout, without the classifier."""
+    """Returns arrays by published keys, in the published layout, without the classifier."""
     renamed = {}
     for key, array in arrays.items():
         if key.startswith(_CLASSIFIER):

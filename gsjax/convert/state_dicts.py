@@ -1,4 +1,4 @@
-"""State dicts on disk: .pth, .pt and .bin, .safetensors, .npz."""
+"""Reads state dicts from disk: .pth, .pt, .bin, .safetensors and .npz."""
 
 import math
 import pickle
@@ -17,15 +17,15 @@ from gsjax.errors import UserError, first_line, shown
 def read_state_dict(path: str | Path, field: str) -> dict[str, np.ndarray]:
     """Reads the arrays of a file of weights, in float32, by their published keys.
 
-    Nothing in the file is ever run: PyTorch files are read as weights only, and
-    archives without pickles.
+    Code in the file is never run: PyTorch files are read with `weights_only`, and archives without
+    pickles.
 
     Args:
-      path: the file; its suffix tells the format.
+      path: the file; its suffix determines the format.
       field: the flag or config field that named it, for errors.
 
     Raises:
-      UserError: no such file, another format, damaged, with code in it, or without arrays.
+      UserError: the file is missing, of another format, damaged, contains code, or has no arrays.
     """
     path = Path(path)
     named = f"{field}: {path}"
@@ -33,7 +33,7 @@ def read_state_dict(path: str | Path, field: str) -> dict[str, np.ndarray]:
         raise UserError(f"{named} is a folder; expected a file of weights")
     if not path.exists():
         raise UserError(f"{named} does not exist; expected a file of weights")
-    if not path.is_file():  # which may never end
+    if not path.is_file():  # reading a device may never end
         raise UserError(f"{named} is not a regular file; expected a file of weights")
     suffix = path.suffix.lower()
     if suffix not in _READERS:
@@ -56,7 +56,7 @@ def read_state_dict(path: str | Path, field: str) -> dict[str, np.ndarray]:
             f"{named} is damaged, or holds code or objects besides arrays, which are never run; "
             "save the state_dict() alone"
         ) from None
-    except Exception as error:  # a broken byte leads the readers to errors of any type
+    except Exception as error:  # on damaged files, readers raise errors of any type
         reason = first_line(error)
         raise UserError(f"{named} is damaged or not a {path.suffix} file ({reason})") from None
     if not isinstance(loaded, Mapping):
@@ -66,14 +66,14 @@ def read_state_dict(path: str | Path, field: str) -> dict[str, np.ndarray]:
 
 
 def _check_archive(path: Path) -> None:
-    """Raises ValueError for a ZIP, which .npz and .pth are, that unpacks to more than it can be."""
+    """Raises ValueError if a ZIP archive (.npz, .pth) claims an implausible unpacked size."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             check_claim(sum(entry.file_size for entry in archive.infolist()), path.stat().st_size)
 
 
 def _check_sizes(arrays: Mapping, held: int) -> None:
-    """Raises ValueError if arrays claim more values than the file has, by strides of 0."""
+    """Raises ValueError if tensors claim more values than the file has, with strides of 0."""
     claimed = 0
     for key, value in arrays.items():
         if hasattr(value, "untyped_storage"):
@@ -106,7 +106,7 @@ def _npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def _check_header(file: IO[bytes], entry: zipfile.ZipInfo) -> None:
-    """Raises ValueError if the array of an entry claims to be larger than the entry."""
+    """Raises ValueError if the array in an entry claims to be larger than the entry."""
     readers = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
     major, _ = np.lib.format.read_magic(file)
     shape, _, dtype = readers[major](file)

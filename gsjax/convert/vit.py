@@ -1,4 +1,4 @@
-"""DINO weights: the official key names, and those of Hugging Face, to and from `DinoViT`."""
+"""Converts DINO weights, with official or Hugging Face key names, to `DinoViT`, and back."""
 
 import math
 import re
@@ -14,7 +14,7 @@ from gsjax.models.dino import DinoViT
 
 _NETWORK = "DINO weights"
 _LARGEST_PATCH = 64
-# Without a part in the tokens: for training, and Hugging Face's layer after the last.
+# Not used for tokens: needed only in training, and Hugging Face's extra last layer.
 _UNUSED = ("mask_token", "pooler.")
 
 
@@ -27,30 +27,30 @@ def from_state_dict(
     epsilon: float | None = None,
     blocks: int | None = None,
 ) -> tuple[DinoViT, dict]:
-    """Reads DINO v1 or v2 off a state dict of arrays by published keys.
+    """Builds DINO v1 or v2 from a state dict with published keys.
 
-    Width, depth, MLP, patch size, registers, LayerScale and grid come from the keys and
-    shapes. The rest does not show in them and defaults to what the code that uses such
-    keys does: the official code, or Hugging Face's `Dinov2Model`,
-    `Dinov2WithRegistersModel` and `ViTModel`, which resample positions a little differently.
+    Width, depth, MLP, patch size, registers, LayerScale and grid are inferred from keys and shapes.
+    The remaining options default to those of the code that uses such keys: the official code, or
+    Hugging Face's `Dinov2Model`, `Dinov2WithRegistersModel` and `ViTModel`, which resample
+    positions slightly differently.
 
     Args:
-      state_dict: the arrays; `{"model": …}` around them and "module." prefixes are taken off.
-      image_size: side, or (height, width), in pixels that the positions were learned at;
-        needed where their grid is not square.
+      state_dict: the arrays; a surrounding `{"model": …}` and "module." prefixes are removed.
+      image_size: side, or (height, width), in pixels of the images that positions were learned at;
+        needed if their grid is not square.
       antialias: whether positions are antialiased; by default if there are registers.
-      offset: patches added to the target grid in the resampling scale; by default 0.1 with
-        official keys and no registers, else 0.
-      heads: attention heads; by default each has 64 channels as in all published models,
-        or the largest power of two below that divides the width.
+      offset: patches added to the target grid in the resampling scale; by default 0.1 with official
+        keys and no registers, else 0.
+      heads: attention heads; by default with 64 channels each, as in all published models, or the
+        largest smaller power of two that divides the width.
       epsilon: of the norms; by default 1e-12 with `ViTModel` keys, else 1e-6.
-      blocks: keep the first so many and the last norm; by default all blocks.
+      blocks: keep only this many first blocks, and the last norm; by default all blocks.
 
     Returns:
       The module and its variables.
 
     Raises:
-      UserError: keys missing, left over or wrongly shaped, all of them listed; or there are
+      UserError: keys are missing, left over or have wrong shapes (lists all of them), or there are
         fewer blocks.
     """
     arrays = keys.unwrap(state_dict, _NETWORK)
@@ -59,7 +59,7 @@ def from_state_dict(
     if hugging_face:
         arrays = _official_names(arrays)
     arrays = {key: array for key, array in arrays.items() if not key.startswith(_UNUSED)}
-    # Training checkpoints of DINOv2 number the chunk of a block before the block.
+    # In training checkpoints of DINOv2, the number of a chunk precedes that of the block.
     arrays = {re.sub(r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.", k): a for k, a in arrays.items()}
 
     ranks = {"pos_embed": 3, "patch_embed.proj.weight": 4, "blocks.0.norm1.weight": 1}
@@ -102,12 +102,12 @@ def from_state_dict(
 
 
 def to_state_dict(module: DinoViT, variables: Mapping) -> dict[str, np.ndarray]:
-    """Returns the official state dict; `mask_token`, which we do not keep, is not in it."""
+    """Returns the official state dict, without `mask_token`, which we do not keep."""
     return keys.to_published(variables["params"], table(module))
 
 
 def table(module: DinoViT) -> keys.Table:
-    """Returns where each official key goes."""
+    """Returns the conversion table."""
     entries = {
         "cls_token": ("cls_token", keys.SAME),
         "pos_embed": ("pos_embed", keys.SAME),
@@ -147,7 +147,7 @@ def _mlp_width(arrays: Mapping[str, np.ndarray], swiglu: bool) -> int:
 
 
 def _grid(patches: int, patch_size: int, image_size) -> tuple[int, int]:
-    """The patch grid that so many positions belong to."""
+    """Returns the grid of a number of patch positions."""
     if image_size is None:
         grid = (math.isqrt(max(patches, 0)),) * 2
         given = "no square grid; pass image_size=(height, width)"
@@ -160,7 +160,7 @@ def _grid(patches: int, patch_size: int, image_size) -> tuple[int, int]:
     return grid
 
 
-# Hugging Face's names, those on disk and those of newer models in memory, to official ones.
+# Patterns from Hugging Face's names, on disk and of newer models in memory, to official ones.
 _HUGGING_FACE = (
     (r"^embeddings\.(cls_token|mask_token|register_tokens)$", r"\1"),
     (r"^embeddings\.position_embeddings$", "pos_embed"),
@@ -178,7 +178,7 @@ _HUGGING_FACE = (
     (r"\.mlp\.weights_in\.", ".mlp.w12."),
     (r"\.mlp\.(weights_out|down_proj)\.", ".mlp.w3."),
 )
-# Layers that Hugging Face keeps apart and the official code in one.
+# Layers that are separate in Hugging Face's code and one in the official code.
 _MERGED = (
     ("attn.qkv", ("attn.query", "attn.key", "attn.value")),
     ("attn.qkv", ("attn.q_proj", "attn.k_proj", "attn.v_proj")),
@@ -195,7 +195,7 @@ def _official_names(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     for whole, parts in _MERGED:
         for key in [key for key in renamed if f".{parts[0]}." in key]:
             pieces = [key.replace(parts[0], part) for part in parts]
-            # With a piece missing all stay as they are, to be reported.
+            # If a piece is missing, all are left as they are and reported.
             if all(piece in renamed for piece in pieces):
                 merged = [renamed.pop(piece) for piece in pieces]
                 renamed[key.replace(parts[0], whole)] = np.concatenate(merged)

@@ -24,7 +24,7 @@ def fit_area(
 ) -> np.ndarray:
     """Thickens or thins a drawing until it covers `count` pixels.
 
-    Pixels are ranked by their signed distance to the outline, and the `count` inner_state_dict are taken,
+    Pixels are ranked by their signed distance to the outline, and the `count` innermost are taken,
     which moves the outline by the same amount everywhere.
 
     Args:

@@ -1,1 +1,1 @@
-"""Measuring how well holes are filled, ours beside others', by the published protocol."""
+"""Evaluates fills, ours and those of other methods, by the published protocol."""

@@ -1,4 +1,4 @@
-"""FID, the Fréchet distance of the Inception features of two sets of images.
+"""FID, the Fréchet distance between the Inception features of two sets of images.
 
 With means μ and covariances Σ: |μ₁ − μ₂|² + tr Σ₁ + tr Σ₂ − 2 tr (Σ₁ Σ₂)^½.
 """
@@ -21,19 +21,19 @@ _BATCH = 8
 
 
 def frechet_distance(one: Float[np.ndarray, "n d"], other: Float[np.ndarray, "m d"]) -> float:
-    """Returns the Fréchet distance of two sets of features, in float64.
+    """Returns the Fréchet distance between two sets of features, in float64.
 
-    A covariance is FᵀF of a factor F, and tr (Σ₁ Σ₂)^½ the sum of the singular values of
-    F₁ F₂ᵀ: exact where there are fewer images than features, where the square root of the
-    product of the covariances is not.
+    Each covariance is FᵀF for a factor F, and tr (Σ₁ Σ₂)^½ is the sum of the singular values of
+    F₁ F₂ᵀ. This is exact even with fewer images than features, unlike the square root of the
+    product of the covariances.
 
     Raises:
-      ValueError: a set has fewer than two.
+      ValueError: a set has fewer than two features.
     """
     (mean, factor), (other_mean, other_factor) = _moments(one), _moments(other)
     shared = np.linalg.svd(factor @ other_factor.T, compute_uv=False).sum()
     spread = np.square(factor).sum() + np.square(other_factor).sum()
-    # Rounding may leave equal sets at less than nothing.
+    # Rounding may make the distance of equal sets negative.
     return max(0.0, float(np.square(mean - other_mean).sum() + spread - 2 * shared))
 
 
@@ -52,12 +52,12 @@ def _moments(features):
 def cached_features(
     extract: Extract, weights: PyTree, digest: str, images: Iterable[UInt8[np.ndarray, "h w 3"]]
 ) -> Float[np.ndarray, "n 2048"]:
-    """Returns the features of images, from the cache if they are there.
+    """Returns the features of images, from the cache if possible.
 
     Args:
-      extract: images of one batch size to features.
-      weights: the network's, which are part of the key.
-      digest: a hash of all images, the other part.
+      extract: maps a batch of images to features.
+      weights: of the network; part of the cache key.
+      digest: a hash of all images; the other part of the key.
       images: read only if their features are not in the cache.
     """
     key = hashlib.sha256(digest.encode())
@@ -68,7 +68,7 @@ def cached_features(
         features = np.load(path, allow_pickle=False)
         if features.ndim == 2 and features.shape[1] == FEATURES:
             return features
-    except (OSError, ValueError, EOFError):  # not there, or damaged: made again
+    except (OSError, ValueError, EOFError):  # missing or damaged
         pass
     features = extract_all(extract, images)
     try:
@@ -84,12 +84,12 @@ def cached_features(
 def extract_all(
     extract: Extract, images: Iterable[UInt8[np.ndarray, "h w 3"]]
 ) -> Float[np.ndarray, "n 2048"]:
-    """Returns the features of images of one size, in batches of 8, the last one filled up."""
-    found, batch = [], []
+    """Returns the features of images of one size, in batches of 8; the last one is padded."""
+    features, batch = [], []
 
     def flush():
         filler = [batch[-1]] * (_BATCH - len(batch))
-        found.append(np.asarray(extract(np.stack(batch + filler)))[: len(batch)])
+        features.append(np.asarray(extract(np.stack(batch + filler)))[: len(batch)])
         batch.clear()
 
     for image in images:
@@ -98,4 +98,4 @@ def extract_all(
             flush()
     if batch:
         flush()
-    return np.concatenate(found)
+    return np.concatenate(features)

@@ -1,4 +1,4 @@
-"""An evaluation from its settings to its report."""
+"""Runs an evaluation, from its settings to its report."""
 
 import dataclasses
 import hashlib
@@ -23,7 +23,7 @@ from gsjax.evaluation.semantics import Semantics
 from gsjax.models.inception import FEATURES
 from gsjax.progress import progress_bar
 
-_SHOWN = 2  # of the worst, in each band
+_SHOWN = 2  # worst cases shown per band
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +48,11 @@ class Settings:
 
 @dataclasses.dataclass
 class _Collected:
-    """What is collected on the way."""
+    """The results collected during an evaluation."""
 
     rows: list[dict]
-    features: dict[str, dict[tuple[str, str], list]]  # by metric; by band and method
-    worst: dict[str, list[Worst]]  # by band, the worst first
+    features: dict[str, dict[tuple[str, str], list]]  # by metric, then by (band, method)
+    worst: dict[str, list[Worst]]  # by band, worst first
     names: list[str]  # of the images
     semantics: Semantics | None = None
     digest: str = ""  # of the images
@@ -62,7 +62,7 @@ def evaluate(settings: Settings) -> Report:
     """Checks the settings, fills, measures, and writes to the output folder if there is one.
 
     Raises:
-      UserError: a setting is wrong, or what it names cannot be had.
+      UserError: a setting is wrong, or names something unavailable.
     """
     notes: list[str] = []
     deep = methods.choose(settings.deep, list(methods.OURS), "--deep", notes)
@@ -110,7 +110,7 @@ def _make_protocol(settings: Settings) -> Protocol:
 
 
 def _measure(plan: Protocol, ways: Sequence[Method], measures: Scores) -> _Collected:
-    """Fills every hole of every image by every method, and measures."""
+    """Fills every hole of every image with every method, and measures the results."""
     collected = _Collected([], {}, {band.name: [] for band in plan.bands}, [])
     digest = hashlib.sha256()
     total = len(plan.indices) * len(plan.bands) * len(ways)
@@ -138,7 +138,7 @@ def _measure(plan: Protocol, ways: Sequence[Method], measures: Scores) -> _Colle
 
 
 def _warm_up(ways, image, holes) -> None:
-    """Has compiled what is compiled, so that it is not timed."""
+    """Runs compiled methods once, so that compilation is not timed."""
     for way in ways:
         for hole in holes:
             if way.compiles:
@@ -146,7 +146,7 @@ def _warm_up(ways, image, holes) -> None:
 
 
 def _collect(collected, name, image, holes, cases, filled, measures) -> None:
-    """Measures all fills of an image at once, and keeps what the report needs."""
+    """Measures all fills of an image, and keeps what the report needs."""
     of_case = np.stack([holes[band] for band, _, _ in cases])
     values = jax.device_get(measures.measure(filled, image[None], of_case))
     features = {}
@@ -167,7 +167,7 @@ def _collect(collected, name, image, holes, cases, filled, measures) -> None:
         collected.rows.append(row | {"seconds": seconds})
         psnr.setdefault(band, {})[way] = row["psnr_hole"]
     for band, of_way in psnr.items():
-        first = next(iter(of_way))  # the model's, if there is one
+        first = next(iter(of_way))  # the model, if there is one
         pictures = {way: filled[i] for i, (own, way, _) in enumerate(cases) if own == band}
         values = ", ".join(f"{way} {value:.1f}" for way, value in of_way.items())
         part = f"{100 * holes[band].mean():.0f} %"
@@ -182,7 +182,7 @@ def _collect(collected, name, image, holes, cases, filled, measures) -> None:
 def _distances(
     plan: Protocol, measures: Scores, collected: _Collected
 ) -> dict[str, dict[tuple[str, str], float]]:
-    """Returns Fréchet distances by metric; by band and method. None are of a single image."""
+    """Returns Fréchet distances by metric, then by (band, method); none for a single image."""
     if len(collected.names) < 2:
         return {}
 
@@ -218,8 +218,8 @@ def _notes(plan: Protocol, measures: Scores, collected: _Collected) -> list[str]
             notes.append(f"no {name}: it takes two images")
         elif len(collected.names) <= features:
             notes.append(
-                f"{name} over {len(collected.names)} images, fewer than its {features} features: it is "
-                "biased upwards and only to be compared with that of the very same images and holes"
+                f"{name} over {len(collected.names)} images, fewer than its {features} features: "
+                "it is biased upward; compare it only over the same images and holes"
             )
     return notes
 

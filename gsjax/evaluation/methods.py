@@ -1,4 +1,4 @@
-"""Ways to fill holes: a trained model, and what needs no training."""
+"""Methods to fill holes: a trained model, and baselines that need no training."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -12,18 +12,18 @@ from gsjax.inpainting.patchmatch import patchmatch, unavailable_reason
 
 Image = UInt8[np.ndarray, "h w 3"]
 Hole = Bool[np.ndarray, "h w"]
-# What fills deep holes beside the model, and what the two are called in tables.
+# Names in tables of the model, by what fills deep holes.
 OURS = {"network": "gsjax", "exemplar": "gsjax+exemplar"}
-_RADIUS = 3  # pixels around a point that OpenCV's methods look at
+_RADIUS = 3  # of the neighborhood in OpenCV's methods, in pixels
 
 
 class Method(NamedTuple):
-    """A way to fill.
+    """A method to fill holes.
 
     Attributes:
       name: in tables.
-      fill: image, black in the hole, and hole to the filled image.
-      compiles: its first calls take longer and are not timed.
+      fill: maps an image, black in the hole, and the hole to the filled image.
+      compiles: whether the first call compiles, and is therefore not timed.
     """
 
     name: str
@@ -31,23 +31,23 @@ class Method(NamedTuple):
     compiles: bool = False
 
     def __call__(self, image: Image, hole: Hole) -> Image:
-        """Fills an image; its hole's pixels are not shown, all others kept as they are."""
+        """Fills an image: hides the pixels in the hole from `fill`, and keeps all others."""
         masked = np.where(hole[..., None], np.uint8(0), image)
         return np.where(hole[..., None], self.fill(masked, hole), image)
 
 
 def telea(image: Image, hole: Hole) -> Image:
-    """Telea's fast marching (2004), OpenCV's."""
+    """OpenCV's implementation of Telea's fast marching (2004)."""
     return cv2.inpaint(image, hole.astype(np.uint8), _RADIUS, cv2.INPAINT_TELEA)
 
 
 def navier_stokes(image: Image, hole: Hole) -> Image:
-    """Bertalmio's fluid dynamics (2001), OpenCV's."""
+    """OpenCV's implementation of Bertalmio's fluid dynamics (2001)."""
     return cv2.inpaint(image, hole.astype(np.uint8), _RADIUS, cv2.INPAINT_NS)
 
 
 def biharmonic(image: Image, hole: Hole) -> Image:
-    """The biharmonic equation, scikit-image's."""
+    """Solves the biharmonic equation, with scikit-image."""
     from skimage.restoration import inpaint_biharmonic
 
     filled = inpaint_biharmonic(image, hole, channel_axis=-1)  # in [0, 1]
@@ -55,7 +55,7 @@ def biharmonic(image: Image, hole: Hole) -> Image:
 
 
 def mean(image: Image, hole: Hole) -> Image:
-    """The mean color of the known pixels."""
+    """Fills with the mean color of the known pixels."""
     color = np.rint(image[~hole].mean(0)).astype(np.uint8)
     return np.broadcast_to(color, image.shape)
 
@@ -71,41 +71,41 @@ _NEED_PATCHMATCH = ("patchmatch", "exemplar")
 
 
 def choose(
-    asked: Sequence[str] | None, every: Sequence[str], flag: str, notes: list[str]
+    requested: Sequence[str] | None, every: Sequence[str], flag: str, notes: list[str]
 ) -> list[str]:
-    """Returns the names that a flag gives, or all that can run here.
+    """Returns the names that a flag selects, or by default all methods that can run here.
 
     Args:
-      asked: the flag's value; None: not given.
+      requested: the flag's value, or None.
       every: all names.
       flag: its name, for errors.
-      notes: is told what cannot run although nobody has left it out.
+      notes: receives a note about each method that cannot run here.
 
     Raises:
-      UserError: there is none of a name, one comes twice, or cannot run here.
+      UserError: a name is unknown, repeated, or cannot run here.
     """
     reason = unavailable_reason()
-    if asked is None:
+    if requested is None:
         left_out = [name for name in every if reason and name in _NEED_PATCHMATCH]
         notes += [f"no {name}: {reason}" for name in left_out]
         return [name for name in every if name not in left_out]
-    for name in asked:
+    for name in requested:
         if name not in every:
             meant = suggestion(name, list(every))
             hint = f"; did you mean {meant}?" if meant else ""
             raise UserError(flag, f"{name!r} is none of {', '.join(every)}{hint}")
-        if list(asked).count(name) > 1:
+        if list(requested).count(name) > 1:
             raise UserError(flag, f"{name} comes twice")
         if reason and name in _NEED_PATCHMATCH:
             raise UserError(flag, f"{name}: {reason}")
-    return list(asked)
+    return list(requested)
 
 
 def trained(checkpoint: str, deep: Sequence[str]) -> list[Method]:
-    """Returns the inpainter in a checkpoint, a method for each way to fill deep holes.
+    """Returns the inpainter in a checkpoint, as one method for each way to fill deep holes.
 
     Raises:
-      UserError: there is none.
+      UserError: there is no inpainter.
     """
     from gsjax.inpainting.painter import Inpainter
 

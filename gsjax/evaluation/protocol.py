@@ -1,4 +1,4 @@
-"""What is filled: the images and the holes, the same ones for every method and every run."""
+"""The evaluation protocol: images and holes that are the same for every method and run."""
 
 import dataclasses
 import re
@@ -19,24 +19,24 @@ from gsjax.data.masks import RATIO_TOLERANCE, draw_hole
 from gsjax.data.sources import list_images
 from gsjax.errors import UserError, suggestion
 
-KINDS = ("irregular", "free_form")  # of drawn holes, in turn
+KINDS = ("irregular", "free_form")  # of drawn holes, alternating
 CENTER = "center"
-FILES = "masks"  # the one band of holes from files
-_STREAM = 3  # of random numbers; training and validation have others
+FILES = "masks"  # name of the only band with holes from files
+_STREAM = 3  # of random numbers; different from those of training and validation
 
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """Images of a source and their holes, drawn in bands or from files.
+    """Images of a source and their holes, drawn in bands or read from files.
 
     Attributes:
       source: of the images.
-      indices: of those that are used.
-      size: pixels a side of what is filled.
+      indices: of the images to use.
+      size: side of the images in pixels.
       seed: of the drawn holes.
-      bands: of the drawn holes; with masks, the one of the files.
-      masks: a mask file for each image by its index; without, holes are drawn.
-      invert: black is hole in the masks.
+      bands: of the drawn holes; with masks, the single band `FILES`.
+      masks: a mask file for each image, by its index; if empty, holes are drawn.
+      invert: whether black is hole in the masks.
     """
 
     source: ImageSource
@@ -48,7 +48,7 @@ class Protocol:
     invert: bool = False
 
     def crops(self) -> Iterator[tuple[int, UInt8[np.ndarray, "s s 3"]]]:
-        """Yields each image that can be read, its center square at `size`, and its index."""
+        """Yields the index and the center square, resized to `size`, of each readable image."""
         for index in self.indices:
             try:
                 image = self.source[index]
@@ -58,7 +58,7 @@ class Protocol:
             yield index, center_square(image, self.size)
 
     def hole(self, index: int, band: Band) -> Bool[np.ndarray, "s s"]:
-        """Returns the hole of image `index` in a band; it depends on nothing but the seed."""
+        """Returns the hole of image `index` in a band; depends only on these and the seed."""
         if self.masks:
             return self._from_file(self.masks[index])
         if band.name == CENTER:
@@ -66,11 +66,11 @@ class Protocol:
             quarter = self.size // 4
             hole[quarter : self.size - quarter, quarter : self.size - quarter] = True
             return hole
-        # Not the band's place, so that a band alone has the holes it has among others.
+        # Seeded by the band's limits and not its index, so that holes do not depend on other bands.
         place = round(1000 * band.low), round(1000 * band.high)
         rng = np.random.default_rng((self.seed, _STREAM, index, *place))
         kind = band.kinds[index % len(band.kinds)]
-        while True:  # drawing is a little less exact than bands are
+        while True:  # drawing is slightly less exact than the bands
             hole = draw_hole(rng, kind, (self.size,) * 2, rng.uniform(band.low, band.high))
             if band.low <= hole.mean() <= band.high:
                 return hole
@@ -86,10 +86,10 @@ class Protocol:
 
 
 def parse_bands(names: Sequence[str]) -> list[Band]:
-    """Returns the bands of `5-20`, percents of the image, and `center`.
+    """Parses bands such as `5-20`, in percent of the image, and `center`.
 
     Raises:
-      UserError: a name is neither, or comes twice.
+      UserError: a name is neither, or is repeated.
     """
     bands = []
     for name in names:
@@ -122,13 +122,13 @@ def parse_bands(names: Sequence[str]) -> list[Band]:
 def match_masks(
     source: ImageSource, indices: Sequence[int], folder: str, size: int, invert: bool = False
 ) -> list[str]:
-    """Returns a mask file for each image: by name if their names fit, else in turn.
+    """Returns a mask file for each image: by name if any name matches, else in turn.
 
-    Names fit as `MaskMatcher` says. All used masks are read.
+    `MaskMatcher` defines which names match. All masks that are used are checked.
 
     Raises:
-      UserError: no such folder, no masks in it, masks for some of the images only, two for
-        one of them, or one that cannot be used.
+      UserError: the folder does not exist or has no masks, only some images have masks, an image
+        has several, or a mask is unusable.
     """
     path = Path(folder).expanduser()
     if not path.is_dir():
@@ -184,7 +184,7 @@ def _check_masks(protocol: Protocol, files: list[str]) -> None:
 
 
 def center_square(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "s s 3"]:
-    """Returns the largest square in the middle, resized with a Lanczos filter."""
+    """Returns the central square of an image, resized with a Lanczos filter."""
     square = Image.fromarray(np.ascontiguousarray(_square(image)))
     return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
 

@@ -1,4 +1,4 @@
-"""What an evaluation leaves: a row an image, a summary, a table, a picture of the worst."""
+"""The report of an evaluation: rows per image, a summary, a table, a picture of the worst cases."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ from gsjax.models.metrics import METRICS
 from gsjax.training.grids import HOLE_COLOR, encode_png, picture_grid
 
 FILES = ("per_image.csv", "table.md", "worst.png", "summary.json")  # in the order of writing
-# Of the table: title, field of the summary, factor, decimals.
+# Columns of the table: title, field of the summary, factor, decimals.
 _COLUMNS = (
     *((f"{m.title} {m.arrow}", m.name, m.scale, m.decimals) for m in METRICS.values()),
     ("s an image", "seconds", 1, 3),
@@ -25,14 +25,14 @@ _NO_MEAN = ("image", "band", "method")
 
 
 class Worst(NamedTuple):
-    """A case to look at.
+    """A case with a bad result, to look at.
 
     Attributes:
-      psnr: in the hole, of the method that is looked at.
-      caption: of its row.
+      psnr: in the hole, of the first method.
+      caption: of its row in the picture.
       original: the image.
-      hole: what was to be filled.
-      filled: each method's result by its name.
+      hole: its hole.
+      filled: the result of each method, by its name.
     """
 
     psnr: float
@@ -43,15 +43,15 @@ class Worst(NamedTuple):
 
 
 class Report(NamedTuple):
-    """The outcome.
+    """The results of an evaluation.
 
     Attributes:
-      protocol: what was measured and how, by name.
-      notes: what is to be known with the numbers, a sentence each.
+      protocol: what was measured, and how.
+      notes: remarks on the numbers, one sentence each.
       rows: the values of every image, band and method.
-      summary: by band, by method: the means of the values over the images that have one (of
-        seconds the median), and `fid` and `fd_dino` if they were measured.
-      worst: cases to look at.
+      summary: by band, then method: means over the images that have a value (for seconds the
+        median), and `fid` and `fd_dino` if they were measured.
+      worst: cases with bad results.
     """
 
     protocol: Mapping[str, Any]
@@ -64,7 +64,7 @@ class Report(NamedTuple):
 def summarize(
     rows: Sequence[Mapping[str, Any]], distances: Mapping[str, Mapping[tuple[str, str], float]]
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Returns `Report.summary` of rows, with Fréchet distances by metric; by (band, method)."""
+    """Returns `Report.summary`; `distances` are by metric, then by (band, method)."""
     grouped: dict[str, dict[str, list]] = {}
     for row in rows:
         grouped.setdefault(row["band"], {}).setdefault(row["method"], []).append(row)
@@ -76,7 +76,7 @@ def summarize(
                 if name in _NO_MEAN:
                     continue
                 values = [row[name] for row in own if not np.isnan(row[name])]
-                if values:  # no patch may be more than half hole
+                if values:  # DINO patches may have none
                     means[name] = float((np.median if name == "seconds" else np.mean)(values))
             means |= {metric: of_case[band, method] for metric, of_case in distances.items()}
             summary.setdefault(band, {})[method] = means
@@ -84,7 +84,7 @@ def summarize(
 
 
 def markdown(report: Report) -> str:
-    """Returns the summary as a table, with what was measured above and the notes below it."""
+    """Returns the summary as a table, with a description above and notes below it."""
     methods = [values for band in report.summary.values() for values in band.values()]
     columns = [column for column in _COLUMNS if any(column[1] in values for values in methods)]
     titles = ["hole", "method", *(column[0] for column in columns)]
@@ -108,7 +108,7 @@ def markdown(report: Report) -> str:
 
 
 def table_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Returns the rows as CSV under a line of names."""
+    """Returns the rows as CSV with a header."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -117,7 +117,7 @@ def table_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def worst_grid(worst: Sequence[Worst]) -> UInt8[np.ndarray, "height width 3"]:
-    """Draws a row a case: input with its hole in pink, each method's result, original."""
+    """Draws a row per case: input with its hole in pink, the methods' results, original."""
     pink = np.asarray(HOLE_COLOR, np.uint8)
     columns = {"input": [np.where(one.hole[..., None], pink, one.original) for one in worst]}
     for name in worst[0].filled:
@@ -128,7 +128,7 @@ def worst_grid(worst: Sequence[Worst]) -> UInt8[np.ndarray, "height width 3"]:
 
 
 def check_writable(folder: str) -> None:
-    """Makes the folder; raises UserError unless files can be written to it."""
+    """Creates the folder; raises UserError unless files can be written to it."""
     path = Path(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ def check_writable(folder: str) -> None:
 
 
 def write(folder: str, report: Report) -> None:
-    """Writes `FILES`, each whole or not at all; those of an earlier evaluation are replaced.
+    """Writes `FILES`, each atomically; those of an earlier evaluation are replaced.
 
     Raises:
       UserError: the folder cannot be written.

@@ -22,15 +22,15 @@ LPIPS, INCEPTION, DINO, NONE = "alex", "inception", "dinov2_vits14", "none"
 
 
 class Scores(NamedTuple):
-    """What measures.
+    """Compiled metrics.
 
     Attributes:
-      measure: filled uint8 [B, S, S, 3], original uint8 [1, S, S, 3] and holes bool
+      measure: maps filled uint8 [B, S, S, 3], original uint8 [1, S, S, 3] and holes bool
         [B, S, S] to each metric's values by name, [B].
-      extract: images uint8 [B, S, S, 3] to features for FID, [B, 2048]; None without weights.
+      extract: maps images uint8 [B, S, S, 3] to features for FID, [B, 2048]; None without weights.
       weights: of `extract`.
       dino: a DINO and its variables, whose tokens are compared; None without weights.
-      notes: what cannot be measured and why.
+      notes: what cannot be measured, and why.
     """
 
     measure: Callable
@@ -41,17 +41,18 @@ class Scores(NamedTuple):
 
 
 def load_scores(lpips: str | None, fid: str | None, dino: str | None) -> Scores:
-    """Compiles the metrics, with LPIPS, FID and DINO as far as there are weights.
+    """Compiles the metrics, with LPIPS, FID and DINO if their weights are available.
 
     Args:
-      lpips: alex | vgg | squeeze, fetched once, a converted folder, a file, or none. None: alex
-        if it can be had.
-      fid: inception, fetched once, a converted folder, or none. None: inception, likewise.
-      dino: dinov2_vits14 and the like, fetched once, a converted folder, a file, or none. None:
-        dinov2_vits14, likewise.
+      lpips: alex, vgg or squeeze (downloaded once), a converted folder, a file, or "none"; None
+        for alex if available.
+      fid: inception (downloaded once), a converted folder, or "none"; None for inception if
+        available.
+      dino: a published name such as dinov2_vits14 (downloaded once), a converted folder, a file, or
+        "none"; None for dinov2_vits14 if available.
 
     Raises:
-      UserError: weights that were asked for cannot be had.
+      UserError: requested weights are unavailable.
     """
     notes = []
     module, variables = _optional("--lpips", lpips, LPIPS, _read_lpips, "LPIPS", notes)
@@ -75,14 +76,14 @@ def _measure(lpips, variables, filled, original, hole):
     return metrics.measure(filled, original, where, distances)
 
 
-def _optional(flag, asked, default, read, metric, notes):
-    """Reads weights; those that nobody asked for may be missing, which is noted."""
-    if asked == NONE:
+def _optional(flag, requested, default, read, metric, notes):
+    """Reads weights; if they are unavailable and were not requested, adds a note instead."""
+    if requested == NONE:
         return None, {}
     try:
-        return read(asked or default, flag)
+        return read(requested or default, flag)
     except UserError as error:
-        if asked:
+        if requested:
             raise
         reason = " ".join(str(error).removeprefix(f"{flag}: ").split())
         notes.append(f"no {metric}: {reason}")
@@ -118,7 +119,7 @@ def _read_inception(weights, flag):
 
 
 def _need_torch(flag, network):
-    """Before anything is fetched that could not be read."""
+    """Raises UserError if PyTorch is missing, before weights are downloaded in vain."""
     if not importlib.util.find_spec("torch"):
         raise UserError(
             flag,

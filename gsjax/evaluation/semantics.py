@@ -1,7 +1,7 @@
-"""Whether a filled hole means the same as what was there: distances of DINO's tokens.
+"""Whether a fill means the same as the original: distances of DINO tokens.
 
-Stein et al. (2023) show that Fréchet distances on DINOv2's features agree with people where
-those on Inception's do not.
+Stein et al. (2023) show that Fréchet distances on DINOv2 features agree with human judgment where
+those on Inception features do not.
 """
 
 import functools
@@ -21,21 +21,22 @@ from gsjax.fetch import REMOTE
 from gsjax.models.dino import DinoOutput, DinoViT, preprocess, size_of
 from gsjax.trained.dino import read_dino
 
-_SIDE = 224  # pixels that images are resized to, as in training, or a little less
-_LEAST_HOLE = 0.5  # of a patch, for its token to count
+_SIDE = 224  # images are resized to at most this many pixels per side, as in training
+_LEAST_HOLE = 0.5  # fraction of a patch that must be hole for its token to count
 
 
 class Semantics(NamedTuple):
-    """A DINO and the means of its tokens over whole photographs.
+    """A DINO and the means of its tokens over the original photographs.
 
-    Tokens share a large common part, which would make all of them alike: the mean is taken off.
+    Tokens share a large common part, which would make all of them look alike; so the mean is
+    subtracted.
 
     Attributes:
       module: the DINO.
       variables: its parameters.
-      originals: the class tokens of the photographs.
-      mean_class: of their class tokens.
-      mean_patch: of all their patch tokens.
+      originals: class tokens of the photographs.
+      mean_class: mean of the class tokens.
+      mean_patch: mean of all patch tokens.
     """
 
     module: DinoViT
@@ -46,12 +47,12 @@ class Semantics(NamedTuple):
 
 
 class Distances(NamedTuple):
-    """What is found of the fills of an image.
+    """Distances of the fills of an image.
 
     Attributes:
       class_token: 1 − cosine to the original's class token.
-      patch_tokens: 1 − cosine to the original's patch tokens, the mean over those of patches
-        that are more than half hole; NaN without such patches.
+      patch_tokens: 1 − cosine to the original's patch tokens, averaged over the patches that are
+        more than half hole; NaN without such patches.
       features: the fills' class tokens, for a Fréchet distance.
     """
 
@@ -61,10 +62,10 @@ class Distances(NamedTuple):
 
 
 def load_dino(weights: str, flag: str) -> tuple[DinoViT, PyTree]:
-    """Returns the DINO that a flag names, a published one by its name, a folder or a file.
+    """Returns the DINO that a flag names: a published name, a folder or a file.
 
     Raises:
-      UserError: it cannot be had.
+      UserError: it is unavailable.
     """
     published = [name for name in REMOTE if name.startswith("dino")]
     if weights not in published and not Path(weights).exists():
@@ -77,7 +78,7 @@ def load_dino(weights: str, flag: str) -> tuple[DinoViT, PyTree]:
 
 
 def describe(module: DinoViT) -> str:
-    """Returns what a DINO is in a word or two, to be printed with its distances."""
+    """Returns a short description of a DINO, to print with its distances."""
     kind = "DINOv2" if module.layer_scale else "DINO"
     size = size_of(module) or f"{module.width} channels"
     return f"{kind} {size}/{module.patch_size}, {module.depth} blocks"
@@ -86,15 +87,15 @@ def describe(module: DinoViT) -> str:
 def embed_originals(
     module: DinoViT, variables: PyTree, images: Iterable[UInt8[np.ndarray, "s s 3"]]
 ) -> Semantics:
-    """Returns what fills are compared by, from all original photographs."""
+    """Embeds all original photographs, to compare fills with them."""
 
     @jax.jit
     def tokens(variables, images):
         out = _apply(module, variables, images)
         return jnp.concatenate([out.cls_token, out.patch_tokens.mean(1)], -1)
 
-    found = extract_all(functools.partial(tokens, variables), images)
-    originals, patches = np.split(found, 2, axis=-1)
+    embedded = extract_all(functools.partial(tokens, variables), images)
+    originals, patches = np.split(embedded, 2, axis=-1)
     return Semantics(module, variables, originals, originals.mean(0), patches.mean(0))
 
 
@@ -104,7 +105,7 @@ def compare(
     original: UInt8[np.ndarray, "s s 3"],
     holes: Bool[np.ndarray, "b s s"],
 ) -> Distances:
-    """Returns how far the fills of an image are from it."""
+    """Returns the distances between the fills of an image and the original."""
     side = _SIDE // semantics.module.patch_size
     shares = [
         cv2.resize(hole.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
