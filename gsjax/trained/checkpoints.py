@@ -44,10 +44,9 @@ def open_manager(directory: str | os.PathLike, keep: int) -> ocp.CheckpointManag
         preservation_policy=ocp.checkpoint_managers.LatestN(keep),
         cleanup_tmp_directories=True,
     )
-    handlers = {STATE: ocp.StandardCheckpointHandler()}
     try:
         return ocp.CheckpointManager(
-            epath.Path(absolute(directory)), options=options, item_handlers=handlers
+            epath.Path(absolute(directory)), options=options, handler_registry=_handlers()
         )
     except OSError as error:
         raise UserError(
@@ -247,9 +246,18 @@ def _open_to_read(checkpoint: epath.Path) -> ocp.CheckpointManager:
     )
     return ocp.CheckpointManager(
         checkpoint.parent,
-        item_handlers={STATE: ocp.StandardCheckpointHandler()},
+        handler_registry=_handlers(),
         options=ocp.CheckpointManagerOptions(create=False, multiprocessing_options=alone),
     )
+
+
+def _handlers() -> ocp.handlers.CheckpointHandlerRegistry:
+    """Returns what saves and restores the state."""
+    registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
+    handler = ocp.StandardCheckpointHandler()
+    for args in (ocp.args.StandardSave, ocp.args.StandardRestore):
+        registry.add(STATE, args, handler)
+    return registry
 
 
 def check_same_shapes(path: str | os.PathLike, saved: Any, wanted: Any, advice: str) -> None:
