@@ -1,7 +1,7 @@
 """Converts stored pixels to displayed pixels: inks, alpha, bit depth and orientation."""
 
 import numpy as np
-from jaxtyping import Num, Shaped, UInt8
+from jaxtyping import Float, Num, Shaped, UInt8
 
 from gsjax.data.containers import Refused
 
@@ -40,3 +40,9 @@ def eight_bits(values: Num[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
     top = float(np.nanmax(values, initial=0.0))
     full = 1.0 if top <= 1.0 else 255.0 if top <= 255.0 else 65535.0
     return np.rint(np.clip(np.nan_to_num(values) * (255.0 / full), 0.0, 255.0)).astype(np.uint8)
+
+
+def to_uint8(values: Float[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
+    """Returns values of [0, 1] as 8 bits, clipped; NaN becomes 0."""
+    values = np.nan_to_num(np.asarray(values, np.float32), nan=0.0)
+    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)

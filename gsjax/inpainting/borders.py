@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Integer
 
 from gsjax.errors import UserError, shown
+from gsjax.inpainting.depth import depth_in
 
 _ROWS = 256  # processed at a time
 
@@ -95,7 +96,7 @@ def finish(prepared: Prepared, filled: Integer[np.ndarray, "h w 3"]) -> np.ndarr
     result[hole] = filled[hole]
     band = painted & ~hole
     if band.any():
-        distance = _distance(hole)[band]
+        distance = depth_in(~hole)[band]
         share = (1 - distance / (feather + 1))[:, None]
         blended = share * filled[band] + (1 - share) * original[band]
         result[band] = np.rint(blended).astype(result.dtype)
@@ -106,11 +107,7 @@ def dilate(hole: Bool[np.ndarray, "h w"], pixels: float) -> Bool[np.ndarray, "h 
     """Returns a hole enlarged by all pixels within a distance of it."""
     if not pixels or not hole.any():
         return hole
-    return _distance(hole) <= pixels
-
-
-def _distance(hole: Bool[np.ndarray, "h w"]) -> np.ndarray:
-    return cv2.distanceTransform((~hole).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return depth_in(~hole) <= pixels
 
 
 def _is_gray(image: Integer[np.ndarray, "h w 3"], known: Bool[np.ndarray, "h w"]) -> bool:

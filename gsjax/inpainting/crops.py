@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Integer
 
-from gsjax.inpainting.field import paint_over
+from gsjax.inpainting.canvas import paint_over
 from gsjax.inpainting.geometry import Crop, overlapping
 from gsjax.inpainting.plan import Layer, make_plan, small_crops_per_full
 from gsjax.inpainting.windows import Patches

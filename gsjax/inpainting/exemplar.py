@@ -17,6 +17,7 @@ from absl import logging
 from jaxtyping import Bool, Integer
 
 from gsjax.errors import UserError
+from gsjax.inpainting.depth import depth_in
 from gsjax.inpainting.patchmatch import find_sources, patchmatch, unavailable_reason
 
 Deep = Literal["exemplar", "network"]
@@ -87,7 +88,7 @@ def _deep_parts(hole: Bool[np.ndarray, "h w"]) -> list[_Part]:
     """Returns the deep parts of holes; parts near each other are merged."""
     if hole.all():  # the distance to the nearest known pixel is undefined
         return []
-    deep = cv2.distanceTransform(hole.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) > DEEP
+    deep = depth_in(hole) > DEEP
     cell = 2 * DEEP
     height, width = deep.shape
     rows, columns = -(-height // cell), -(-width // cell)

@@ -4,26 +4,23 @@ It is drawn at any resolution, whole or in part, saved, loaded, and shown as ell
 """
 
 import dataclasses
-import io
-import json
 import math
 import os
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image
 
+from gsjax.data.colors import to_uint8
 from gsjax.errors import UserError
-from gsjax.files import write_atomically
+from gsjax.inpainting import field_files
+from gsjax.inpainting.canvas import paint_over, resampled
 from gsjax.inpainting.geometry import Crop, Geometry
 from gsjax.inpainting.plan import make_plan
-from gsjax.inpainting.windows import Axis, Patches, draw_samples
+from gsjax.inpainting.windows import Patches
 from gsjax.models.gaussian_head import Gaussians
 
-_FORMAT = 2
 _BLOCK = 256  # samples a side that are drawn at a time
 _LARGEST = 2**31  # samples of a picture
 
@@ -128,35 +125,8 @@ class Field:
         Raises:
           UserError: it cannot be written.
         """
-        layout = {
-            "format": _FORMAT,
-            "crop": self.size,
-            "rim": self.rim,
-            "grid": self.patches.grid,
-            "patch": self.patches.size,
-            "overlap": self.patches.overlap,
-            "normalize": self.patches.normalize,
-            "crossfade": self.patches.crossfade,
-        }
-        copied = {} if self.copied is None else {"copied": np.packbits(self.copied, axis=1)}
-        arrays = copied | {
-            "layout": np.frombuffer(json.dumps(layout).encode(), np.uint8),
-            "image": self.image,
-            "hole": np.packbits(self.hole, axis=1),
-            "crops": np.array(self.crops, np.int32).reshape(-1, 6),
-            "counts": np.array([len(one.means) for one in self.gaussians], np.int32),
-        }
-        empty = {"means": 2, "cholesky": 3, "colors": 3}
-        for name, channels in empty.items():
-            listed = [getattr(gaussians, name) for gaussians in self.gaussians]
-            empty_array = np.zeros((0, 0, channels), np.float32)
-            arrays[name] = np.concatenate(listed) if listed else empty_array
-        content = io.BytesIO()
-        np.savez_compressed(content, **arrays)
-        try:
-            write_atomically(path, content.getvalue())
-        except OSError as error:
-            raise UserError(path, f"cannot write: {error.strerror or error}") from error
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        field_files.write(path, **fields)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Field":
@@ -165,60 +135,7 @@ class Field:
         Raises:
           UserError: there is no such file, or it holds no field.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            layout = json.loads(arrays["layout"].tobytes())
-            if layout["format"] != _FORMAT:
-                raise UserError(path, f"a field of format {layout['format']}, not {_FORMAT}")
-            image, rim = arrays["image"], float(layout.get("rim", 1.0))
-            height, width = image.shape[:2]
-            hole = np.unpackbits(arrays["hole"], axis=1)[:, :width].astype(bool)
-            copied = None
-            if "copied" in arrays:
-                copied = np.unpackbits(arrays["copied"], axis=1)[:, :width].astype(bool)
-            rows, columns = layout["grid"]
-            patches = Patches(
-                (rows, columns), layout["patch"], layout["overlap"], layout["normalize"],
-                crossfade=bool(layout.get("crossfade", False)),
-            )  # fmt: skip
-            crops = [Crop(*map(int, row)) for row in arrays["crops"]]
-            counts, (_, count, _) = arrays["counts"], arrays["means"].shape
-            gaussians = [
-                Gaussians(*three)
-                for three in zip(
-                    *(
-                        np.split(arrays[name], np.cumsum(counts)[:-1]) if len(counts) else []
-                        for name in ("means", "cholesky", "colors")
-                    ),
-                    strict=True,
-                )
-            ]
-            shapes = [(one.means.shape, one.cholesky.shape, one.colors.shape) for one in gaussians]
-            grids = [
-                (rows * columns, crop.height // patches.size * (crop.width // patches.size))
-                for crop in crops
-            ]
-            fits = (
-                image.dtype == np.uint8
-                and image.shape == (height, width, 3)
-                and hole.shape == (height, width)
-                and (copied is None or copied.shape == hole.shape)
-                and len(crops) == len(gaussians)
-                and 0 < rim <= 1
-                and patches.crossfade <= patches.overlap <= patches.size / 2
-                and len(counts) == len(crops)
-                and all(own in grid for own, grid in zip(counts, grids, strict=True))
-                and shapes
-                == [((own, count, 2), (own, count, 3), (own, count, 3)) for own in counts]
-            )
-        except FileNotFoundError:
-            raise UserError(path, "there is no such file") from None
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(f"{path} is not a field that Field.save has written") from error
-        if not fits:
-            raise UserError(f"{path} is not a field: its arrays do not fit together")
-        return cls(image, hole, tuple(layout["crop"]), patches, crops, gaussians, rim, copied)
+        return cls(**field_files.read(path))
 
     def _checked_box(self, box) -> tuple[int, int, int, int]:
         height, width = self.hole.shape
@@ -238,10 +155,10 @@ class Field:
 
     def _block(self, corner, steps, shape, hole_only) -> UInt8[np.ndarray, "h w 3"]:
         """Draws samples from a corner on, in pixels of the image, at these distances."""
-        canvas = _resampled(self.image, corner, steps, shape) / 255
+        canvas = resampled(self.image, corner, steps, shape) / 255
         overlapping = list(self._overlapping(corner, steps, shape))
         if not overlapping:
-            return _to_uint8(canvas)
+            return to_uint8(canvas)
         before = canvas
         # Coarser than the image, several samples are drawn to a pixel, and averaged.
         fine = tuple(max(1, math.ceil(step - 1e-9)) for step in steps)
@@ -251,7 +168,7 @@ class Field:
         views = [self._view(*pair) for pair in overlapping]
         pairs = zip(views, overlapping, strict=True)
         if np.isfinite([view[0].reach(crop.factor) for view, (crop, _) in pairs]).any():
-            depth = _resampled(self._all_depths(), corner, steps_between, canvas.shape[:2])
+            depth = resampled(self._all_depths(), corner, steps_between, canvas.shape[:2])
         for index, (crop, gaussians) in enumerate(overlapping):
             earlier = [one for one, _ in overlapping[:index] if one.layer == crop.layer]
             paint_over(
@@ -259,9 +176,9 @@ class Field:
             )
         canvas = canvas.reshape(shape[0], fine[0], shape[1], fine[1], 3).mean((1, 3))
         if hole_only:
-            hole = _resampled(self.hole, corner, steps, shape)[..., None]
+            hole = resampled(self.hole, corner, steps, shape)[..., None]
             canvas = before + hole * (canvas - before)
-        return _to_uint8(canvas)
+        return to_uint8(canvas)
 
     def _overlapping(self, corner, steps, shape) -> Iterator[tuple[Crop, Gaussians]]:
         """Yields the crops that reach into a block."""
@@ -299,7 +216,7 @@ class Field:
         lower[:, 0, 0], lower[:, 1, 0], lower[:, 1, 1] = factors.T
         directions, lengths, _ = np.linalg.svd(lower)
         angles = np.degrees(np.arctan2(directions[:, 1, 0], directions[:, 0, 0]))
-        colors = _to_uint8(gaussians.colors.reshape(-1, 3))
+        colors = to_uint8(gaussians.colors.reshape(-1, 3))
         limit = scale * max(box[2] - box[0], box[3] - box[1])
         for center, axes, angle, color in zip(centers, lengths, angles, colors, strict=True):
             if np.all(np.abs(center) < 2 * limit) and axes[0] < 2 * limit:
@@ -309,59 +226,6 @@ class Field:
                     float(angle),
                     tuple(color.tolist()),
                 )
-
-
-def paint_over(
-    canvas: Float[np.ndarray, "h w 3"],
-    corner: tuple[float, float],
-    steps: tuple[float, float],
-    depth: Float[np.ndarray, "h w"] | None,
-    geometry: Geometry,
-    patches: Patches,
-    crop: Crop,
-    earlier: Sequence[Crop],
-    gaussians: Gaussians,
-    drawn: Float[np.ndarray, "hc wc 3"] | None = None,
-) -> None:
-    """Draws a crop over what is on a canvas, as much as its weights say.
-
-    Args:
-      canvas: in [0, 1], changed in place.
-      corner: (y, x) of the canvas' upper left corner, in pixels of the image.
-      steps: (y, x) distances of its samples, in the same.
-      depth: distance to the nearest known pixel at the samples; None: the crop's level is
-        the last.
-      geometry: how crops lie in the image.
-      patches: how patches lie in a crop.
-      crop: what is drawn.
-      earlier: crops of its layer that were painted before it, whose cores are theirs.
-      gaussians: the crop's.
-      drawn: their drawing in [0, 1], if it is known: at the samples within the crop.
-    """
-    axes, ranges, points = [], [], []
-    lengths = (crop.height, crop.width)
-    for axis, first in enumerate((crop.top, crop.left)):
-        low = (first - corner[axis]) / steps[axis] - 0.5
-        high = (first + lengths[axis] - corner[axis]) / steps[axis] - 0.5
-        start = max(0, math.ceil(low - 1e-9))
-        stop = min(canvas.shape[axis], math.floor(high + 1e-9) + 1)
-        if start >= stop:
-            return
-        ranges.append(slice(start, stop))
-        begin = (corner[axis] + start * steps[axis] - first) / crop.factor
-        axes.append(Axis(steps[axis] / crop.factor, begin, stop - start))
-        points.append(corner[axis] + (np.arange(start, stop) + 0.5) * steps[axis])
-    weight = geometry.crop_weight(crop, *points)
-    for other in earlier:
-        weight = weight * (1 - geometry.core_weight(other, *points))
-    if depth is not None:
-        weight = weight * geometry.level_weight(crop.factor, depth[tuple(ranges)])
-    if not weight.any():
-        return
-    if drawn is None:
-        drawn = draw_samples(gaussians, patches, *axes)
-    part = canvas[tuple(ranges)]
-    part += weight[..., None] * (np.clip(drawn, 0, 1) - part)
 
 
 def _result_size(box, scale, size) -> tuple[int, int]:
@@ -384,27 +248,3 @@ def _result_size(box, scale, size) -> tuple[int, int]:
             "can: give a box to draw a part"
         )
     return height, width
-
-
-def _resampled(array: np.ndarray, corner, steps, shape) -> Float[np.ndarray, "h w ..."]:
-    """Returns samples of an array from a corner on, in pixels of it, at these distances.
-
-    Pictures are resampled bicubically, single channels linearly, both with antialiasing.
-    """
-    kernel = Image.Resampling.BICUBIC if array.ndim == 3 else Image.Resampling.BILINEAR
-    slices, edges = [], []
-    for axis in (0, 1):
-        low, high = corner[axis], corner[axis] + steps[axis] * shape[axis]
-        margin = math.ceil(3 * max(1.0, steps[axis]))  # what the kernel reaches
-        first = max(0, math.floor(low) - margin)
-        last = min(array.shape[axis], math.ceil(high) + margin)
-        slices.append(slice(first, last))
-        edges.append((max(low - first, 0), min(high - first, last - first)))
-    part = np.ascontiguousarray(array[tuple(slices)])
-    image = Image.fromarray(part if array.ndim == 3 else part.astype(np.float32))
-    box = (edges[1][0], edges[0][0], edges[1][1], edges[0][1])
-    return np.asarray(image.resize(shape[::-1], kernel, box), np.float32)
-
-
-def _to_uint8(values: Float[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
-    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)

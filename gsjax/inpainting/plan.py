@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
+from gsjax.inpainting.depth import depth_in
 from gsjax.inpainting.geometry import Crop, Geometry, overlapping
 
 
@@ -68,7 +69,7 @@ def make_plan(
     targets: dict[int, list[Box]] = {1: []}
     tiny: list[tuple[list[Box], list[Box]]] = []
     for box, own in _groups(hole, max(1, min(size) // 16)):
-        own_depth = np.where(own, _distance(hole, box), 0)
+        own_depth = np.where(own, depth_in(hole[box]), 0)
         np.maximum(depth[box], own_depth, out=depth[box])
         deepest = float(own_depth.max())
         corner = (box[0].start, box[1].start)
@@ -148,14 +149,6 @@ def _groups(
             slices.append(slice(max(start - 1, 0), min(stop + 1, end)))
             pad.append((int(start > 0), int(stop < end)))
         yield tuple(slices), np.pad(part, pad)
-
-
-def _distance(hole: np.ndarray, box: tuple[slice, slice]) -> Float[np.ndarray, "bh bw"]:
-    """Returns the distance to the nearest known pixel inside a box."""
-    part = hole[box]
-    if part.all():  # the hole is the whole image, and OpenCV's result undefined
-        return np.full(part.shape, sum(part.shape), np.float32)
-    return cv2.distanceTransform(part.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
 
 
 def _any_in_cell(mask: np.ndarray, cell: int) -> Bool[np.ndarray, "rows columns"]:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from gsjax.data.colors import to_uint8
 from gsjax.files import write_atomically
 
 COLUMNS = ("input", "prediction", "composite", "original")
@@ -35,7 +36,7 @@ def sample_grid(
     pink = np.asarray(HOLE_COLOR, np.float32) / 255
     known = np.asarray(known)
     masked = np.asarray(original) * known + pink * (1 - known)
-    columns = [_to_uint8(images) for images in (masked, prediction, composite, original)]
+    columns = [to_uint8(images) for images in (masked, prediction, composite, original)]
     return picture_grid(dict(zip(COLUMNS, columns, strict=True)), captions)
 
 
@@ -81,8 +82,3 @@ def encode_png(array: UInt8[np.ndarray, "height width 3"]) -> bytes:
     content = io.BytesIO()
     Image.fromarray(array).save(content, format="PNG")
     return content.getvalue()
-
-
-def _to_uint8(images):
-    values = np.nan_to_num(np.asarray(images, np.float32), nan=0.0)
-    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
