@@ -71,12 +71,12 @@ def program(config: ConfigDict, way: dict, mesh: jax.sharding.Mesh, batch: dict)
     config = config.copy_and_resolve_references()
     config.train.update(way)
     dino, dino_variables = load_dino(config)
-    lpips, lpips_variables = load_lpips(config)
+    lpips, lpips_variables = load_lpips(config.lpips)
     networks = build_networks(config, dino, lpips)
     step = sharding.on_mesh(make_train_step(config, networks), mesh)
     frozen = {"dino": dino_variables, "lpips": lpips_variables}
     state = init_state(config, networks, mesh)
-    return lambda *args: step(*args, adversarial=losses.is_adversarial(config)), (
+    return lambda *args: step(*args, adversarial=losses.is_adversarial(config.loss)), (
         state,
         frozen,
         batch,

@@ -79,13 +79,15 @@ def lower(config: ConfigDict, mesh: Mesh, inference: bool = False) -> Program:
         else:
             (stage,) = plan(config)
             step = jitted_step(stage, networks, state, mesh)
-            lowered = step.lower(state, frozen, batch, adversarial=losses.is_adversarial(config))
+            lowered = step.lower(
+                state, frozen, batch, adversarial=losses.is_adversarial(config.loss)
+            )
     return Program(lowered, state, frozen)
 
 
 def make_fill(config: ConfigDict, networks: Networks) -> Callable:
     """Returns `fill(generator_variables, frozen, batch)`, the filled images f32[B, H, W, 3]."""
-    tokens = make_tokens(config, networks.dino)
+    tokens = make_tokens(config.dino, networks.dino)
 
     def fill(variables: PyTree, frozen: PyTree, batch: dict[str, jax.Array]) -> jax.Array:
         images, known = unpack(batch)
@@ -129,8 +131,8 @@ def _networks(config: ConfigDict) -> Networks:
     if weights in BACKBONES:
         lpips = Lpips(weights, normalize=config.lpips.normalize)
     elif weights:
-        lpips = load_lpips(config)[0]
-    dino = find_module(config) if config.model.semantic else None
+        lpips = load_lpips(config.lpips)[0]
+    dino = find_module(config.dino) if config.model.semantic else None
     return build_networks(config, dino, lpips)
 
 

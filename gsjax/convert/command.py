@@ -62,7 +62,7 @@ def convert_reference(source: str, output: str, overlap: int = 1) -> str:
     config.model.update({name: getattr(module, name) for name in config.model})
     if inside:
         config.dino.weights = str(Path(output).absolute())
-        set_architecture(config, dino)
+        set_architecture(config.dino, dino)
     converted.write(output, networks, config, dino)
     use = [
         "python -m gsjax.main --config=configs/published.py",

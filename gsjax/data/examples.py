@@ -48,14 +48,14 @@ class Recipe:
     bands: Sequence[Band] = ()  # for validation
 
 
-def bands(config: ConfigDict) -> list[Band]:
+def bands(options: ConfigDict) -> list[Band]:
     """Returns the bands of `config.validate`; examples cycle through them."""
-    kinds = tuple(config.validate.kinds)
+    kinds = tuple(options.kinds)
     made = [
         Band(f"{round(100 * low)}-{round(100 * high)}", kinds, low, high)
-        for low, high in config.validate.bands
+        for low, high in options.bands
     ]
-    return made + ([Band("center", ("center",), 0.25, 0.25)] if config.validate.center else [])
+    return made + ([Band("center", ("center",), 0.25, 0.25)] if options.center else [])
 
 
 def training_recipe(config: ConfigDict, first: int = 0) -> Recipe:
@@ -81,7 +81,7 @@ def validation_recipe(config: ConfigDict) -> Recipe:
         training_recipe(config),
         stream=VALIDATION,
         flip=False,
-        bands=bands(config),
+        bands=bands(config.validate),
     )
 
 

@@ -184,7 +184,7 @@ def check_data(config: ConfigDict) -> None:
         check_ratio(band, "validate.bands")
     if not config.validate.bands and not config.validate.center:
         raise UserError("validate.bands", "name one, like ((0.2, 0.4),), or set validate.center")
-    names = [band.name for band in examples.bands(config)]
+    names = [band.name for band in examples.bands(config.validate)]
     if len(set(names)) < len(names):
         raise UserError("validate.bands", f"two of {', '.join(names)} are the same in percent")
     check_whole(config.validate.images, 1, "validate.images")

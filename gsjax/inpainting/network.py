@@ -118,7 +118,7 @@ def _small(size: tuple[int, int], module: GaussianInpainter) -> tuple[int, int] 
 
 def make_program(config: ConfigDict, module: GaussianInpainter, dino: DinoViT | None) -> Callable:
     """Returns `paint(variables, dino_variables, images, known) -> Painted`, to be jitted."""
-    tokens = make_tokens(config, dino)
+    tokens = make_tokens(config.dino, dino)
     correct = make_correction(module)
 
     def paint(variables, dino_variables, images, known) -> Painted:

@@ -38,7 +38,7 @@ def build_networks(
       lpips: of the loss and the metric, if there is one.
     """
     if config.model.semantic:
-        dino = dino or build_dino(config)
+        dino = dino or build_dino(config.dino)
     dtype = jnp.dtype(config.train.precision)
     remat = config.train.recompute
     return Networks(
@@ -63,24 +63,24 @@ def init_networks(
     return generator, discriminator
 
 
-def build_dino(config: ConfigDict) -> DinoViT:
-    """Returns the module that the fields of `config.dino` describe.
+def build_dino(options: ConfigDict) -> DinoViT:
+    """Returns the module that `config.dino` describes.
 
     Raises:
       UserError: the description is invalid.
     """
-    if not config.dino.size:
+    if not options.size:
         raise UserError(
             "dino.weights",
-            f"there is no folder {config.dino.weights!r}, and without one dino.size must be one "
+            f"there is no folder {options.weights!r}, and without one dino.size must be one "
             f"of {', '.join(SIZES)}",
         )
-    check_whole(config.dino.patch_size, 1, "dino.patch_size")
-    check_whole(config.dino.registers, 0, "dino.registers")
-    return dino(config.dino.size, config.dino.patch_size, config.dino.registers)
+    check_whole(options.patch_size, 1, "dino.patch_size")
+    check_whole(options.registers, 0, "dino.registers")
+    return dino(options.size, options.patch_size, options.registers)
 
 
-def set_architecture(config: ConfigDict, module: DinoViT) -> None:
+def set_architecture(options: ConfigDict, module: DinoViT) -> None:
     """Writes a module's architecture to `config.dino`; `size` is "" if `SIZES` does not have it."""
-    config.dino.size = size_of(module)
-    config.dino.patch_size, config.dino.registers = module.patch_size, module.registers
+    options.size = size_of(module)
+    options.patch_size, options.registers = module.patch_size, module.registers

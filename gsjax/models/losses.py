@@ -96,21 +96,21 @@ def term(function: Callable | None = None, *, needs: str = "") -> Callable:
     return function
 
 
-def is_adversarial(config: ConfigDict, step: float = math.inf) -> bool:
+def is_adversarial(options: ConfigDict, step: float = math.inf) -> bool:
     """Returns whether the discriminator takes part in a step (from 1), or by default in any."""
-    weights = [config.loss[name] for name in TERMS if TERMS[name].needs == "discriminator"]
-    return any(weight > 0 for weight in weights) and step > config.loss.gan_start
+    weights = [options[name] for name in TERMS if TERMS[name].needs == "discriminator"]
+    return any(weight > 0 for weight in weights) and step > options.gan_start
 
 
-def total(config: ConfigDict, seen: Seen, adversarial: bool) -> tuple[jax.Array, dict]:
+def total(seen: Seen, adversarial: bool) -> tuple[jax.Array, dict]:
     """Returns the weighted sum of the active terms, and these by name, with the sum as `total`."""
     available = {"": True, "tokens": seen.token is not None, "discriminator": adversarial}
     terms = {
         name: function(seen)
         for name, (function, needs) in TERMS.items()
-        if config.loss[name] > 0 and available[needs]
+        if seen.options[name] > 0 and available[needs]
     }
-    weighted = sum((config.loss[name] * value for name, value in terms.items()), jnp.zeros(()))
+    weighted = sum((seen.options[name] * value for name, value in terms.items()), jnp.zeros(()))
     return weighted, terms | {"total": weighted}
 
 

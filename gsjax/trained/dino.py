@@ -24,15 +24,15 @@ def check_dino(config: ConfigDict) -> None:
     """Raises UserError if `config.dino` cannot work; neither reads nor downloads weights."""
     if not config.model.semantic:
         return
-    find_module(config)
+    find_module(config.dino)
     weights = config.dino.weights
     if weights in REMOTE:
-        if weights != _fitting_name(config):
+        if weights != _fitting_name(config.dino):
             raise UserError(
                 "dino.weights",
                 f"{weights} is not what dino.size={config.dino.size}, "
                 f"dino.patch_size={config.dino.patch_size} and "
-                f"dino.registers={config.dino.registers} describe. {_fetchable(config)}",
+                f"dino.registers={config.dino.registers} describe. {_fetchable(config.dino)}",
             )
         weights = str(cached_path(weights))
     elif weights != "random" and not (weights and Path(weights).exists()):
@@ -40,7 +40,7 @@ def check_dino(config: ConfigDict) -> None:
         raise UserError(
             "dino.weights",
             f"{was}.\n"
-            f"{_fetchable(config)}Point to a file (.safetensors, .npz, or .pth, which needs "
+            f"{_fetchable(config.dino)}Point to a file (.safetensors, .npz, or .pth, which needs "
             "PyTorch) with\n"
             "--config.dino.weights=FILE, or train with an untrained DINO, for a trial, with\n"
             "--config.dino.weights=random",
@@ -53,29 +53,29 @@ def check_dino(config: ConfigDict) -> None:
         )
 
 
-def _fetchable(config: ConfigDict) -> str:
+def _fetchable(options: ConfigDict) -> str:
     """Returns a hint for errors: the name of the published weights that fit the config, or all."""
-    name = _fitting_name(config)
+    name = _fitting_name(options)
     if name is None:
         return f"Those with a name are {', '.join(n for n in REMOTE if 'dino' in n)}.\n"
     return f"Have the published ones fetched with\n--config.dino.weights={name}\n"
 
 
-def _fitting_name(config: ConfigDict) -> str | None:
-    registers = {0: "", 4: "_reg"}.get(config.dino.registers, "?")
-    name = f"dinov2_vit{config.dino.size.lower()}{config.dino.patch_size}{registers}"
+def _fitting_name(options: ConfigDict) -> str | None:
+    registers = {0: "", 4: "_reg"}.get(options.registers, "?")
+    name = f"dinov2_vit{options.size.lower()}{options.patch_size}{registers}"
     return name if name in REMOTE else None
 
 
-def find_module(config: ConfigDict) -> DinoViT:
+def find_module(options: ConfigDict) -> DinoViT:
     """Returns the module that `config.dino` describes, or that the folder of its weights holds.
 
     Raises:
       UserError: there is none.
     """
-    if _is_folder(config):
-        return read_module(config.dino.weights, "dino.weights")
-    return build_dino(config)
+    if _is_folder(options):
+        return read_module(options.weights, "dino.weights")
+    return build_dino(options)
 
 
 def describe_dino(config: ConfigDict) -> None:
@@ -84,8 +84,8 @@ def describe_dino(config: ConfigDict) -> None:
     Raises:
       UserError: there is no DINO in the folder.
     """
-    if config.model.semantic and _is_folder(config):
-        set_architecture(config, find_module(config))
+    if config.model.semantic and _is_folder(config.dino):
+        set_architecture(config.dino, find_module(config.dino))
 
 
 def load_dino(config: ConfigDict) -> tuple[DinoViT | None, PyTree]:
@@ -101,15 +101,15 @@ def load_dino(config: ConfigDict) -> tuple[DinoViT | None, PyTree]:
     if not config.model.semantic:
         return None, {}
     if weights == "random":
-        module = build_dino(config)
+        module = build_dino(config.dino)
         side = config.dino.image_size
         init = jax.jit(module.init, compiler_options=RUN_ONCE)
         return module, init(jax.random.key(config.seed), jnp.zeros((1, side, side, 3)))
 
     found, variables = read_dino(weights, "dino.weights")
-    if _is_folder(config):
+    if _is_folder(config.dino):
         return found, variables  # the folder describes the architecture in full
-    wanted = build_dino(config)
+    wanted = build_dino(config.dino)
     for field in ("width", "depth", "heads", "patch_size", "registers", "swiglu", "layer_scale"):
         here, there = getattr(wanted, field), getattr(found, field)
         if here != there:
@@ -224,5 +224,5 @@ def _check_module(module: DinoViT, named: str) -> None:
             raise UserError(named, f"{name} must be a number from 0 to 1")
 
 
-def _is_folder(config: ConfigDict) -> bool:
-    return bool(config.dino.weights) and Path(config.dino.weights).is_dir()
+def _is_folder(options: ConfigDict) -> bool:
+    return bool(options.weights) and Path(options.weights).is_dir()

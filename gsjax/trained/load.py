@@ -123,7 +123,7 @@ def _read_checked(folder: Path) -> tuple[ConfigDict, PyTree]:
     named = f"{workdir}/{saved.CONFIG}"
     _check_sizes(config, generator, named)
     try:
-        dino = find_module(config) if config.model.semantic else None
+        dino = find_module(config.dino) if config.model.semantic else None
         networks = build_networks(config, dino)
         token = networks.dino.width if networks.dino else 0
         wanted = jax.eval_shape(

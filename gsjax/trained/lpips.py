@@ -63,7 +63,7 @@ def check_weights(weights: str, field: str, otherwise: str = "") -> None:
         )
 
 
-def load_lpips(config: ConfigDict) -> tuple[Lpips | None, PyTree]:
+def load_lpips(options: ConfigDict) -> tuple[Lpips | None, PyTree]:
     """Returns the module and its variables, from `config.lpips.weights`.
 
     If no weights are named, returns None and no variables.
@@ -71,10 +71,10 @@ def load_lpips(config: ConfigDict) -> tuple[Lpips | None, PyTree]:
     Raises:
       UserError: the weights are unavailable.
     """
-    if not config.lpips.weights:
+    if not options.weights:
         return None, {}
-    module, variables = read_lpips(config.lpips.weights, "lpips.weights")
-    return module.clone(normalize=config.lpips.normalize), variables
+    module, variables = read_lpips(options.weights, "lpips.weights")
+    return module.clone(normalize=options.normalize), variables
 
 
 def read_lpips(weights: str, field: str) -> tuple[Lpips, PyTree]:

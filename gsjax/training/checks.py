@@ -157,7 +157,7 @@ def _check_batch(options: ConfigDict, devices: int) -> None:
 
 
 def _check_networks(config: ConfigDict) -> None:
-    networks = build_networks(config, find_module(config) if config.model.semantic else None)
+    networks = build_networks(config, find_module(config.dino) if config.model.semantic else None)
     limits.check_generator(networks.generator)
     limits.check_discriminator(networks.discriminator)
     limits.check_image_size(config.data.image_size, networks.generator, networks.discriminator)

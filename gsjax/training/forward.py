@@ -50,7 +50,7 @@ def draw(context: Context, generator: PyTree, batch: Batch, key: jax.Array) -> D
 
     `key` is for layers that draw noise.
     """
-    tokens = make_tokens(context.config, context.networks.dino)
+    tokens = make_tokens(context.config.dino, context.networks.dino)
     images, known = unpack(batch)
     masked = images * known
     clean_token, token = tokens(context.frozen["dino"], images, masked)

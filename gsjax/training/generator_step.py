@@ -47,7 +47,7 @@ def generator_gradients(
 
     def loss(drawn: Drawn):
         seen = see(context, drawn, discriminator, batch)
-        return losses.total(context.config, seen, adversarial)
+        return losses.total(seen, adversarial)
 
     slopes, terms = jax.grad(loss, has_aux=True)(forward.drawn)
     return forward.pull_back(slopes)[0], terms

@@ -57,7 +57,7 @@ def prepare(config: ConfigDict, workdir: Path) -> Prepared:
         with distributed.together():
             if first == (process == 0):
                 dino, dino_variables = load_dino(config)
-                lpips, lpips_variables = load_lpips(config)
+                lpips, lpips_variables = load_lpips(config.lpips)
     with distributed.together():
         networks = build_networks(config, dino, lpips)
         validation_data = load_validation_data(config, sources.validation)

@@ -40,7 +40,7 @@ class Stage(NamedTuple):
 
     def adversarial(self, step: int) -> bool:
         """Whether the discriminator takes part in step number `step` of the run, from 1."""
-        return losses.is_adversarial(self.config, step - self.first)
+        return losses.is_adversarial(self.config.loss, step - self.first)
 
 
 def plan(config: ConfigDict) -> tuple[Stage, ...]:

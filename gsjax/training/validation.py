@@ -28,7 +28,7 @@ def make_validation_step(config: ConfigDict, networks: Networks) -> Callable:
     the composite. `mean_fill` is the hole filled with the mean color of the known
     pixels, what a model must beat. `band` is each image's.
     """
-    tokens = make_tokens(config, networks.dino)
+    tokens = make_tokens(config.dino, networks.dino)
 
     def step(variables: PyTree, frozen: PyTree, batch: Batch):
         images, known = unpack(batch)

@@ -58,7 +58,7 @@ class Validator:
                 prepared.frozen,
                 (sharding.put_batch(batch, prepared.mesh) for batch in batches),
                 config.validate.samples,
-                [band.name for band in bands(config)],
+                [band.name for band in bands(config.validate)],
             )
         except StopRequested:
             return {}

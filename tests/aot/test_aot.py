@@ -109,7 +109,7 @@ def test_a_divided_state_is_gathered_and_its_gradients_scattered(train_step):
 @pytest.fixture(scope="module")
 def published():
     config = celeba.get_config()
-    return config, build_networks(config, build_dino(config))
+    return config, build_networks(config, build_dino(config.dino))
 
 
 @pytest.mark.parametrize("what", ["state", "dino"])

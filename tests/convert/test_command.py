@@ -120,7 +120,7 @@ def test_a_dino_that_was_cut_says_all_about_itself(dino, tmp_path):
     assert_same(restored, variables)
     config = configs.default()
     config.dino.update({"weights": str(tmp_path / "out"), "size": "g"})
-    assert dino_weights.find_module(config) == module
+    assert dino_weights.find_module(config.dino) == module
     dino_weights.describe_dino(config)
     assert (config.dino.size, config.dino.registers) == ("", 4)
     config.dino.weights = "/nowhere"

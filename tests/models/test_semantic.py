@@ -14,7 +14,7 @@ def test_tokens_are_those_of_each_batch_by_itself():
     config.dino.image_size = 28
     images = np.random.default_rng(0).random((2, 3, 40, 24, 3), np.float32)
     variables = random_variables(module.init, np.zeros((1, 28, 28, 3), np.float32))
-    tokens = jit(semantic.make_tokens(config, module))
+    tokens = jit(semantic.make_tokens(config.dino, module))
 
     @jit
     def apart(images):

@@ -31,7 +31,7 @@ def assert_same(one, other):
 @pytest.fixture(scope="module")
 def state_dict():
     """Weights of size ti under the official keys."""
-    module = build_dino(config_with())
+    module = build_dino(config_with().dino)
     variables = random_variables(module.init, np.zeros((1, 28, 28, 3), np.float32))
     return convert.dino_state_dict(module, variables)
 
@@ -46,7 +46,7 @@ def test_official_weights_are_read_from_a_file(tmp_path, state_dict, suffix):
     config = config_with(weights=str(path))
     dino.check_dino(config)
     module, variables = dino.load_dino(config)
-    assert module == build_dino(config)
+    assert module == build_dino(config.dino)
     assert_same(convert.dino_state_dict(module, variables), state_dict)
 
 

@@ -35,12 +35,12 @@ def test_converted_weights_are_those_that_are_fetched(files, monkeypatch):
         content = (files / f"{name}.npz").read_bytes()
         remote = Remote(f"http://127.0.0.1:9/{name}.npz", hashlib.sha256(content).hexdigest())
         monkeypatch.setitem(REMOTE, name, remote)
-    module, fetched = lpips.load_lpips(config_with("alex"))
+    module, fetched = lpips.load_lpips(config_with("alex").lpips)
     assert module == Lpips("alex")
     said = command.convert_lpips(str(files / "alexnet.npz"), str(files / "out"))
     assert f"--config.lpips.weights={files / 'out'}" in said
     lpips.check_lpips(config_with(str(files / "out")))
-    module, converted = lpips.load_lpips(config_with(str(files / "out"), normalize=False))
+    module, converted = lpips.load_lpips(config_with(str(files / "out"), normalize=False).lpips)
     assert module == Lpips("alex", normalize=False)
     jax.tree.map(np.testing.assert_array_equal, converted, fetched)
 
@@ -50,10 +50,10 @@ def test_a_file_with_backbone_and_heads_is_weights_and_converts_without_another(
     np.savez(tmp_path / "squeeze.npz", **arrays, **{"classifier/w": np.zeros(3)})
     config = config_with(str(tmp_path / "squeeze.npz"))
     lpips.check_lpips(config)
-    module, read = lpips.load_lpips(config)
+    module, read = lpips.load_lpips(config.lpips)
     said = command.convert_lpips(str(tmp_path / "squeeze.npz"), str(tmp_path / "out"))
     assert said.startswith("LPIPS on squeeze, 0.7 M parameters")
-    again, converted = lpips.load_lpips(config_with(str(tmp_path / "out")))
+    again, converted = lpips.load_lpips(config_with(str(tmp_path / "out")).lpips)
     assert module == again == Lpips("squeeze")
     jax.tree.map(np.testing.assert_array_equal, converted, read)
 
@@ -65,7 +65,7 @@ def test_a_file_that_lacks_a_layer_is_refused_by_its_name(tmp_path):
     with pytest.raises(
         UserError, match=r"lpips\.weights: .*part\.npz: .*1 missing: features\.9\.squeeze\.weight"
     ):
-        lpips.load_lpips(config_with(str(tmp_path / "part.npz")))
+        lpips.load_lpips(config_with(str(tmp_path / "part.npz")).lpips)
 
 
 def test_without_weights_there_is_neither_loss_nor_metric():
@@ -74,7 +74,7 @@ def test_without_weights_there_is_neither_loss_nor_metric():
         lpips.check_lpips(config)
     config.loss.lpips = 0.0
     lpips.check_lpips(config)
-    assert lpips.load_lpips(config) == (None, {})
+    assert lpips.load_lpips(config.lpips) == (None, {})
 
 
 def test_mistakes_are_named():
