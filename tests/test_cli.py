@@ -78,7 +78,7 @@ GOOD, STAGED = "--config=configs/good.py", "--config=configs/staged.py"
         ([GOOD, "--config.train=9"], ["--config.train is a group", "--config.train.accumulate"]),
         (
             [GOOD, "--config.train.steps=a=b"],
-            ["--config.train.steps=a=b is not a whole number from 1", "such as 7"],
+            ["--config.train.steps=a=b is not a whole number from 0", "such as 7"],
         ),
         (
             [GOOD, "--config.masks.curriculum=(0,"],

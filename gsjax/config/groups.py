@@ -103,7 +103,7 @@ class Train(Group):
     """The run: its length, batch and precision."""
 
     steps: int = field(
-        100_000, "steps of the run; 0 if it has stages, which have their own", least=1, most=STEPS
+        100_000, "steps of the run; 0 if it has stages, which have their own", least=0, most=STEPS
     )
     stages: tuple[str, ...] = field(
         (), "names of the run's stages in order, set by add_stage; none: the run is one stage"

@@ -49,6 +49,7 @@ def check_program(config: ConfigDict, devices: int) -> None:
 
     def check(config: ConfigDict) -> None:
         check_values(config)
+        _check_steps(config.train.steps)
         _check_best(config)
         _check_losses(config.loss)
         _check_networks(config)
@@ -143,6 +144,11 @@ def _check_losses(options: ConfigDict) -> None:
             "every weight is 0, so nothing is learned",
             f"set one of {', '.join(losses.TERMS)}",
         )
+
+
+def _check_steps(steps: int) -> None:
+    if not steps:
+        raise UserError("train.steps", "0 is for a run with stages, which have their own")
 
 
 def _check_batch(options: ConfigDict, devices: int) -> None:

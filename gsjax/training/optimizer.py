@@ -24,13 +24,12 @@ def learning_rate(config: ConfigDict) -> optax.Schedule:
     return optax.join_schedules([warmup, rate], [options.warmup_steps])
 
 
-def adamw(config: ConfigDict) -> optax.GradientTransformation:
+def adamw(options: ConfigDict) -> optax.GradientTransformation:
     """Returns AdamW on gradients clipped to `clip_norm`, from `config.optimizer`.
 
     What it returns is to be multiplied by −`learning_rate(config)(step)`: the step of the
     run is the only clock, also for a discriminator that starts late.
     """
-    options = config.optimizer
     return optax.chain(
         optax.clip_by_global_norm(options.clip_norm),
         optax.scale_by_adam(*options.betas),
@@ -51,12 +50,12 @@ def update(
     Args:
       config: of the stage.
       gradients: by the variables.
-      state: of `adamw(config)`.
+      state: of `adamw(config.optimizer)`.
       variables: before the update.
       step: steps of the stage that are done.
       factor: what the learning rate is multiplied by.
     """
-    updates, state = adamw(config).update(gradients, state, variables)
+    updates, state = adamw(config.optimizer).update(gradients, state, variables)
     rate = learning_rate(config)
     updates = jax.tree.map(lambda update: -rate(step) * factor * update, updates)
     return optax.apply_updates(variables, updates), state

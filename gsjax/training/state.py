@@ -60,7 +60,7 @@ def begin_stage(config: ConfigDict, state: TrainState) -> TrainState:
     The generator continues from its average, the discriminator as it is; both optimizers begin
     anew.
     """
-    optimizer = adamw(config)
+    optimizer = adamw(config.optimizer)
 
     def begin(state: TrainState) -> TrainState:
         generator = pictured(state)
@@ -89,7 +89,7 @@ def abstract_state(config: ConfigDict, networks: Networks, mesh: Mesh) -> TrainS
 
 def _starter(config: ConfigDict, networks: Networks) -> Callable[[], TrainState]:
     """Returns the function that draws the state."""
-    optimizer = adamw(config)
+    optimizer = adamw(config.optimizer)
 
     def start() -> TrainState:
         key, generator_key, discriminator_key = jax.random.split(jax.random.key(config.seed), 3)

@@ -11,6 +11,7 @@ from absl import logging
 from PIL import Image
 
 from gsjax import config as configs
+from gsjax.config.values import check_types, check_values
 from gsjax.data import examples, pipeline
 from gsjax.errors import UserError
 
@@ -275,6 +276,8 @@ def test_a_scale_from_zero_on_begins_at_the_images_own_pixels():
 )
 def test_mistakes_are_found_before_training(key, value, message):
     def check():
+        check_types(config.to_dict())
+        check_values(config)
         pipeline.open_training_source(config)
         pipeline.open_validation_source(config)
         pipeline.check_data(config)

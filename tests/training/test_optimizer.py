@@ -54,7 +54,7 @@ def test_without_drops_the_rate_is_constant():
 
 @pytest.mark.parametrize(("size", "clipped"), [(10.0, 0.5), (0.3, 0.3)])
 def test_gradients_are_clipped_by_the_norm_of_all_together(size, clipped):
-    optimizer = adamw(config_with(clip_norm=0.5))
+    optimizer = adamw(config_with(clip_norm=0.5).optimizer)
     params = {"a": jnp.zeros(3), "b": jnp.zeros((2, 2))}
     gradients = {"a": size * jnp.array([0.6, 0, 0]), "b": size * jnp.array([[0, 0.8], [0, 0]])}
     _, state = optimizer.update(gradients, optimizer.init(params), params)
@@ -64,7 +64,7 @@ def test_gradients_are_clipped_by_the_norm_of_all_together(size, clipped):
 
 
 def test_weights_decay_in_proportion_and_apart_from_the_gradient():
-    optimizer = adamw(config_with(weight_decay=0.01))
+    optimizer = adamw(config_with(weight_decay=0.01).optimizer)
     params = {"a": jnp.array([2.0, -4.0])}
     updates, _ = optimizer.update({"a": jnp.zeros(2)}, optimizer.init(params), params)
     np.testing.assert_allclose(updates["a"], [0.02, -0.04], rtol=1e-6)
@@ -73,7 +73,7 @@ def test_weights_decay_in_proportion_and_apart_from_the_gradient():
 
 
 def test_betas_are_the_configs():
-    optimizer = adamw(config_with(betas=(0.5, 0.75), weight_decay=0.0))
+    optimizer = adamw(config_with(betas=(0.5, 0.75), weight_decay=0.0).optimizer)
     params = {"a": jnp.zeros(1)}
     state = optimizer.init(params)
     for gradient in (0.4, 0.2):

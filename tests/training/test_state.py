@@ -109,8 +109,10 @@ def test_a_stage_begins_with_the_average_and_fresh_optimizers(tiny_run):
     state = begin_stage(tiny_run.config, before)
     assert_same(state.generator, was.average)
     assert_same(state.average, was.average)
-    assert_same(state.generator_optimizer, adamw(tiny_run.config).init(was.generator))
-    assert_same(state.discriminator_optimizer, adamw(tiny_run.config).init(was.discriminator))
+    assert_same(state.generator_optimizer, adamw(tiny_run.config.optimizer).init(was.generator))
+    assert_same(
+        state.discriminator_optimizer, adamw(tiny_run.config.optimizer).init(was.discriminator)
+    )
     assert_same(state.discriminator, was.discriminator)
     assert (int(state.step), int(state.skipped)) == (7, 2)
     assert_same(jax.random.key_data(state.key), was.key)
