@@ -1,5 +1,5 @@
-"""What a config comes to on TPUs, found out by their compiler on a machine without any.
+"""Estimates what a config costs on TPUs, with the TPU compiler, on a machine without TPUs.
 
-`chips` knows the generations and their slices, `program` compiles the train step (or the
-generator alone) for one, `collectives` reads what crosses chips, `report` adds up.
+`chips` has the generations and their slices, `program` compiles the train step (or inference) for
+one, `collectives` extracts the collectives, and `report` summarizes.
 """

@@ -1,10 +1,10 @@
-"""What training comes to on TPUs: python -m gsjax.aot --config=FILE --topology=v5e:16x16
+"""Estimates training on TPUs: python -m gsjax.aot --config=FILE --topology=v5e:16x16
 
-Compiles the very train step for a slice of TPUs, on a machine without any, and prints the memory
-a chip needs and whether it has it, the work of a step, what crosses chips, and the largest batch
-that fits. Neither data nor weights need to be there; the compiler does: pip install "jax[tpu]".
-The batch is the config's, over all chips: --config.train.batch_size=2048. As in training, the
-mesh is --config.mesh.data and --config.mesh.fsdp. Large models take the compiler minutes.
+Compiles the actual train step for a TPU slice, on a machine without TPUs. Prints the memory per
+chip and whether it fits, the FLOP and bytes of a step, its collectives, and the largest batch that
+fits. Needs neither data nor weights, but the compiler: pip install "jax[tpu]". The batch size is
+the global one: --config.train.batch_size=2048. As in training, --config.mesh.data and
+--config.mesh.fsdp set the mesh. Large models take minutes to compile.
 
 Topologies: v5e and v6e from 1x1 and 2x2 to 16x16, v4 and v5p from 2x2x1 to 8x8x16.
 """
@@ -19,16 +19,16 @@ from gsjax import cli
 from gsjax.errors import UserError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "the config file, one of configs/")
-TOPOLOGY = flags.DEFINE_string("topology", None, "the slice of TPUs, GENERATION:SIZE, like v5e:4x4")
+TOPOLOGY = flags.DEFINE_string("topology", None, "the TPU slice, GENERATION:SIZE, like v5e:4x4")
 JSON = flags.DEFINE_string("json", None, "a file to write the figures to")
 INFERENCE = flags.DEFINE_boolean(
-    "inference", False, "the filling of a batch of images instead of the train step"
+    "inference", False, "compile inference on a batch of images instead of the train step"
 )
 STAGE = flags.DEFINE_string(
-    "stage", "", "the stage whose train step it is; without it, the one that draws most pixels"
+    "stage", "", "the stage to compile; by default, the one that draws the most pixels per step"
 )
 CONFIRM = flags.DEFINE_boolean(
-    "confirm", False, "compile once more, with the largest batch suggested, whether it fits"
+    "confirm", False, "compile again with the largest suggested batch, to confirm that it fits"
 )
 flags.mark_flags_as_required(["config", "topology"])
 
@@ -44,7 +44,7 @@ def main() -> None:
     chips.check_compiler()
     chips.prepare_environment()
 
-    from gsjax.aot.estimate import run  # only now: --help and mistakes need no JAX
+    from gsjax.aot.estimate import run  # imported here, since --help needs no JAX
 
     options = INFERENCE.value, CONFIRM.value, STAGE.value
     result = run(config, TOPOLOGY.value, chip, sides, *options)

@@ -1,4 +1,4 @@
-"""The generations of TPU and the slices of them: public figures, and what the compiler takes."""
+"""The TPU generations and their slices: public specifications, and options for the compiler."""
 
 import dataclasses
 import difflib
@@ -15,16 +15,16 @@ _CUBE = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8",
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """What one chip can do; peaks, of which programs reach a part.
+    """The peak rates and memory of a chip.
 
     Attributes:
-      flops: a second, bfloat16 with float32 sums; how float32 is multiplied by default too.
-      hbm_bytes: what the compiler lets a program have of its memory.
-      hbm_bandwidth: bytes a second, read or written.
-      links: bytes a second that a chip can send to the others of its slice, over all links.
-      wraps: chips along a side from which on its two ends are linked.
-      network: bytes a second that a chip can send to other slices.
-      slices: their sizes that are lent.
+      flops: FLOP per second in bfloat16 with float32 accumulation, also the default for float32.
+      hbm_bytes: the part of its memory that the compiler allows a program.
+      hbm_bandwidth: bytes per second, read or written.
+      links: bytes per second that a chip can send within its slice, over all links.
+      wraps: minimum number of chips along a side for its two ends to be linked.
+      network: bytes per second that a chip can send to other slices.
+      slices: available slice sizes.
     """
 
     flops: float
@@ -40,9 +40,10 @@ def _gib(count: float) -> int:
     return int(count * 2**30)
 
 
-# From the manufacturer's pages on each generation, but for the memory: they say 32, 16, 95 and
-# 32 GB, of which the runtime keeps some. Links count one way, half of what is given for both. The
-# pages do not give the network of v4 and v6e: those are assumed, as v5p's and four times v5e's.
+# From the manufacturer's pages on each generation, except for the memory: the pages say 32, 16, 95
+# and 32 GB, of which the runtime reserves some. Links are one-way rates, half of the bidirectional
+# ones. The pages do not give the network of v4 and v6e; it is assumed to be that of v5p, and four
+# times that of v5e.
 CHIPS = {
     "v4": Chip(275e12, _gib(30.75), 1200e9, 300e9, 4, 50e9 / 8, _CUBE),
     "v5e": Chip(197e12, _gib(15.75), 819e9, 200e9, 16, 25e9 / 8, _PLANE),
@@ -52,10 +53,10 @@ CHIPS = {
 
 
 def parse(topology: str) -> tuple[Chip, tuple[int, ...]]:
-    """Returns the chip and the sides of a slice like v5e:16x16.
+    """Parses a slice such as v5e:16x16; returns its chip and sides.
 
     Raises:
-      UserError: no such slice is lent, naming the nearest.
+      UserError: there is no such slice; suggests the closest one.
     """
     known = [f"{name}:{size}" for name, chip in CHIPS.items() for size in chip.slices]
     if topology not in known:
@@ -71,9 +72,9 @@ def parse(topology: str) -> tuple[Chip, tuple[int, ...]]:
 
 
 def link_rate(chip: Chip, sides: Sequence[int]) -> float:
-    """Returns the bytes a second that a chip of a slice sends: some have unused links.
+    """Returns the bytes per second that a chip can send in a slice, where some links are unused.
 
-    A side that is too short to be closed to a ring has one way round instead of two.
+    A side too short to form a ring sends in one direction instead of two.
     """
     along = [side for side in sides if side > 1]
     dimensions = 3 if chip.wraps == 4 else 2
@@ -82,18 +83,18 @@ def link_rate(chip: Chip, sides: Sequence[int]) -> float:
 
 
 def prepare_environment() -> None:
-    """Lets the compiler for TPUs run where there are none; to be called before JAX is imported."""
+    """Lets the TPU compiler run on a machine without TPUs; call it before JAX is imported."""
     os.environ["JAX_PLATFORMS"] = "cpu"
-    os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # it would ask the cloud what machine this is
-    os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # no chip is used that others could want
-    # Programs can be put into JAX's cache without a TPU, but not taken out again.
+    os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # otherwise libtpu queries the cloud's metadata server
+    os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # no chip is used, so there is no conflict
+    # Without a TPU, programs can be written to JAX's cache, but not read.
     os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
-    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")  # or it complains of having none
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")  # avoids a complaint by libtpu
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
 
 
 def check_compiler() -> None:
-    """Raises UserError if the compiler for TPUs is not installed."""
+    """Raises UserError if the TPU compiler is not installed."""
     if not importlib.util.find_spec("libtpu") and "TPU_LIBRARY_PATH" not in os.environ:
         raise UserError(
             "the compiler for TPUs is missing; it needs none of them, only Linux on x86-64: "
@@ -102,10 +103,10 @@ def check_compiler() -> None:
 
 
 def devices_of(topology: str) -> Sequence:
-    """Returns the chips of a slice, to compile for.
+    """Returns the devices of a slice, to compile for.
 
     Raises:
-      UserError: no such slice is lent, or this compiler does not know it.
+      UserError: there is no such slice, or this compiler does not know it.
     """
     _, sides = parse(topology)
     options = {"chip_config_name": "megacore"} if topology.startswith("v4:") else {}  # as on TPUs

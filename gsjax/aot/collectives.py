@@ -1,4 +1,4 @@
-"""What crosses chips in a compiled program, read from its text."""
+"""Finds the collectives of a compiled program in its text."""
 
 import math
 import re
@@ -15,7 +15,7 @@ KINDS = (
     "ragged-all-to-all",
 )
 
-_BITS = {"pred": 8, "bf16": 16, "f8": 8, "f4": 4}  # others end with theirs
+_BITS = {"pred": 8, "bf16": 16, "f8": 8, "f4": 4}  # other names end with their number of bits
 _SHAPE = re.compile(r"\b(pred|[sufc]\d+|bf16|f[48]e\w+)\[([\d,]*)\]")
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) .*\{\s*$")
 _CALLED = re.compile(
@@ -26,13 +26,13 @@ _OPERATION = re.compile(r"^\s*(?:ROOT )?%?[\w.\-]+ = (.*?) ([a-z][a-z\-]*)\(")
 
 
 class Collective(NamedTuple):
-    """One exchange among chips.
+    """A collective operation.
 
     Attributes:
       kind: one of `KINDS`.
-      bytes: of the array that is summed, gathered, scattered or sent, on one chip.
-      group: chips that take part in it together.
-      times: how often a step has it: loops, each of whose trips counts.
+      bytes: size of the array that is summed, gathered, scattered or sent, per chip.
+      group: number of chips that take part together.
+      times: number of executions per step, counting every iteration of loops.
     """
 
     kind: str
@@ -42,7 +42,7 @@ class Collective(NamedTuple):
 
     @property
     def sent(self) -> float:
-        """Bytes that a chip sends, all times together, if no chip gets anything twice."""
+        """Bytes that a chip sends over all executions, if no chip receives anything twice."""
         others = (self.group - 1) / self.group
         factor = {"all-reduce": 2 * others, "collective-permute": 1, "collective-broadcast": 1}
         return self.times * self.bytes * factor.get(self.kind, others)
@@ -51,24 +51,24 @@ class Collective(NamedTuple):
 def find(text: str, devices: int) -> list[Collective]:
     """Returns the collectives of a compiled program.
 
-    An exchange that the compiler has taken apart, to compute while it goes on, is in the text
-    several times under one channel, and is returned once.
+    A collective that the compiler split, to overlap it with computation, occurs several times with
+    the same channel, and is returned once.
 
     Args:
       text: of the program, `compiled.as_text()`.
-      devices: how many it is for.
+      devices: number of devices of the program.
     """
     computations, entry = _computations(text)
     times = _times(computations, entry)
-    found: dict[str, Collective] = {}
+    collectives: dict[str, Collective] = {}
     for name, lines in computations.items():
         for index, line in enumerate(lines):
             if times.get(name) and (one := _collective(name, line, devices, times[name])):
                 channel = re.search(r"\bchannel_id=(\d+)", line)
                 key = f"channel {channel[1]}" if channel else f"{name} {index}"
-                if key not in found or one.times > found[key].times:
-                    found[key] = one
-    return list(found.values())
+                if key not in collectives or one.times > collectives[key].times:
+                    collectives[key] = one
+    return list(collectives.values())
 
 
 def _collective(computation: str, line: str, devices: int, times: int) -> Collective | None:
@@ -82,18 +82,18 @@ def _collective(computation: str, line: str, devices: int, times: int) -> Collec
     group = _group(line, devices)
     shapes = _top_level(result)
     if opcode.endswith("-start") and kind in ("all-gather", "collective-permute"):
-        size = _bytes(shapes[1])  # a tuple: what goes in, what comes out, and maybe more
+        size = _bytes(shapes[1])  # a tuple: input, output, and possibly more
     else:
         size = _bytes(result)
     if kind == "reduce-scatter":
         size *= group
     if computation.startswith("all-reduce-scatter"):
-        kind = "reduce-scatter"  # as TPUs do it: a sum of which each chip keeps a part
+        kind = "reduce-scatter"  # TPUs implement it as a sum of which each chip keeps a part
     return Collective(kind, size, group, times)
 
 
 def _computations(text: str) -> tuple[dict[str, list[str]], str]:
-    """Returns the lines of each computation by its name, and the name of the one that starts."""
+    """Returns the lines of each computation by its name, and the name of the entry computation."""
     computations, entry, lines = {}, "", None
     for line in text.splitlines():
         if lines is None:
@@ -108,7 +108,7 @@ def _computations(text: str) -> tuple[dict[str, list[str]], str]:
 
 
 def _times(computations: dict[str, list[str]], entry: str) -> dict[str, int]:
-    """Returns how often each computation runs in a step."""
+    """Returns the number of executions of each computation per step."""
     times: dict[str, int] = {}
 
     def visit(name: str, count: int) -> None:
@@ -123,18 +123,18 @@ def _times(computations: dict[str, list[str]], entry: str) -> dict[str, int]:
 
 
 def _calls(line: str) -> Iterator[tuple[str, str]]:
-    """Yields in what way a line has other computations run, and their names."""
+    """Yields (kind of call, name) of the computations that a line calls."""
     if " async-update(" in line or " async-done(" in line:
-        return  # goes on with, or waits for, what another line has started
+        return  # continues, or waits for, what another line started
     for match in _CALLED.finditer(line):
         for name in (match[2] or match[3]).split(","):
             yield match[1], name.strip().lstrip("%")
 
 
 def _trips(line: str, computations: dict[str, list[str]]) -> int:
-    """Returns how often a loop's body runs: as the compiler says, or the bound it counts to.
+    """Returns the trip count of a loop: as annotated by the compiler, or the bound of its counter.
 
-    Loops of JAX count from 0 by 1. Where neither shows, 1.
+    JAX's loops count from 0 by 1. If neither is known, returns 1.
     """
     if known := re.search(r'known_trip_count\W+n\W+"?(\d+)', line):
         return int(known[1])
@@ -154,7 +154,7 @@ def _reachable(computations: dict[str, list[str]], name: str | None) -> Iterator
 
 
 def _group(line: str, devices: int) -> int:
-    """Returns how many chips exchange something, from any of the ways to write the groups."""
+    """Returns the size of a collective's groups, from any of their notations."""
     if match := re.search(r"replica_groups=\{\{([\d,]*)\}", line):
         return match[1].count(",") + 1
     if match := re.search(r"replica_groups=\[(\d+),(\d+)\]<=", line):
@@ -166,7 +166,7 @@ def _group(line: str, devices: int) -> int:
 
 
 def _top_level(result: str) -> list[str]:
-    """Returns the parts of a tuple's type; of any other, itself."""
+    """Returns the element types of a tuple type, or the type itself."""
     if not result.startswith("("):
         return [result]
     parts, depth, start = [], 0, 1
@@ -188,5 +188,5 @@ def _bytes(result: str) -> int:
 
 
 def _bits(dtype: str) -> int:
-    # float8 and float4 have names that go on, like f8e4m3fn.
+    # Names of float8 and float4 have suffixes, as in f8e4m3fn.
     return _BITS.get(dtype) or _BITS.get(dtype.partition("e")[0]) or int(dtype[1:])

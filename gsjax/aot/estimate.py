@@ -1,4 +1,4 @@
-"""The command's work: from a config to figures."""
+"""Implements the command: estimates the cost of a config."""
 
 import math
 from collections.abc import Sequence
@@ -22,19 +22,19 @@ def run(
     confirm: bool = False,
     stage: str = "",
 ) -> dict[str, Any]:
-    """Compiles, prints, and returns `report.figures` and what they are of.
+    """Compiles, prints a report, and returns `report.figures` with a description of the program.
 
     Args:
-      config: of the run; what it says of data is not looked at.
+      config: of the run; its data fields are ignored.
       topology: the slice, like v5e:4x4.
       chip: its generation, from `chips.parse`.
-      sides: its sides in chips, from there too.
-      inference: of the filling of images instead of the train step.
-      confirm: compile with the largest batch suggested as well.
-      stage: whose train step; "" for that which draws the most pixels, the last of several.
+      sides: its sides in chips, from `chips.parse`.
+      inference: compile inference instead of the train step.
+      confirm: also compile with the largest suggested batch.
+      stage: the stage to compile; "" for the (last) one that draws the most pixels per step.
 
     Raises:
-      UserError: a mistake in the config, or it does not go with the slice.
+      UserError: the config is invalid, or does not fit the slice.
     """
     config = whole(config) if inference else _stage_config(config, stage)
     config = config.copy_and_resolve_references()
@@ -42,7 +42,7 @@ def run(
         raise UserError(
             "model.backend", "triton is for GPUs", "for TPUs there are auto, pallas, xla"
         )
-    if config.model.backend == "auto":  # would choose by what runs here
+    if config.model.backend == "auto":  # would depend on this machine
         config.model.backend = "pallas"
         print("model.backend=auto: pallas, as on TPUs", flush=True)
     devices = chips.devices_of(topology)
@@ -72,7 +72,7 @@ def run(
 
 
 def _stage_config(config: ConfigDict, name: str) -> ConfigDict:
-    """Returns the config of the stage of that name, or of the one with most to draw."""
+    """Returns the config of a stage by name, or of the one that draws the most pixels per step."""
 
     def pixels(stage: Stage) -> tuple[int, int]:
         return stage.config.train.batch_size * math.prod(stage.config.data.image_size), stage.index

@@ -1,4 +1,4 @@
-"""A config's programs, compiled for a slice of TPUs from shapes alone."""
+"""Compiles the programs of a config for a TPU slice, from shapes only."""
 
 import re
 import time
@@ -30,12 +30,12 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 class Program(NamedTuple):
-    """A program to be compiled.
+    """A lowered program and its arguments.
 
     Attributes:
-      lowered: it.
-      state: the arrays that are trained or, for inference, the generator's, with shardings.
-      frozen: those of dino and lpips.
+      lowered: the program.
+      state: shapes and shardings of the training state or, for inference, of the generator.
+      frozen: shapes and shardings of dino and lpips.
     """
 
     lowered: Lowered
@@ -44,13 +44,13 @@ class Program(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What compiling a program gave.
+    """The result of compiling a program.
 
     Attributes:
-      compiled: None if it needs more memory than a chip has.
-      needed: bytes that it would need in that case, beside its arguments if `beside`.
+      compiled: the compiled program; None if it needs more memory than a chip has.
+      needed: in that case, the bytes it needs, in addition to its arguments if `beside`.
       beside: see `needed`.
-      seconds: it took.
+      seconds: compile time.
     """
 
     compiled: Compiled | None
@@ -60,11 +60,11 @@ class Outcome(NamedTuple):
 
 
 def lower(config: ConfigDict, mesh: Mesh, inference: bool = False) -> Program:
-    """Returns the train step of a run of `config`, or what fills a batch of images.
+    """Lowers the train step of a config, or inference on a batch of images.
 
-    It is the function that training compiles, with the discriminator if the loss has one,
-    traced with the kernels for TPUs. No weights are read but those in folders, which say
-    themselves what they are.
+    This is the function that training compiles, with the discriminator if the loss needs it,
+    traced with the TPU kernels. No weights are read, except from folders, which determine the
+    architecture.
     """
     networks = _networks(config)
     shapes = _frozen_shapes(config, networks)
@@ -86,7 +86,7 @@ def lower(config: ConfigDict, mesh: Mesh, inference: bool = False) -> Program:
 
 
 def make_fill(config: ConfigDict, networks: Networks) -> Callable:
-    """Returns `fill(generator_variables, frozen, batch)`, the filled images f32[B, H, W, 3]."""
+    """Returns `fill(generator_variables, frozen, batch)`: filled images, f32[B, H, W, 3]."""
     tokens = make_tokens(config.dino, networks.dino)
 
     def fill(variables: PyTree, frozen: PyTree, batch: dict[str, jax.Array]) -> jax.Array:
@@ -99,7 +99,7 @@ def make_fill(config: ConfigDict, networks: Networks) -> Callable:
 
 
 def compile_program(lowered: Lowered) -> Outcome:
-    """Compiles, or learns from the compiler how much memory is missing."""
+    """Compiles, or parses the required memory from the compiler's error."""
     start = time.monotonic()
     try:
         compiled = lowered.compile()
@@ -112,9 +112,9 @@ def compile_program(lowered: Lowered) -> Outcome:
 
 
 def memory_needed(message: str) -> tuple[int, bool] | None:
-    """Returns the bytes that a compiler's error asks for; None if it is about something else.
+    """Returns the bytes that a program needs according to an out-of-memory error, else None.
 
-    The second value tells whether the program's arguments come on top.
+    The second value says whether the program's arguments come on top.
     """
     number = r"([\d.]+)([KMGT]?)"
     if match := re.search(rf"HLO temporaries \({number}B?\) exceeds", message):
@@ -125,7 +125,7 @@ def memory_needed(message: str) -> tuple[int, bool] | None:
 
 
 def _networks(config: ConfigDict) -> Networks:
-    """Returns the networks of a run, without their weights where those are not a folder."""
+    """Returns the networks of a run; reads weights only from folders."""
     lpips = None
     weights = config.lpips.weights
     if weights in BACKBONES:

@@ -1,4 +1,4 @@
-"""What a compiled program comes to: its memory, work and exchanges, and the time they take."""
+"""Summarizes a compiled program: memory, FLOP, bytes, collectives, and the time they take."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from gsjax.aot.program import Outcome, Program
 
 
 def bytes_per_chip(tree: PyTree) -> int:
-    """Returns what one chip holds of arrays that have shapes and shardings."""
+    """Returns the bytes per chip of arrays with shapes and shardings."""
     return sum(
         math.prod(array.sharding.shard_shape(array.shape)) * _item_bytes(array.dtype)
         for array in jax.tree.leaves(tree)
@@ -23,7 +23,7 @@ def bytes_per_chip(tree: PyTree) -> int:
 
 
 def replicated_bytes(tree: PyTree) -> int:
-    """Returns the bytes of the arrays that every chip holds whole."""
+    """Returns the bytes of the arrays that are replicated on every chip."""
     return bytes_per_chip(
         [array for array in jax.tree.leaves(tree) if array.sharding.is_fully_replicated]
     )
@@ -32,20 +32,20 @@ def replicated_bytes(tree: PyTree) -> int:
 def figures(
     program: Program, outcome: Outcome, chip: Chip, sides: Sequence[int], batch: int, parts: int
 ) -> dict[str, Any]:
-    """Returns everything that is known about a program, for JSON. Sizes are a chip's, in bytes.
+    """Returns all figures of a program, for JSON. Sizes are per chip, in bytes.
 
-    `flops` and `bytes` are the compiler's count of a chip's step; `bytes` has what never
-    leaves the chip's fast memory too. The compiler counts a loop as if it ran once; nearly
-    all of a step that computes its batch in parts is in loops over them, so that its count
-    is multiplied. What is unknown, as the program does not fit, is None.
+    `flops` and `bytes` are the compiler's counts per chip and step; `bytes` includes accesses to
+    the chip's fast memory. The compiler counts loops as if they ran once. In a step with a split
+    batch, nearly everything is in loops over its parts, so the counts are multiplied by these.
+    Figures that are unknown because the program does not fit are None.
 
     Args:
-      program: what was compiled.
-      outcome: what that gave.
+      program: the lowered program.
+      outcome: the result of compiling it.
       chip: the generation.
       sides: of the slice, in chips.
-      batch: images, over all chips.
-      parts: that it is computed in.
+      batch: global batch size.
+      parts: number of parts that the batch is split into.
     """
     chips = math.prod(sides)
     result: dict[str, Any] = {
@@ -79,7 +79,7 @@ def _of_compiled(
         "arguments_bytes": memory.argument_size_in_bytes,
         "temporary_bytes": memory.temp_size_in_bytes,
         "output_bytes": memory.output_size_in_bytes,
-        "aliased_bytes": memory.alias_size_in_bytes,  # of the output: takes an argument's place
+        "aliased_bytes": memory.alias_size_in_bytes,  # part of the output that reuses arguments
         "code_bytes": memory.generated_code_size_in_bytes,
     }
     peak = sum(result.values()) - 2 * result["aliased_bytes"]
@@ -95,7 +95,7 @@ def _of_compiled(
 
 
 def summary(found: Sequence[collectives.Collective]) -> dict[str, dict[str, Any]]:
-    """Returns, for each kind, how many there are in a step, of what size, and what a chip sends."""
+    """Returns, by kind, the number of collectives per step, their size, and the bytes sent."""
     kinds: dict[str, dict[str, Any]] = {}
     for one in found:
         kind = kinds.setdefault(one.kind, {"count": 0, "bytes": 0, "sent_bytes": 0})
@@ -106,7 +106,7 @@ def summary(found: Sequence[collectives.Collective]) -> dict[str, dict[str, Any]
 
 
 def seconds(result: Mapping[str, Any], chip: Chip, sides: Sequence[int]) -> dict[str, float]:
-    """Returns the least time of a step for arithmetic, memory and links at their peak rates."""
+    """Returns the minimum time of a step for arithmetic, memory and links, at peak rates."""
     sent = sum(kind["sent_bytes"] for kind in result["collectives"].values())
     return {
         "arithmetic": result["flops"] / chip.flops,
@@ -116,9 +116,9 @@ def seconds(result: Mapping[str, Any], chip: Chip, sides: Sequence[int]) -> dict
 
 
 def largest_batch(result: Mapping[str, Any]) -> int | None:
-    """Estimates the images a chip that just fit, all temporaries being the images'.
+    """Estimates the largest batch per chip, assuming that all temporaries scale with the images.
 
-    They are not quite, so that a little more may fit. None if even the rest does not.
+    Not all of them do, so slightly more may fit. None if not even the fixed part fits.
     """
     fixed = result["state_bytes"] + result["frozen_bytes"] + (result["code_bytes"] or 0)
     each = (result["peak_bytes"] - fixed) / result["batch_per_chip"]
@@ -127,18 +127,18 @@ def largest_batch(result: Mapping[str, Any]) -> int | None:
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """Returns the figures for people to read."""
+    """Returns the figures as text."""
     peak, hbm = result["peak_bytes"], result["hbm_bytes"]
     verdict = "fits" if result["fits"] else "DOES NOT FIT"
     lines = [
         f"{result['program']} for {result['topology']}: {result['chips']} chips, mesh data "
         f"{result['mesh']['data']} × fsdp {result['mesh']['fsdp']}, {result['batch']} images, "
-        f"{result['batch_per_chip']} a chip; compiled in {result['compile_seconds']:.0f} s",
-        f"memory a chip: {_size(peak)} of {_size(hbm)}, {100 * peak / hbm:.0f} %: {verdict}",
+        f"{result['batch_per_chip']} per chip; compiled in {result['compile_seconds']:.0f} s",
+        f"memory per chip: {_size(peak)} of {_size(hbm)}, {100 * peak / hbm:.0f} %: {verdict}",
     ]
     if result["temporary_bytes"] is not None:
         kept = result["aliased_bytes"]
-        place = f" (results take the place of {_size(kept)})" if kept else ""
+        place = f" ({_size(kept)} reused for results)" if kept else ""
         lines.append(
             f"  arguments {_size(result['arguments_bytes'])}{place}, temporaries "
             f"{_size(result['temporary_bytes'])}, other results "
@@ -147,30 +147,31 @@ def text(result: Mapping[str, Any]) -> str:
     lines.append(
         f"  of the arguments, {'generator' if result['program'] == 'inference' else 'state'} "
         f"{_size(result['state_bytes'])} and frozen networks {_size(result['frozen_bytes'])}; "
-        f"{_size(result['replicated_bytes'])} of these are whole on every chip"
+        f"{_size(result['replicated_bytes'])} of these are replicated on every chip"
     )
     largest = result["largest_batch_per_chip"]
     lines.append(
-        f"largest batch: about {largest} images a chip, {largest * result['chips']} in all, "
-        "estimated from the temporaries an image"
+        f"largest batch: about {largest} images per chip, {largest * result['chips']} in all, "
+        "estimated from the temporaries per image"
         if largest
-        else "largest batch: not one image a chip; see train.recompute, train.precision, mesh.fsdp"
+        else "largest batch: less than one image per chip; try train.recompute, train.precision or "
+        "mesh.fsdp"
     )
     if result["seconds"] is None:
         return "\n".join(lines)
     lines.append(
-        f"work a chip and step: {result['flops'] / 1e12:.3g} TFLOP, {_size(result['bytes'])} read "
-        "and written, as the compiler counts"
+        f"work per chip and step: {result['flops'] / 1e12:.3g} TFLOP, {_size(result['bytes'])} "
+        "read and written, as counted by the compiler"
     )
     for kind, of in result["collectives"].items():
         lines.append(
-            f"  {of['count']} {kind}: {_size(of['bytes'])}, for which a chip sends "
+            f"  {of['count']} {kind}: {_size(of['bytes'])}; each chip sends "
             f"{_size(of['sent_bytes'])}"
         )
     if not result["collectives"]:
-        lines.append("  nothing crosses chips")
+        lines.append("  no communication between chips")
     times = ", ".join(f"{name} {1e3 * s:.3g} ms" for name, s in result["seconds"].items())
-    lines.append(f"least time at peak rates, by the public figures (nothing was run): {times}")
+    lines.append(f"minimum time at the public peak rates (nothing was run): {times}")
     return "\n".join(lines)
 
 
@@ -183,7 +184,7 @@ def _size(count: float) -> str:
 
 
 def _item_bytes(dtype) -> int:
-    # A key of JAX's randomness has a type of its own: two words.
+    # Typed PRNG keys consist of two words.
     if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
         return jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct((), dtype)).size * 4
     return np.dtype(dtype).itemsize

@@ -1,1 +1,1 @@
-"""What is at this path? Runs, checkpoints, packed and converted weights, found and read."""
+"""What is at this path? Finds and reads runs, checkpoints, packed and converted weights."""

@@ -1,12 +1,11 @@
 """Checkpoints of a run with Orbax: everything that training changes.
 
-The place in the data needs no entry of its own: what a step sees follows from its
-number (see `data.pipeline.training_batches`), so a run may resume with other numbers of
-data workers, of processes or of devices, which each read the parts that they hold.
+The position in the data is not saved, since a step's number determines what it sees (see
+`data.pipeline.training_batches`). So a run may resume with a different number of data workers,
+processes or devices; each process reads the parts that it holds.
 
-A checkpoint is a folder named by its step. It is written beside it under a temporary
-name and renamed when all of it is on disk, so a folder with a number for a name is
-whole, whenever the run is killed.
+A checkpoint is a folder named by its step. It is written under a temporary name and renamed when
+it is complete. So a folder with a number for a name is complete, even if the run is killed.
 """
 
 import contextlib
@@ -24,21 +23,21 @@ from gsjax import distributed
 from gsjax.errors import UserError, first_line, shown
 from gsjax.files import absolute
 
-STATE = "state"  # the part of a checkpoint that holds it
+STATE = "state"  # the item of a checkpoint with the training state
 
 
 def open_manager(directory: str | os.PathLike, keep: int) -> ocp.CheckpointManager:
-    """Opens a run's folder of checkpoints to save to and restore from.
+    """Opens a run's folder of checkpoints, to save to and restore from.
 
-    Makes the folder if need be and removes what saves that were cut short left in it.
-    Every process opens it, with the same arguments. Close it in the end with `close`.
+    Creates the folder if necessary, and removes what interrupted saves left behind. Every process
+    must open it, with the same arguments. Close it with `close`.
 
     Args:
       directory: the folder.
       keep: how many checkpoints to keep; older ones are deleted after a save.
 
     Raises:
-      UserError: if the folder cannot be made or read.
+      UserError: if the folder cannot be created or read.
     """
     options = ocp.CheckpointManagerOptions(
         preservation_policy=ocp.checkpoint_managers.LatestN(keep),
@@ -58,26 +57,26 @@ def open_manager(directory: str | os.PathLike, keep: int) -> ocp.CheckpointManag
 def save(manager: ocp.CheckpointManager, step: int, state: Any) -> bool:
     """Starts saving a checkpoint; the arrays may be donated as soon as this returns.
 
-    The writing happens in the background. The next save waits for it, as does
-    `manager.wait_until_finished()`, and both raise what it ran into.
+    Writing happens in the background. The next save and `manager.wait_until_finished()` wait for
+    it, and raise its errors.
 
     Args:
       manager: from `open_manager`.
-      step: the number of steps done; must grow.
+      step: the number of steps done; must increase.
       state: a pytree of arrays; PRNG keys may be typed.
 
     Returns:
-      Whether there was something to save: False if this step has been saved before.
+      False if this step has been saved before, otherwise True.
 
     Raises:
-      UserError: if this checkpoint or the one before cannot be written.
+      UserError: if this checkpoint or the previous one cannot be written.
     """
     with _explained(manager):
         return manager.save(step, args=ocp.args.Composite(**{STATE: ocp.args.StandardSave(state)}))
 
 
 def finish(manager: ocp.CheckpointManager) -> None:
-    """Waits until all is on disk.
+    """Waits until everything is on disk.
 
     Raises:
       UserError: if the last checkpoint cannot be written.
@@ -87,7 +86,7 @@ def finish(manager: ocp.CheckpointManager) -> None:
 
 
 def close(manager: ocp.CheckpointManager) -> None:
-    """Waits for the last save and closes the folder; whether all is on disk, `finish` says."""
+    """Waits for the last save and closes the folder; call `finish` first to detect errors."""
     with contextlib.suppress(OSError, ValueError):
         manager.close()
 
@@ -104,34 +103,35 @@ def _explained(manager: ocp.CheckpointManager) -> Iterator[None]:
 
 
 def _reason(error: OSError | ValueError) -> str:
-    """Returns what the system said, of TensorStore's errors (ValueErrors, on a full disk too).
+    """Extracts the system's message from an error of TensorStore.
 
-    Their text holds paths and settings, in no fixed order, and the system's number.
+    These are ValueErrors, even for a full disk. Their text has paths and settings in no fixed
+    order, and the system's error number.
     """
     number = re.search(r"os_error_code='(\d+)'", str(error))
     return os.strerror(int(number[1])) if number else first_line(error)
 
 
-def save_alone(directory: str | os.PathLike, state: Any) -> None:
-    """Writes the one checkpoint of a new folder, at step 0; all is on disk when this returns.
+def save_single(directory: str | os.PathLike, state: Any) -> None:
+    """Writes the only checkpoint of a new folder, at step 0, synchronously.
 
     Raises:
-      OSError: if it cannot be written, on a full disk for instance.
+      OSError: if it cannot be written, for example on a full disk.
     """
     options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
     args = ocp.args.Composite(**{STATE: ocp.args.StandardSave(state)})
     try:
         with ocp.CheckpointManager(absolute(directory), options=options) as manager:
             manager.save(0, args=args)
-    except ValueError as error:  # TensorStore's, for whatever the system tells it
+    except ValueError as error:  # TensorStore's, for any error of the system
         raise OSError(_reason(error)) from error
 
 
 def restore_latest(manager: ocp.CheckpointManager, state_like: Any) -> tuple[Any, int] | None:
-    """Restores the newest checkpoint that can be read, on the devices `state_like` asks for.
+    """Restores the newest readable checkpoint, with the shardings of `state_like`.
 
-    Newer ones that cannot are set aside, with a warning, as `corrupt_STEP`. What one of
-    several processes cannot read counts as unreadable on all of them.
+    Newer checkpoints that cannot be read are renamed to `corrupt_STEP`, with a warning. What one
+    process cannot read counts as unreadable for all.
 
     Args:
       manager: from `open_manager`.
@@ -141,7 +141,7 @@ def restore_latest(manager: ocp.CheckpointManager, state_like: Any) -> tuple[Any
       The state and its step, or None if there is no checkpoint yet.
 
     Raises:
-      UserError: if the checkpoint is of another architecture, or none can be read.
+      UserError: if the checkpoint has another architecture, or none can be read.
     """
     manager.wait_until_finished()
     broken: dict[int, str] = {}
@@ -170,7 +170,7 @@ def restore_latest(manager: ocp.CheckpointManager, state_like: Any) -> tuple[Any
 
 
 def _restore(path: epath.Path, state_like: Any) -> Any:
-    """Reads a checkpoint, without waiting for other processes, which may be unable to."""
+    """Reads a checkpoint, without waiting for other processes, which may be unable to read it."""
     with _open_to_read(path) as opened:
         step = int(path.name)
         check_same_shapes(
@@ -185,7 +185,7 @@ def _restore(path: epath.Path, state_like: Any) -> Any:
 
 
 def _set_aside(manager: ocp.CheckpointManager, broken: Mapping[int, str]) -> None:
-    """Renames checkpoints that cannot be read, once an older one is known to be whole."""
+    """Renames unreadable checkpoints, once an older one is known to be intact."""
     for step, reason in broken.items() if jax.process_index() == 0 else ():
         path = manager.directory / str(step)
         names = (f"corrupt_{step}", *(f"corrupt_{step}.{i}" for i in range(1, 1000)))
@@ -193,12 +193,12 @@ def _set_aside(manager: ocp.CheckpointManager, broken: Mapping[int, str]) -> Non
         logging.warning("%s cannot be read (%s); it is set aside as %s", path, reason, aside.name)
         path.rename(aside)
     if broken:
-        distributed.highest(0)  # only now are they gone for all processes
+        distributed.highest(0)  # wait until they are renamed for all processes
         manager.reload()
 
 
 def find_checkpoint(path: str | os.PathLike) -> epath.Path:
-    """Returns the newest checkpoint's folder, given a workdir, its checkpoints, or one of them.
+    """Returns the newest checkpoint of a workdir or folder of checkpoints, or a checkpoint itself.
 
     Raises:
       UserError: if there is none.
@@ -215,17 +215,17 @@ def find_checkpoint(path: str | os.PathLike) -> epath.Path:
 
 
 def workdir_of(path: str | os.PathLike) -> epath.Path:
-    """Returns the folder that has the checkpoints' folder, given as for `find_checkpoint`."""
+    """Returns the workdir of a checkpoint, which is given as for `find_checkpoint`."""
     return find_checkpoint(path).parent.parent
 
 
 def latest_step(directory: str | os.PathLike) -> int | None:
-    """Returns the step of the newest finished checkpoint in the folder, None without one."""
+    """Returns the step of the newest finished checkpoint in a folder, or None."""
     return max(steps_in(epath.Path(absolute(directory))), default=None)
 
 
 def steps_in(directory: epath.Path) -> list[int]:
-    """Returns the steps of all finished checkpoints in the folder, in no order."""
+    """Returns the steps of all finished checkpoints in a folder, unordered."""
     if not directory.is_dir():
         return []
     steps = [step_of(path.name) for path in directory.iterdir()]
@@ -233,13 +233,13 @@ def steps_in(directory: epath.Path) -> list[int]:
 
 
 def step_of(name: str) -> int | None:
-    """Returns the step that a checkpoint's folder is named by; None if it is no such name."""
-    # Not by str.isdigit, which takes superscripts and the digits of all scripts.
+    """Returns the step in the name of a checkpoint's folder; None if it is not such a name."""
+    # str.isdigit would also accept superscripts and the digits of other scripts.
     return int(name) if re.fullmatch("0|[1-9][0-9]{0,17}", name) else None
 
 
 def _open_to_read(checkpoint: epath.Path) -> ocp.CheckpointManager:
-    """Opens a folder of checkpoints for this process alone."""
+    """Opens a folder of checkpoints for reading, independently of other processes."""
     process = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(
         primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"of_{process}"
@@ -261,13 +261,13 @@ def _handlers() -> ocp.handlers.CheckpointHandlerRegistry:
 
 
 def check_same_shapes(path: str | os.PathLike, saved: Any, wanted: Any, advice: str) -> None:
-    """Raises UserError, naming the first difference, unless both trees have the same shapes.
+    """Raises UserError, which names the first difference, unless both trees have the same shapes.
 
     Args:
       path: of the checkpoint, for the error.
       saved: the tree in the checkpoint: anything with shapes.
-      wanted: the tree that it should be.
-      advice: what to do, behind the difference.
+      wanted: the expected tree.
+      advice: what to do about it, for the error.
     """
     saved, wanted = _shapes(saved), _shapes(wanted)
     for name in [*wanted, *saved]:
@@ -280,7 +280,7 @@ def check_same_shapes(path: str | os.PathLike, saved: Any, wanted: Any, advice: 
 
 def _shapes(tree):
     def shape(leaf):
-        # A typed key is stored as the integers it is made of.
+        # Typed PRNG keys are stored as integers.
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return jax.eval_shape(jax.random.key_data, leaf).shape
         return tuple(leaf.shape)

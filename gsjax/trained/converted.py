@@ -1,7 +1,7 @@
-"""Converted networks on disk: a folder that is read like a run's workdir.
+"""Converted networks on disk: a folder that can be used like a run's workdir.
 
-It holds a checkpoint at step 0 and, with an inpainter, the `config.json` that describes it;
-with a DINO, `dino.json`, the fields of `DinoViT` that no config names.
+It has a checkpoint at step 0; for an inpainter, the `config.json` that describes it; for a DINO,
+`dino.json` with the fields of `DinoViT`, not all of which are in a config.
 """
 
 import dataclasses
@@ -26,19 +26,19 @@ def write(
     config: ConfigDict | None = None,
     dino: DinoViT | None = None,
 ) -> None:
-    """Writes the folder, all of it or nothing.
+    """Writes the folder atomically.
 
     Args:
-      folder: where to; must not exist, or be empty.
-      networks: the variables of each by its name: generator, dino, lpips.
+      folder: must not exist, or be empty.
+      networks: variables by the name of the network: generator, dino, lpips.
       config: of the generator, if there is one.
-      dino: the module of the dino, if there is one.
+      dino: the DINO's module, if there is one.
 
     Raises:
       UserError: the folder exists or cannot be written.
     """
     with new_folder(folder) as unfinished:
-        checkpoints.save_alone(unfinished / "checkpoints", dict(networks))
+        checkpoints.save_single(unfinished / "checkpoints", dict(networks))
         if config is not None:
             write_atomically(unfinished / saved.CONFIG, saved.encode_config(config))
         if dino is not None:

@@ -1,4 +1,4 @@
-"""The frozen DINO of a run: from a converted folder, a file, a published name, or drawn."""
+"""The frozen DINO of a run: from a converted folder, a file, a published name, or random."""
 
 import dataclasses
 import importlib.util
@@ -68,7 +68,7 @@ def _fitting_name(options: ConfigDict) -> str | None:
 
 
 def find_module(options: ConfigDict) -> DinoViT:
-    """Returns the module that `config.dino` describes, or that the folder of its weights holds.
+    """Returns the module that `config.dino` describes, or the one in the folder of its weights.
 
     Raises:
       UserError: there is none.
@@ -111,14 +111,14 @@ def load_dino(config: ConfigDict) -> tuple[DinoViT | None, PyTree]:
         return found, variables  # the folder describes the architecture in full
     wanted = build_dino(config.dino)
     for field in ("width", "depth", "heads", "patch_size", "registers", "swiglu", "layer_scale"):
-        here, there = getattr(wanted, field), getattr(found, field)
-        if here != there:
+        configured, actual = getattr(wanted, field), getattr(found, field)
+        if configured != actual:
             raise UserError(
                 "dino.weights",
-                f"{weights} holds a DINO with {field}={there}",
+                f"{weights} holds a DINO with {field}={actual}",
                 f"dino.size={config.dino.size}, dino.patch_size={config.dino.patch_size} and "
-                f"dino.registers={config.dino.registers} mean {field}={here}. Make them match, or "
-                "convert it, whatever it is, with\n"
+                f"dino.registers={config.dino.registers} mean {field}={configured}. Make them "
+                "match, or convert it, whatever it is, with\n"
                 f"python -m gsjax.convert dino --input={weights} --output=FOLDER\n"
                 "and use --config.dino.weights=FOLDER, which needs none of these fields",
             )
@@ -151,7 +151,7 @@ def read_dino(weights: str, field: str) -> tuple[DinoViT, PyTree]:
 
 
 def read_converted(folder: str | Path, field: str) -> tuple[DinoViT, dict]:
-    """Reads the module, as `read_module`, and the variables of the DINO in a converted folder."""
+    """Returns the module (see `read_module`) and variables of the DINO in a converted folder."""
     module = read_module(folder, field)
     variables = restore.restore_params(folder, "dino")
     depth, arrays = module.depth, len(jax.tree.leaves(variables))
@@ -167,14 +167,14 @@ def read_converted(folder: str | Path, field: str) -> tuple[DinoViT, dict]:
 
 
 def read_module(folder: str | Path, field: str) -> DinoViT:
-    """Reads which DINO is in a converted folder.
+    """Returns the module of the DINO in a converted folder.
 
     Args:
-      folder: which `converted.write` has written.
+      folder: written by `converted.write`.
       field: the flag or config field that named it, for errors.
 
     Raises:
-      UserError: there is none in it, or it cannot be.
+      UserError: there is no DINO in it, or its description is invalid.
     """
     path = Path(folder) / DINO
     try:
@@ -191,7 +191,7 @@ def read_module(folder: str | Path, field: str) -> DinoViT:
     return module
 
 
-# Of what is counted, the least and the most.
+# Valid ranges of the integer fields.
 _RANGES = {
     "width": (1, 2**14),
     "depth": (1, 256),
@@ -200,7 +200,7 @@ _RANGES = {
     "patch_size": (1, 64),
     "registers": (0, 64),
 }
-_MOST_PATCHES = 2**10  # a side of the grid
+_MOST_PATCHES = 2**10  # maximum per side of the grid
 
 
 def _check_module(module: DinoViT, named: str) -> None:

@@ -12,7 +12,7 @@ from gsjax.trained import checkpoints, packed, restore
 
 
 def check_initial(config: ConfigDict) -> None:
-    """Raises UserError if `config.initial` names no checkpoint; reads none."""
+    """Raises UserError if `config.initial` is not a checkpoint; does not read its arrays."""
     if config.initial and not packed.is_packed(packed.find(config.initial)):
         try:
             checkpoints.find_checkpoint(config.initial)
@@ -25,13 +25,13 @@ def check_initial(config: ConfigDict) -> None:
 
 
 def load_initial(config: ConfigDict, networks: Networks) -> dict[str, PyTree]:
-    """Returns the networks in the checkpoint that `config.initial` names, none if it is empty.
+    """Returns the networks in the checkpoint of `config.initial`; empty if none is named.
 
-    A converted or packed checkpoint has the generator; a run's has the discriminator too, and
-    maybe an average of the generator, which is taken in its place.
+    A converted or packed checkpoint has only the generator. A run's checkpoint also has the
+    discriminator, and possibly a moving average of the generator, which then replaces it.
 
     Raises:
-      UserError: there is no checkpoint, or one of another architecture.
+      UserError: there is no checkpoint, or it has another architecture.
     """
     if not config.initial:
         return {}
@@ -75,7 +75,7 @@ def _read_initial(path: str) -> dict[str, PyTree]:
 
 
 def _warn_of_differences(config: ConfigDict) -> None:
-    """Names what shapes do not show: fields that the checkpoint was trained with otherwise."""
+    """Warns of differences that shapes do not show: fields the checkpoint was trained with."""
     folder = packed.find(config.initial)
     if not packed.is_packed(folder):
         folder = checkpoints.workdir_of(config.initial)
@@ -84,9 +84,9 @@ def _warn_of_differences(config: ConfigDict) -> None:
     before = saved.read_config(str(folder))
     for group, names in (("model", list(config.model)), ("dino", ["normalize"])):
         for name in names:
-            there, here = before[group][name], config[group][name]
-            if name != "backend" and here != there:
+            trained, configured = before[group][name], config[group][name]
+            if name != "backend" and configured != trained:
                 logging.warning(
                     "initial: %s was trained with %s.%s=%s; here it is %s",
-                    config.initial, group, name, there, here,
+                    config.initial, group, name, trained, configured,
                 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Finding and reading a trained inpainter."""
+"""Finds and reads a trained inpainter."""
 
 import os
 from collections.abc import Callable
@@ -23,9 +23,9 @@ class Trained(NamedTuple):
     """A trained inpainter.
 
     Attributes:
-      config: of the run that it is of.
-      module: structure without parameters.
-      dino: the module of the semantic branch; None: it has none.
+      config: of its run.
+      module: the generator, without parameters.
+      dino: the module of the semantic branch, or None.
       variables: of `module`.
       dino_variables: of `dino`.
     """
@@ -38,7 +38,7 @@ class Trained(NamedTuple):
 
 
 def check_path(path: str | os.PathLike) -> Path:
-    """Returns the folder that a path, or the name of weights that come with gsjax, means.
+    """Returns the folder of a path, or of bundled weights by their name.
 
     Raises:
       UserError: there is no such folder.
@@ -58,7 +58,7 @@ def check_path(path: str | os.PathLike) -> Path:
 
 
 def read_generator(path: str | os.PathLike) -> tuple[ConfigDict, PyTree]:
-    """Returns the config of a trained inpainter and its variables: what validated best of a run.
+    """Returns the config and variables of a trained inpainter; of a run, the best generator.
 
     Raises:
       UserError: there is no checkpoint, or no inpainter in it.
@@ -67,7 +67,7 @@ def read_generator(path: str | os.PathLike) -> tuple[ConfigDict, PyTree]:
 
 
 def load_trained(path: str | os.PathLike) -> Trained:
-    """Reads a trained inpainter, as `Inpainter.load` says.
+    """Reads a trained inpainter; see `Inpainter.load`.
 
     Raises:
       UserError: there is no checkpoint, or no inpainter in it.
@@ -75,7 +75,7 @@ def load_trained(path: str | os.PathLike) -> Trained:
 
     def read(folder: Path) -> Trained:
         config, generator = _read_checked(folder)
-        # Only now: the weights of a DINO may be large.
+        # After the checks, since the weights of a DINO may be large.
         dino, dino_variables = load_dino(config)
         networks = build_networks(config, dino)
         return Trained(config, networks.generator, networks.dino, generator, dino_variables)
@@ -84,7 +84,7 @@ def load_trained(path: str | os.PathLike) -> Trained:
 
 
 def _read(read: Callable[[Path], Any], path: str | os.PathLike) -> Any:
-    """Reads what validated best, if a whole run is given; errors name the flag."""
+    """Calls `read` with the best generator of a run, or with the folder; errors name the flag."""
     folder = check_path(path)
     best = folder / "best"
     try:
@@ -103,9 +103,9 @@ def _read_generator(folder: Path) -> tuple[ConfigDict, PyTree]:
 
 
 def _read_config(folder: str | os.PathLike, has_dino: bool = False) -> ConfigDict:
-    """Reads a config, and checks it as training does."""
+    """Reads a config, and checks it like training does."""
     config = saved.read_config(folder)
-    if has_dino:  # which is where it is, wherever it was converted to
+    if has_dino:  # the DINO is in this folder, even if it was moved after the conversion
         config.dino.weights = os.fspath(folder)
     try:
         if unknown := sorted({*config.model} - {*default().model}):
@@ -140,7 +140,7 @@ def _read_checked(folder: Path) -> tuple[ConfigDict, PyTree]:
 
 
 def _check_sizes(config: ConfigDict, generator: PyTree, named: str) -> None:
-    """Raises UserError for sizes that the arrays cannot have; building them could take forever."""
+    """Raises UserError if sizes contradict the arrays; building such a model could take forever."""
     shapes = [array.shape for array in jax.tree.leaves(generator)]
     largest = max((side for shape in shapes for side in shape), default=0)
     for fields, bound, reason in (

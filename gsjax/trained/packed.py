@@ -1,4 +1,4 @@
-"""Packed inpainters: a generator in half precision in one file, and the config beside it."""
+"""Packed inpainters: a generator in half precision in one file, with its config beside it."""
 
 import difflib
 import os
@@ -18,7 +18,7 @@ from gsjax.fetch import REMOTE
 from gsjax.files import new_folder, write_atomically
 
 FILE = "generator.safetensors"
-# Weights that come with gsjax, by name: the folder of each, beside this file.
+# Folders of the bundled weights by name, relative to the package.
 BUNDLED: dict[str, str] = {
     "photos": "weights/photos",  # fills that look best
     "photos-smooth": "weights/photos-smooth",  # fills with the highest PSNR
@@ -27,39 +27,39 @@ _LARGEST = float(np.finfo(np.float16).max)
 
 
 def find(path: str | os.PathLike) -> Path:
-    """Returns the folder that a path, or the name of weights that come with gsjax, means."""
+    """Returns the folder of a path, or of bundled weights by their name."""
     bundled = BUNDLED.get(os.fspath(path))
     return Path(__file__).parents[1] / bundled if bundled else Path(path).expanduser()
 
 
 def bundled_hint(path: str | os.PathLike) -> str:
-    """Names the weights that come with gsjax, and the one that was probably meant."""
+    """Returns a hint for errors: the bundled weights, and the one that was probably meant."""
     meant = difflib.get_close_matches(os.fspath(path).lower(), BUNDLED, 1)
-    asked = f"; did you mean {meant[0]}?" if meant else ""
-    return f"one of the weights that come with gsjax: {', '.join(BUNDLED)}{asked}"
+    suggestion = f"; did you mean {meant[0]}?" if meant else ""
+    return f"one of the weights that come with gsjax: {', '.join(BUNDLED)}{suggestion}"
 
 
 def is_packed(folder: str | os.PathLike) -> bool:
-    """Whether the folder holds a packed inpainter."""
+    """Returns whether the folder has a packed inpainter."""
     return (Path(folder) / FILE).is_file()
 
 
 def write_packed(folder: str | os.PathLike, config: ConfigDict, generator: PyTree) -> int:
-    """Writes a generator's variables and the config that describes it, both or nothing.
+    """Writes a generator's variables and its config, atomically.
 
-    What the config says of the places of data and weights is left out.
+    Locations of data and weights are removed from the config.
 
     Args:
-      folder: where to; must not exist, or be empty.
+      folder: must not exist, or be empty.
       config: of the run.
       generator: nested dicts of float arrays.
 
     Returns:
-      The bytes of the parameters' file.
+      The size of the parameters' file in bytes.
 
     Raises:
-      UserError: the folder holds something or cannot be written, a parameter is too large for
-        half precision, or the inpainter needs a DINO that has no name.
+      UserError: the folder is not empty or cannot be written, a parameter is too large for half
+        precision, or the inpainter needs a DINO without a published name.
     """
     arrays = {}
     for name, array in flatten_dict(generator, sep="/").items():
@@ -86,7 +86,7 @@ def write_packed(folder: str | os.PathLike, config: ConfigDict, generator: PyTre
 
 
 def read_packed(folder: str | os.PathLike) -> PyTree:
-    """Returns the generator's variables in single precision, nested dicts of numpy arrays.
+    """Returns the generator's variables in single precision, as nested dicts of numpy arrays.
 
     Raises:
       UserError: the file cannot be read, is damaged, or has values that are NaN or infinite.
@@ -96,5 +96,5 @@ def read_packed(folder: str | os.PathLike) -> PyTree:
         with safe_open(path, framework="numpy") as file:
             arrays = {name: to_float32(name, file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
         return nested(arrays)
-    except Exception as error:  # a broken byte leads its reader to errors of any type
+    except Exception as error:  # on damaged files, the reader raises errors of any type
         raise UserError(f"{path} cannot be read: {first_line(error)}") from None

@@ -1,4 +1,4 @@
-"""Reads checkpoints that anyone may have written, or a broken disk: checked, then by Orbax."""
+"""Reads untrusted or damaged checkpoints: checks them before Orbax reads them."""
 
 import math
 import os
@@ -18,32 +18,35 @@ from gsjax.errors import UserError, first_line, shown
 from gsjax.files import read_json
 from gsjax.trained import checkpoints
 
-_METADATA = "_METADATA"  # Orbax's file of the tree's keys
-_MOST_METADATA = 2**25  # bytes
-_DEEPEST = 32  # keys on the way to an array
-_SEQUENCE = 1  # Orbax's type of the keys of tuples and lists
+_METADATA = "_METADATA"  # Orbax's file with the tree's keys
+_MOST_METADATA = 2**25  # maximum size in bytes
+_DEEPEST = 32  # maximum depth of the tree
+_SEQUENCE = 1  # Orbax's type of keys in tuples and lists
 
 
 def restore_params(path: str | os.PathLike, *names: str) -> Any:
-    """Reads one branch of the state in the newest checkpoint, and only that, from disk.
+    """Reads one branch of the state in the newest checkpoint, and nothing else, from disk.
 
     Args:
       path: a run's workdir, its folder of checkpoints, or one checkpoint.
-      *names: the way to the branch, like "generator", "params".
+      *names: the keys of the branch, like "generator", "params".
 
     Returns:
       The branch as nested dicts (tuples as lists) of numpy arrays, all finite.
 
     Raises:
-      UserError: if there is no checkpoint at the path, it cannot be read, or there is no such
-        branch in it. It names an older checkpoint that can be read.
+      UserError: if there is no checkpoint at the path, it cannot be read, or it has no such branch.
+        The error names an older checkpoint that can be read.
     """
     checkpoint = checkpoints.find_checkpoint(path)
     return _read(checkpoint, lambda tree: _branch(checkpoint, tree, names))
 
 
 def names_in(path: str | os.PathLike) -> set[str]:
-    """Returns the names of the branches of the state in the newest checkpoint, given as above.
+    """Returns the names of the branches of the state in the newest checkpoint.
+
+    Args:
+      path: as for `restore_params`.
 
     Raises:
       UserError: if there is no checkpoint at the path, or it cannot be read.
@@ -52,10 +55,10 @@ def names_in(path: str | os.PathLike) -> set[str]:
 
 
 def generator_in(path: str | os.PathLike) -> str:
-    """Returns the branch with the generator that fills best: its average, if there is one.
+    """Returns the name of the branch with the generator: its moving average, if there is one.
 
     Raises:
-      UserError: as `names_in`, or there is no generator in the checkpoint.
+      UserError: as for `names_in`, or there is no generator in the checkpoint.
     """
     found = names_in(path)
     if "generator" not in found:
@@ -65,12 +68,12 @@ def generator_in(path: str | os.PathLike) -> str:
 
 
 def _read(checkpoint: epath.Path, use: Callable[[Any], Any]) -> Any:
-    """Returns `use(tree of shapes)` of a checkpoint; what is broken in it is a UserError."""
+    """Returns `use(tree of shapes)` for a checkpoint; damage becomes a UserError."""
     try:
         return use(_tree(checkpoint / checkpoints.STATE))
     except UserError:
         raise
-    except Exception as error:  # a broken byte leads Orbax to errors of any type
+    except Exception as error:  # on damaged files, Orbax raises errors of any type
         reason = shown(first_line(error), 120)
     older = next(filter(_can_be_read, _older(checkpoint)), None)
     instead = f"; {older} can" if older else ""
@@ -91,7 +94,7 @@ def _names(tree: Any) -> set[str]:
 
 
 def _older(checkpoint: epath.Path) -> Iterator[epath.Path]:
-    """Yields what may be read instead: the older ones beside it, and those of the same run."""
+    """Yields checkpoints that could be read instead: older ones beside it, or of the same run."""
     last = checkpoints.step_of(checkpoint.name)
     beside = checkpoint.parent
     for directory in dict.fromkeys((beside, beside.parent / "checkpoints")):
@@ -112,17 +115,16 @@ def _can_be_read(checkpoint: epath.Path) -> bool:
 
 
 def _tree(state: epath.Path) -> PyTree:
-    """Returns what a checkpoint holds, without its values: nested dicts and lists of shapes.
+    """Returns the structure of a checkpoint: nested dicts and lists of shapes.
 
     Args:
-      state: the folder that Orbax has written.
+      state: the folder written by Orbax.
 
     Returns:
       A tree of `jax.ShapeDtypeStruct`.
 
     Raises:
-      Exception: of any type that Orbax raises for damaged files; ValueError if they claim what
-        cannot be.
+      Exception: of any type that Orbax raises for damaged files; ValueError for implausible claims.
     """
     held = _size(state)
     _check_keys(read_json(state / _METADATA, _MOST_METADATA))
@@ -139,15 +141,15 @@ def _tree(state: epath.Path) -> PyTree:
 
 
 def _arrays(state: epath.Path, tree: PyTree, names: tuple[str, ...]) -> PyTree:
-    """Returns one branch of a checkpoint, and reads only that: numpy arrays, all finite.
+    """Reads one branch of a checkpoint: numpy arrays, all finite.
 
     Args:
-      state: the folder that Orbax has written.
+      state: the folder written by Orbax.
       tree: from `_tree`.
-      names: the way to the branch, which must be there.
+      names: the keys of the branch, which must exist.
 
     Raises:
-      Exception: as `_tree`; ValueError too if values are NaN or infinite.
+      Exception: as for `_tree`; also ValueError if values are NaN or infinite.
     """
     item = tree
     for name in names:
@@ -171,7 +173,7 @@ def _arrays(state: epath.Path, tree: PyTree, names: tuple[str, ...]) -> PyTree:
 
 
 def _handler() -> ocp.PyTreeCheckpointHandler:
-    """Returns a handler that waits for no other process."""
+    """Returns a handler that does not wait for other processes."""
     process = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(
         primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"of_{process}"
@@ -180,7 +182,7 @@ def _handler() -> ocp.PyTreeCheckpointHandler:
 
 
 def _size(folder: epath.Path) -> int:
-    """Returns the bytes of all files; raises ValueError if one may never end, like a FIFO."""
+    """Returns the size of all files; raises ValueError if one is not regular, such as a FIFO."""
     if not folder.is_dir():
         raise ValueError(f"it has no folder {folder.name}")
     total = 0
@@ -196,7 +198,7 @@ def _size(folder: epath.Path) -> int:
 def _check_keys(metadata: Any) -> None:
     """Raises ValueError unless the keys are those of a tree of moderate depth.
 
-    Orbax makes paths of them, and lists as long as the largest number says.
+    Orbax would turn malicious keys into paths, and large numbers into long lists.
     """
     entries = metadata.get("tree_metadata") if isinstance(metadata, dict) else None
     if not isinstance(entries, dict):

@@ -82,7 +82,7 @@ def test_of_stages_the_largest_or_the_one_that_is_named_is_compiled(capsys, stag
 def test_a_train_step_is_compiled_without_data_or_weights(train_step):
     printed, figures = train_step
     assert "model.backend=auto: pallas" in printed
-    assert "2 × fsdp 2, 4 images, 1 a chip" in printed
+    assert "2 × fsdp 2, 4 images, 1 per chip" in printed
     assert figures["fits"] is True
     assert " %: fits" in printed
     assert figures["hbm_bytes"] == int(15.75 * 2**30)

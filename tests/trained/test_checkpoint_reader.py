@@ -122,7 +122,7 @@ def test_a_run_whose_best_is_damaged_still_has_its_checkpoints(run):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_values_that_are_not_finite_are_refused_by_name(tmp_path, value):
-    checkpoints.save_alone(tmp_path / "checkpoints", _state(np.float32(value)))
+    checkpoints.save_single(tmp_path / "checkpoints", _state(np.float32(value)))
     with pytest.raises(UserError, match=r"generator/params/bias has values that are NaN or inf"):
         restore.restore_params(tmp_path, "generator")
 
