@@ -91,7 +91,7 @@ def make_fill(config: ConfigDict, networks: Networks) -> Callable:
 
     def fill(variables: PyTree, frozen: PyTree, batch: dict[str, jax.Array]) -> jax.Array:
         images, known = unpack(batch)
-        (token,) = tokens(frozen["dino"], images * known)
+        token, _ = tokens(frozen["dino"], images * known, known)
         out = networks.generator.apply(variables, images * known, token, known)
         return composite(images, out.image, known)
 

@@ -71,6 +71,12 @@ class Dino(Group, resume="fixed"):
         True,
         "standardize by ImageNet's mean and deviation; the published code does not",
     )
+    sees: str = field(
+        "masked",
+        "what it is shown of a masked image; masked: black holes, as published; known: holes "
+        "filled coarsely, without the patches that are mostly hole",
+        choices=("masked", "known"),
+    )
 
 
 class Lpips(Group, resume="weights"):

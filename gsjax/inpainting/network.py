@@ -123,7 +123,7 @@ def make_program(config: ConfigDict, module: GaussianInpainter, dino: DinoViT | 
 
     def paint(variables, dino_variables, images, known) -> Painted:
         masked = images * known
-        (token,) = tokens(dino_variables, masked)
+        token, _ = tokens(dino_variables, masked, known)
         out = module.apply(variables, masked, token, known)
         return correct(masked, known, Painted(out.image, out.gaussians))
 

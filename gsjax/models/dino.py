@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from numpy.typing import DTypeLike
 
 from gsjax.errors import UserError
@@ -80,10 +80,18 @@ class DinoViT(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, images: Float[Array, "b h w 3"]) -> DinoOutput:
+    def __call__(
+        self, images: Float[Array, "b h w 3"], keep: Bool[Array, "b t"] | None = None
+    ) -> DinoOutput:
         """Encodes normalized images (see `preprocess`).
 
         Height and width may differ. Pixels beyond the last whole patch are ignored.
+
+        Args:
+          images: the normalized images.
+          keep: which patches are used, row-major; None: all. The others are masked out of the
+            attention: every other token is as if they had been dropped before the first block,
+            but shapes do not depend on the data. Their own output tokens are meaningless.
         """
         tokens = PatchConv(self.width, self.patch_size, self.dtype, name="patch_embed")(images)
         batch, *grid, _ = tokens.shape
@@ -97,6 +105,9 @@ class DinoViT(nn.Module):
             registers = self._repeat(registers, batch)
             tokens = jnp.concatenate([tokens[:, :1], registers, tokens[:, 1:]], axis=1)
 
+        attended = None
+        if keep is not None:  # the class token and registers are always used
+            attended = jnp.pad(keep, ((0, 0), (1 + self.registers, 0)), constant_values=True)
         for index in range(self.depth):
             tokens = Block(
                 heads=self.heads,
@@ -106,7 +117,7 @@ class DinoViT(nn.Module):
                 epsilon=self.epsilon,
                 dtype=self.dtype,
                 name=f"block_{index}",
-            )(tokens)
+            )(tokens, attended)
         tokens = _layer_norm(self.epsilon, self.dtype, "norm")(tokens)
         return DinoOutput(tokens[:, 0], tokens[:, 1 + self.registers :])
 
@@ -146,17 +157,26 @@ class Block(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, tokens: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
-        """Mixes tokens across the image, then channels within each token."""
+    def __call__(
+        self, tokens: Float[Array, "b n d"], attended: Bool[Array, "b n"] | None = None
+    ) -> Float[Array, "b n d"]:
+        """Mixes tokens across the image, then channels within each token.
+
+        Args:
+          tokens: those of the block before.
+          attended: which of them attention may read; None: all.
+        """
         norm = functools.partial(_layer_norm, self.epsilon, self.dtype)
-        tokens = tokens + self._scaled("ls1", self._attention(norm("norm1")(tokens)))
+        mixed = self._attention(norm("norm1")(tokens), attended)
+        tokens = tokens + self._scaled("ls1", mixed)
         return tokens + self._scaled("ls2", self._mlp(norm("norm2")(tokens)))
 
-    def _attention(self, tokens):
+    def _attention(self, tokens, attended):
         batch, length, width = tokens.shape
         qkv = self._dense(3 * width, "qkv")(tokens)
         qkv = qkv.reshape(batch, length, 3, self.heads, width // self.heads)
-        mixed = jax.nn.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
+        mask = None if attended is None else attended[:, None, None, :]
+        mixed = jax.nn.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2], mask=mask)
         return self._dense(width, "proj")(mixed.reshape(batch, length, width))
 
     def _mlp(self, tokens):

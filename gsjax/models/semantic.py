@@ -4,26 +4,69 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 from ml_collections import ConfigDict
 
+from gsjax.models.coarse_fill import push_pull
 from gsjax.models.dino import DinoViT, preprocess
+from gsjax.models.resize import resize
+
+# The share of a patch that must be known for DINO to be shown it. Of 0, 1/4, 1/2 and 3/4, a
+# quarter keeps the class token closest to that of the whole photograph.
+LEAST_KNOWN = 0.25
 
 
-def make_tokens(options: ConfigDict, module: DinoViT | None) -> Callable:
-    """Returns `tokens(variables, *images)`: DINO's class token of each batch of images.
+def make_tokens(dino: ConfigDict, module: DinoViT | None) -> Callable:
+    """Returns `tokens(variables, masked, known, clean=None) -> (token, clean_token)`.
 
-    Images are f32[B, H, W, 3] in [0, 1], tokens f32[B, D], or None without a semantic branch.
+    Both are class tokens of DINO, f32[B, D]: of the masked images, and of the clean images if
+    these are given. Images are f32[B, H, W, 3] in [0, 1]; `known` is f32[B, H, W, 1], 1 where a
+    pixel is known. Without a semantic branch both tokens are None.
+
+    `dino` is that group of the config; its `sees` is what DINO is shown of a masked image:
+
+    - "masked": the image with black holes, as published.
+    - "known": the image with coarsely filled holes (`push_pull`), without the patches that are
+      more than three quarters hole. If none is left, the class token attends only to itself,
+      and is the same for every image.
     """
     if module is None:
-        return lambda variables, *images: [None] * len(images)
+        return lambda variables, masked, known, clean=None: (None, None)
+    side, known_only = dino.image_size, dino.sees == "known"
 
-    def tokens(variables: PyTree, *images: jax.Array) -> list[jax.Array]:
-        # One batch, interleaved so that no image moves to another device.
-        batch = jnp.stack(images, axis=1).reshape(-1, *images[0].shape[1:])
-        inputs = preprocess(batch, options.image_size, options.normalize)
-        cls_tokens = module.apply(variables, inputs).cls_token
-        cls_tokens = cls_tokens.reshape(-1, len(images), cls_tokens.shape[-1])
-        return [cls_tokens[:, i] for i in range(len(images))]
+    def tokens(
+        variables: PyTree, masked: jax.Array, known: jax.Array, clean: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array | None]:
+        images = [push_pull(masked, known) if known_only else masked]
+        keep = [mostly_known(known, side, module.patch_size)] if known_only else []
+        if clean is not None:
+            images = [clean, *images]
+            keep = [jnp.ones_like(mask) for mask in keep] + keep
+        inputs = preprocess(_interleave(images), side, dino.normalize)
+        output = module.apply(variables, inputs, _interleave(keep) if keep else None)
+        cls_tokens = output.cls_token.reshape(-1, len(images), output.cls_token.shape[-1])
+        return cls_tokens[:, -1], None if clean is None else cls_tokens[:, 0]
 
     return tokens
+
+
+def mostly_known(
+    known: Float[Array, "b h w 1"], image_size: int, patch_size: int
+) -> Bool[Array, "b t"]:
+    """Returns which of DINO's patches, row-major, are known to at least a quarter.
+
+    Args:
+      known: 1 where a pixel is known.
+      image_size: side in pixels to which DINO's input is resized.
+      patch_size: side of a patch in pixels.
+    """
+    grid = image_size // patch_size
+    share = resize(known, (image_size, image_size), "bilinear", antialias=True)
+    share = share.reshape(known.shape[0], grid, patch_size, grid, patch_size).mean((2, 4))
+    # Rounding must not decide about a patch that is exactly a quarter known.
+    return share.reshape(known.shape[0], grid * grid) > LEAST_KNOWN - 1e-4
+
+
+def _interleave(batches: list[jax.Array]) -> jax.Array:
+    """Returns batches as one, in which no example moves to another device."""
+    return jnp.stack(batches, axis=1).reshape(-1, *batches[0].shape[1:])

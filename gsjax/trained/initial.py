@@ -82,7 +82,7 @@ def _warn_of_differences(config: ConfigDict) -> None:
     if not (folder / saved.CONFIG).exists():
         return
     before = saved.read_config(str(folder))
-    for group, names in (("model", list(config.model)), ("dino", ["normalize"])):
+    for group, names in (("model", list(config.model)), ("dino", ["normalize", "sees"])):
         for name in names:
             trained, configured = before[group][name], config[group][name]
             if name != "backend" and configured != trained:

@@ -53,7 +53,7 @@ def draw(context: Context, generator: PyTree, batch: Batch, key: jax.Array) -> D
     tokens = make_tokens(context.config.dino, context.networks.dino)
     images, known = unpack(batch)
     masked = images * known
-    clean_token, token = tokens(context.frozen["dino"], images, masked)
+    token, clean_token = tokens(context.frozen["dino"], masked, known, images)
     out = context.networks.generator.apply(generator, masked, token, known, rngs={"noise": key})
     return Drawn(out.image, out.token, clean_token)
 

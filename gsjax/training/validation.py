@@ -33,7 +33,7 @@ def make_validation_step(config: ConfigDict, networks: Networks) -> Callable:
     def step(variables: PyTree, frozen: PyTree, batch: Batch):
         images, known = unpack(batch)
         hole = 1.0 - known
-        (token,) = tokens(frozen["dino"], images * known)
+        token, _ = tokens(frozen["dino"], images * known, known)
         out = networks.generator.apply(variables, images * known, token, known)
         filled = composite(images, out.image, known)
         distances = {}

@@ -39,6 +39,27 @@ def test_real_tokens_are_those_of_onnxruntime(blocks):
         np.testing.assert_allclose(patches, known[f"patches_after_{blocks}"], atol=1e-3)
 
 
+@pytest.mark.parametrize("registers", [0, 2])
+def test_patches_that_are_not_kept_might_as_well_not_exist(registers):
+    module = DinoViT(32, 2, 2, 64, grid=(2, 3), registers=registers)
+    images = np.random.default_rng(0).random((1, 28, 42, 3), np.float32)
+    variables = random_variables(module.init, images)
+    kept = np.array([0, 2, 4])
+    keep = np.zeros((1, 6), bool)
+    keep[:, kept] = True
+    out = jit(module.apply)(variables, images, keep)
+
+    # The same by dropping them: three patches in a row, with the positions of those kept.
+    patches = images.reshape(1, 2, 14, 3, 14, 3).transpose(0, 1, 3, 2, 4, 5).reshape(6, 14, 14, 3)
+    row = np.concatenate(patches[kept], axis=1)[None]
+    embedding = variables["params"]["pos_embed"]
+    positions = jnp.concatenate([embedding[:, :1], embedding[:, 1 + kept]], axis=1)
+    dropped = {"params": {**variables["params"], "pos_embed": positions}}
+    short = jit(module.clone(grid=(1, 3)).apply)(dropped, row)
+    np.testing.assert_allclose(out.cls_token, short.cls_token, atol=1e-5)
+    np.testing.assert_allclose(out.patch_tokens[:, kept], short.patch_tokens, atol=1e-5)
+
+
 def parameters(module):
     image = jax.ShapeDtypeStruct((1, module.patch_size, 2 * module.patch_size, 3), jnp.float32)
     shapes = jax.eval_shape(module.init, jax.random.key(0), image)["params"]

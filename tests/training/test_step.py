@@ -92,7 +92,7 @@ def test_the_adversarial_term_asks_the_discriminator_that_has_just_learned(tiny_
     @jit
     def draw(variables):
         tokens = make_tokens(tiny_run.config.dino, networks.dino)
-        clean, masked = tokens(tiny_run.dino, images, images * known)
+        masked, clean = tokens(tiny_run.dino, images * known, known, images)
         out = networks.generator.apply(variables, images * known, masked, known)
         lengths = jnp.linalg.norm(out.token, axis=-1) * jnp.linalg.norm(clean, axis=-1)
         return jnp.clip(out.image, 0, 1), -((out.token * clean).sum(-1) / lengths).mean()
