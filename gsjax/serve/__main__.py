@@ -19,7 +19,7 @@ from gsjax.errors import UserError
 
 PORT = flags.DEFINE_integer("port", 8000, "of TCP; 0: any that is free", 0, 65_535)
 HOST = flags.DEFINE_string(
-    "host", "127.0.0.1", "the address to listen at; one that is not loopback needs a --token"
+    "host", "127.0.0.1", "the address to listen on; one that is not loopback needs a --token"
 )
 CHECKPOINT = flags.DEFINE_list(
     "checkpoint",
@@ -50,7 +50,9 @@ def main() -> None:
         import starlette  # noqa: F401
         import uvicorn
     except ImportError as error:
-        raise UserError(f"gsjax.serve needs {error.name}; pip install gsjax[web]") from error
+        raise UserError(
+            "gsjax.serve", f"it needs {error.name}", "pip install gsjax[web]"
+        ) from error
     paths = _checkpoints(CHECKPOINT.value)
     token = TOKEN.value if TOKEN.value is not None else os.environ.get("GSJAX_TOKEN")
     if token is not None and (len(token) < _SHORTEST or not token.isascii() or " " in token):
@@ -115,7 +117,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.listen(2048)
     except OSError as error:
         reason = error.strerror or error
-        raise UserError(f"--host={host} --port={port}: cannot listen there: {reason}") from error
+        where = f"--host={host} --port={port}"
+        raise UserError(where, f"cannot listen there: {reason}") from error
     return listening
 
 

@@ -10,6 +10,7 @@ from gsjax.inpainting.exemplar import copy_deep
 from gsjax.inpainting.field import Field
 from gsjax.inpainting.geometry import Geometry
 from gsjax.inpainting.network import Painted, make_correction
+from gsjax.inpainting.together import Task
 from gsjax.models import patches
 from gsjax.models.gaussian_head import Gaussians, anchors
 from gsjax.models.inpainter import GaussianInpainter, draw
@@ -231,6 +232,32 @@ def test_batches_of_several_images_are_filled_as_one_by_one(painter):
         alone = painter(images[i], holes[i]).image
         # Other batches, other order of summation: a value may round otherwise.
         assert np.abs(done[i].astype(int) - alone).max() <= 1
+
+
+def test_images_join_those_in_work_and_one_that_fails_harms_no_other(painter):
+    image, hole = picture(24, 200), np.zeros((24, 200), bool)
+    hole[8:14, 15:22] = hole[8:14, 95:102] = hole[8:14, 175:182] = True  # three crops
+    short, speck = picture(24, 32), disk(24, 32, 6)
+    told, joined, errors = [], [], []
+
+    def fail(done, total):
+        raise ValueError(f"{done} of {total}")
+
+    def tasks():
+        yield Task("long", image.copy(), hole, progress=lambda *counts: told.append(counts))
+        joined.extend(told)
+        yield Task("fails", short.copy(), speck, progress=fail, failed=errors.append)
+        yield None  # there is none now
+        yield Task("short", short.copy(), speck)
+
+    done = dict(painter.paint(tasks(), 2))
+    assert joined == [(2, 3)]
+    assert [str(error) for error in errors] == ["1 of 1"]
+    assert set(done) == {"long", "short"}
+    for name, alone in {"long": painter(image, hole), "short": painter(short, speck)}.items():
+        assert np.abs(done[name].astype(int) - alone.image).max() <= 1
+    with pytest.raises(ValueError, match="1 of 1"):
+        list(painter.paint([Task("fails", short.copy(), speck, progress=fail)], 2))
 
 
 def test_16_bits_are_filled_finer_than_8(painter):

@@ -36,6 +36,12 @@ async function attempt(action) {
 }
 
 function update() {
+  controls();
+  view.redraw();
+}
+
+// Shows which buttons can be used, and what they are set to.
+function controls() {
   const open = file !== null;
   const idle = open && !filling;
   for (const id of ["clear", "invert", "load", "out", "fit", "full", "in"]) $(id).disabled = !idle;
@@ -52,7 +58,6 @@ function update() {
   $("progress").hidden = $("cancel").hidden = !filling;
   stage.dataset.tool = tool();
   if (open) $("name").textContent = `${name} · ${view.shown.bitmap.width} × ${view.shown.bitmap.height}`;
-  view.redraw();
 }
 
 const chosen = (group) => document.querySelector(`input[name="${group}"]:checked`).value;
@@ -241,8 +246,11 @@ function endStroke(keep) {
   const undo = stroke.mask.finish();
   stroke = null;
   if (keep) remember(undo);
-  else undo();
-  update();
+  else {
+    undo();
+    view.redraw();
+  }
+  controls();
 }
 
 stage.addEventListener("pointerdown", (event) => {
