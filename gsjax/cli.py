@@ -11,23 +11,35 @@ import os
 import re
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
+from gsjax import signals
 from gsjax.config import flags as config_flags
 from gsjax.errors import UserError, suggestion
 
+_CLEAN_UP = 2  # seconds
 _HELP = {f"{dashes}{name}" for dashes in ("-", "--") for name in ("help", "helpshort", "h", "?")}
 
 
-def run(main: Callable[..., Any], commands: tuple[str, ...] = ()) -> NoReturn:
+def run(
+    main: Callable[..., Any], commands: tuple[str, ...] = (), cleans_up: bool = False
+) -> NoReturn:
     """Parses the flags, calls `main`, and exits with 0, 2 (a mistake) or 130 (interrupted).
 
-    With `commands`, one of them must be the first argument, and `main` is given it.
+    Ctrl-C ends the process at once, unless `main` handles it itself.
+
+    Args:
+      main: what the command does.
+      commands: if any, one of them must be the first argument, and `main` is given it.
+      cleans_up: Ctrl-C raises KeyboardInterrupt in `main`, which then has two seconds to clean
+        up, and ends the process at once if it is pressed again.
     """
+    _end_on_interrupt(cleans_up)
     try:
         app.run(
             lambda argv: main(*argv[1:]),
@@ -47,6 +59,26 @@ def run(main: Callable[..., Any], commands: tuple[str, ...] = ()) -> NoReturn:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _end_on_interrupt(cleans_up: bool) -> None:
+    """Has Ctrl-C end the process, as `run` says."""
+    pressed = False
+
+    def at_once(number: int) -> None:
+        nonlocal pressed
+        del number
+        if pressed or not cleans_up:
+            signals.end_interrupted()
+        pressed = True
+        timer = threading.Timer(_CLEAN_UP, signals.end_interrupted)
+        timer.daemon = True
+        timer.start()
+
+    # KeyboardInterrupt waits for a compilation, is lost in a callback of JAX's, and comes out of
+    # some imports as another error.
+    handler = signal.default_int_handler if cleans_up else lambda *_: None
+    signals.listen([signal.SIGINT], at_once, handler)
 
 
 def keep_compiled() -> None:

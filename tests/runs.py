@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -87,7 +88,7 @@ def run(arguments, cache, **options):
 
 
 def started(arguments, cache, until):
-    """Starts the command and returns it as soon as `until()` is true."""
+    """Starts the command, as in a terminal, and returns it as soon as `until()` is true."""
     process = subprocess.Popen(
         arguments,
         cwd=ROOT,
@@ -95,6 +96,8 @@ def started(arguments, cache, until):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # In the background, where the tests may run, a shell has Ctrl-C ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 300
     while not until():

@@ -1,6 +1,8 @@
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from gsjax.config.groups import FIELDS
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = '''"""Does nothing, in many ways."""
-import sys
+import hashlib, sys, time
 import noisy
 from absl import flags, logging
 from ml_collections.config_flags import config_flags
@@ -28,12 +30,21 @@ def main():
         raise UserError("--do: there is nothing to do")
     if DO.value == "interrupt":
         raise KeyboardInterrupt
+    if DO.value == "compute":
+        print("computing", flush=True)
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # minutes, outside of Python
+    if DO.value == "wait":
+        print("computing", flush=True)
+        try:
+            time.sleep(600)
+        finally:
+            print("cleaned up")
     if DO.value == "bug":
         raise ValueError("a bug")
     print(CONFIG.value.train.steps, CONFIG.value.data.image_size, "jax" in sys.modules)
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, cleans_up="--fast" in sys.argv)
 '''
 CONFIGS = {
     "good": "config.train.steps = 7",
@@ -135,6 +146,33 @@ def test_an_interrupt_exits_with_130_and_a_bug_keeps_its_traceback(folder):
     result = run(folder, GOOD, "--do=bug")
     assert result.returncode == 1
     assert "Traceback" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--do=compute"], ""),
+        (["--do=compute", "--fast"], ""),
+        (["--do=wait", "--fast"], "cleaned up\n"),
+    ],
+    ids=["at once", "after a while, if it should clean up and does not", "cleaned up"],
+)
+def test_ctrl_c_ends_a_command_whatever_it_computes(folder, arguments, expected):
+    process = subprocess.Popen(
+        [sys.executable, "program.py", GOOD, *arguments],
+        **{"cwd": folder, "env": os.environ | {"PYTHONPATH": str(ROOT)}, "text": True},
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE},
+        # As in a terminal; pytest itself may run in the background.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    while process.stdout.readline() != "computing\n":
+        assert process.poll() is None
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (130, expected)
+    assert errors.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in errors
 
 
 def test_help_shows_the_programs_flags_and_every_config_field(folder):

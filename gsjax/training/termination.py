@@ -7,6 +7,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
+from gsjax import signals
+
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -43,38 +45,20 @@ def termination(nothing_to_save: Callable[[], bool]) -> Iterator[Callable[[], bo
 
 def _listen(note: Callable[[], None], nothing_to_save: Callable[[], bool]) -> Callable[[], None]:
     """Handles both signals as `termination` says, until what is returned is called."""
+    interrupts = 0
 
-    def watch():
-        # Python handles a signal only between two of its own instructions, and compiling, which
-        # takes minutes, is one. The pipe is written to at once.
-        interrupts = 0
-        with open(received, "rb", buffering=0) as signals:
-            while number := signals.read(1):
-                if number[0] not in _STOPS:
-                    continue
-                if nothing_to_save():
-                    print("stopped on request with nothing to save; the same command resumes")
-                    sys.stdout.flush()
-                    os._exit(0)
-                interrupts += number[0] == signal.SIGINT
-                if interrupts == 2:
-                    print("interrupted", file=sys.stderr, flush=True)
-                    os._exit(130)
-                if interrupts == 1:
-                    hint = "press Ctrl-C again to stop at once, without saving"
-                    print(f"saving and stopping; {hint}", file=sys.stderr, flush=True)
+    def at_once(number: int) -> None:
+        nonlocal interrupts
+        if nothing_to_save():
+            print("stopped on request with nothing to save; the same command resumes")
+            sys.stdout.flush()
+            os._exit(0)
+        if number != signal.SIGINT:
+            return
+        interrupts += 1
+        if interrupts == 2:
+            signals.end_interrupted()
+        hint = "press Ctrl-C again to stop at once, without saving"
+        print(f"saving and stopping; {hint}", file=sys.stderr, flush=True)
 
-    def restore():
-        signal.set_wakeup_fd(wakeup)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        os.close(sent)  # which ends the thread
-
-    received, sent = os.pipe()
-    os.set_blocking(sent, False)
-    threading.Thread(target=watch, daemon=True).start()
-    # What a shell runs in the background ignores Ctrl-C, and should continue to.
-    listened = [number for number in _STOPS if signal.getsignal(number) != signal.SIG_IGN]
-    handlers = {number: signal.signal(number, lambda *_: note()) for number in listened}
-    wakeup = signal.set_wakeup_fd(sent)
-    return restore
+    return signals.listen(_STOPS, at_once, lambda *_: note())

@@ -66,11 +66,16 @@ def interrupted(arguments, cache, workdir, chance):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # as in a terminal
     )
     moment, at_once = waits(chance, workdir, process)
-    how = chance.choice(["kill", "stop", "stop twice"])
+    how = chance.choice(["kill", "stop", "stop twice", "Ctrl-C twice"])
     if how == "kill":
         process.kill()
+    elif how == "Ctrl-C twice":
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(chance.uniform(0, 1))
     else:
         process.send_signal(signal.SIGTERM)
     while how == "stop twice" and process.poll() is None:
@@ -78,9 +83,10 @@ def interrupted(arguments, cache, workdir, chance):
             process.send_signal(signal.SIGTERM)
         time.sleep(0.005)
     _, output, errors = ended(process)
-    # Until Python has started, nobody can catch SIGTERM.
-    early = (-signal.SIGTERM,) if at_once else ()
-    expected = (0, -signal.SIGKILL) if how == "kill" else (0, *early)
+    # Until Python has started, nobody can catch a signal.
+    early = (-signal.SIGTERM, -signal.SIGINT) if at_once else ()
+    ends = {"kill": (-signal.SIGKILL,), "Ctrl-C twice": (130, *early)}
+    expected = (0, *ends.get(how, early))
     assert process.returncode in expected, errors
     assert output.startswith(("stopped on request", "done: 8 steps")) or process.returncode
     return f"{how} while {moment}: {output.strip() or process.returncode}"

@@ -76,11 +76,11 @@ def test_the_generator_at_the_end_of_each_stage_is_kept(straight):
 
 @pytest.fixture(scope="module")
 def terminated(folder, straight):
-    """The same in another folder, asked to stop in the second stage."""
+    """The same in another folder, stopped by Ctrl-C in the second stage."""
     workdir = folder / "run"
     arguments = command(CONFIG, workdir=workdir)
     process = started(arguments, folder / "cache", (workdir / "checkpoints" / "4").exists)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
     _, output, errors = ended(process)
     return workdir, process.returncode, output, errors
 
@@ -89,6 +89,8 @@ def test_a_run_stops_in_a_stage_and_resumes_to_the_same_bits(terminated, straigh
     workdir, code, output, errors = terminated
     assert code == 0, errors
     assert re.match("stopped on request after step [456]; the same command", output)
+    hints = [line for line in errors.splitlines() if "Ctrl-C" in line]
+    assert hints == ["saving and stopping; press Ctrl-C again to stop at once, without saving"]
     resumed = run(command(CONFIG, workdir=workdir), workdir.parent / "cache")
     assert resumed.returncode == 0, resumed.stderr
     assert "info: stage large, 3 of 3: up to step 9, 2 images of 48×48 a step" in resumed.stderr
