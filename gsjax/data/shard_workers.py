@@ -79,7 +79,8 @@ def make_shards_in_processes(source, settings, output, shards, workers, bar) -> 
     pool = ProcessPoolExecutor(min(workers, len(shards)), context, _start, (worker,))
     with pool:
         try:
-            pending = {pool.submit(_make_shard, shard) for shard in shards}
+            with _without_interrupts():
+                pending = {pool.submit(_make_shard, shard) for shard in shards}
             while pending:
                 finished, pending = wait(pending, 0.5, FIRST_COMPLETED)
                 bar.update(bar.initial + worker.counter.value - bar.n)
@@ -95,10 +96,19 @@ def make_shards_in_processes(source, settings, output, shards, workers, bar) -> 
             pool.shutdown(cancel_futures=True)
 
 
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Hides Ctrl-C from processes that are started in the block; their parent stops them."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def _start(worker: _Worker) -> None:
     global _worker
     _worker = worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process sets `stop`
 
     def exit_with_parent():
         parent_process().join()
