@@ -108,7 +108,7 @@ def _measure(photos: list[np.ndarray]):
     originals = None
     if DINO.value != "none":
         originals = semantics.embed_originals(
-            *semantics.load_dino(DINO.value, "--dino"), map(_square, photos)
+            *semantics.load_dino(DINO.value), map(_square, photos)
         )
 
     def measure(fill: np.ndarray, photo: np.ndarray, hole: np.ndarray) -> dict[str, float]:

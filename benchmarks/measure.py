@@ -35,7 +35,7 @@ def ways(direct: Callable, op: Callable) -> dict[str, Callable]:
     programs = {"direct": direct}
     for backend in BACKENDS.value:
         if backend not in KNOWN:
-            raise UserError(f"--backends: {backend!r} is none of {', '.join(KNOWN)}")
+            raise UserError("--backends", f"{backend!r} is none of {', '.join(KNOWN)}")
         programs[backend] = lambda *args, backend=backend: op(*args, backend)
     return programs
 

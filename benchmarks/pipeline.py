@@ -26,7 +26,7 @@ from gsjax.data import examples, pipeline
 from gsjax.data.images import ImageSource, decode_image
 from gsjax.data.masks import check_kinds, draw_hole
 from gsjax.data.sources import FileSource, open_source, require_readable
-from gsjax.errors import UserError
+from gsjax.errors import UserError, at
 
 SOURCES = flags.DEFINE_list("sources", ["photos"], "datasets, such as folder:DIR,array_record:DIR")
 SIDE = flags.DEFINE_integer("side", 256, "side of the examples in pixels", lower_bound=8)
@@ -54,17 +54,19 @@ for name in ("rounds", "output"):
 
 def main() -> None:
     """Measures and prints."""
-    check_kinds(KINDS.value, "--kinds")
+    with at("--kinds"):
+        check_kinds(KINDS.value)
     for crop in CROPS.value:
         if crop not in ("resize", "random", "zoom"):
-            raise UserError(f"--crops: '{crop}' is none of resize, random, zoom")
+            raise UserError("--crops", f"'{crop}' is none of resize, random, zoom")
     cv2.setNumThreads(0)
     ways = {}
     for spec in SOURCES.value:
         source = open_source(spec, "train", "--sources")
         if spec == "photos":  # kept decoded in memory otherwise
             source = FileSource([source.name(i) for i in range(len(source))])
-        require_readable(source, "--sources")
+        with at("--sources"):
+            require_readable(source)
         ways |= {(spec, crop): parts(source, crop) for crop in CROPS.value}
     fed = {way: [] for way in ways}
     times = {way: {part: [] for part in ways[way]} for way in ways}

@@ -133,14 +133,14 @@ def read_figures(paths: Sequence[str]) -> list[dict[str, Any]]:
             usable = figures["program"] == "train step" and figures["fits"]
             usable = usable and "all-reduce" in figures["collectives"]
         except OSError as error:
-            raise UserError(f"--figures: {path}: {error.strerror}") from None
+            raise UserError("--figures", f"{path}: {error.strerror}") from None
         except (ValueError, KeyError, TypeError):
-            raise UserError(f"--figures: {path} is not what gsjax.aot writes") from None
+            raise UserError("--figures", f"{path} is not what gsjax.aot writes") from None
         if not usable:
-            raise UserError(f"--figures: {path} is no train step on several chips that fits")
+            raise UserError("--figures", f"{path} is no train step on several chips that fits")
         contents.append(figures)
     if len({one["topology"].split(":")[0] for one in contents}) > 1:
-        raise UserError("--figures: the files are of several generations of TPU")
+        raise UserError("--figures", "the files are of several generations of TPU")
     return contents
 
 

@@ -55,8 +55,10 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
         options = _found()
     elif missing:
         raise UserError(
-            f"{' and '.join(missing)} missing: every process needs --coordinator=HOST:PORT of "
-            "process 0, --processes=N and its own --process=I"
+            " and ".join(missing),
+            "missing",
+            "every process needs --coordinator=HOST:PORT of process 0, --processes=N and its own "
+            "--process=I",
         )
     else:
         options = _checked(coordinator, processes, process)
@@ -78,8 +80,9 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
         )
     except ValueError as error:
         raise UserError(
-            f"the cluster does not show which processes there are ({first_line(error)}). Set them "
-            "with --coordinator=HOST:PORT of process 0, --processes=N and --process=I"
+            "--coordinator",
+            f"the cluster does not show which processes there are ({first_line(error)})",
+            "set them with --coordinator=HOST:PORT of process 0, --processes=N and --process=I",
         ) from error
     except RuntimeError as error:
         _end_unmet(first_line(error))
@@ -215,7 +218,7 @@ def together() -> Iterator[None]:
     if error is not None:
         raise error
     if failed:
-        raise UserError(OTHER_FAILED)
+        raise UserError("", OTHER_FAILED)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,9 @@ class UserError(Exception):
         super().__init__(where, what, remedy)
         self.where, self.what, self.remedy = str(where), str(what), remedy
 
+    def __reduce__(self):  # with the place that a caller has added
+        return type(self), (self.where, self.what, self.remedy)
+
     def __str__(self) -> str:
         separator = "" if self.remedy.startswith("\n") or not self.remedy else "; "
         return ": ".join(filter(None, (self.where, self.what))) + separator + self.remedy
@@ -37,7 +40,6 @@ def at(where: object) -> Iterator[None]:
         yield
     except UserError as error:
         error.where = ": ".join(filter(None, (str(where), error.where)))
-        error.args = (error.where, *error.args[1:])
         raise
 
 

@@ -113,7 +113,7 @@ def cached_path(name: str) -> Path:
     return cache_folder() / (name + Path(REMOTE[name].url).suffix)
 
 
-def fetch(name: str, field: str) -> Path:
+def fetch(name: str) -> Path:
     """Returns the file of published weights, from the cache or else from the network.
 
     A download that was cut short resumes where it stopped. Only a file whose hash is right
@@ -122,7 +122,6 @@ def fetch(name: str, field: str) -> Path:
 
     Args:
       name: one of `REMOTE`.
-      field: the config field that named it, for errors.
 
     Raises:
       UserError: it cannot be fetched or stored; says what to download and where to put it.
@@ -143,16 +142,14 @@ def fetch(name: str, field: str) -> Path:
     except requests.exceptions.RequestException as error:
         was = "is damaged" if path.exists() else "is not in the cache"
         raise UserError(
-            field,
-            f"{name} {was} and could not be fetched ({_reason(error)}).\n"
-            f"Download {remote.url}\n"
-            f"(SHA-256 {remote.sha256})\n"
-            f"elsewhere and put it at {path}",
+            name,
+            f"it {was} and could not be downloaded ({_reason(error)}).",
+            f"\nDownload {remote.url}\n(SHA-256 {remote.sha256})\nelsewhere and put it at {path}",
         ) from error
     except OSError as error:
         raise UserError(
-            field,
-            f"{name} cannot be stored in {path.parent}: {error.strerror or error}",
+            name,
+            f"it cannot be stored in {path.parent}: {error.strerror or error}",
             "point the environment variable GSJAX_CACHE to another folder",
         ) from error
 

@@ -110,7 +110,7 @@ def check_new_folder(folder: str | os.PathLike) -> None:
     except OSError as error:
         raise UserError("--output", f"cannot read {folder}: {error.strerror}") from error
     if not free:
-        raise UserError("--output", f"{folder} exists", "nothing is overwritten, choose another")
+        raise UserError("--output", f"{folder} exists; nothing is overwritten", "choose another")
 
 
 @contextlib.contextmanager
@@ -160,8 +160,8 @@ def explained(workdir: Path) -> Iterator[None]:
         remedy = (
             "make room, and the same command resumes from the last checkpoint"
             if full
-            else "point --workdir at a folder that can be written to"
+            else "point it to a folder that can be written to"
         )
         raise UserError(
-            f"cannot write to the workdir {workdir}: {error.strerror}{where}; {remedy}"
+            "--workdir", f"cannot write to {workdir}: {error.strerror}{where}", remedy
         ) from error

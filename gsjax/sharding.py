@@ -16,15 +16,16 @@ def make_mesh(data: int, fsdp: int, devices: Sequence[jax.Device] | None = None)
     shape = {"mesh.data": data, "mesh.fsdp": fsdp}
     if any(size == 0 or size < -1 for size in shape.values()) or data == fsdp == -1:
         raise UserError(
-            f"mesh.data={data}, mesh.fsdp={fsdp}: each must be a number of devices, "
-            "and one of them may be -1 for the devices that are left"
+            f"mesh.data={data}, mesh.fsdp={fsdp}",
+            "each must be a number of devices, and one of them may be -1 for the remaining devices",
         )
     data, fsdp = (len(devices) // -(data * fsdp) if n == -1 else n for n in (data, fsdp))
     if data * fsdp != len(devices):
         fitting = [str(n) for n in range(1, len(devices) + 1) if len(devices) % n == 0]
         raise UserError(
-            f"mesh.data={shape['mesh.data']} × mesh.fsdp={shape['mesh.fsdp']} does not make "
-            f"{len(devices)} devices; set mesh.data=-1 and mesh.fsdp to one of {', '.join(fitting)}"
+            f"mesh.data={shape['mesh.data']}, mesh.fsdp={shape['mesh.fsdp']}",
+            f"their product is not {len(devices)}, the number of devices",
+            f"set mesh.data=-1 and mesh.fsdp to one of {', '.join(fitting)}",
         )
     return Mesh(np.array(devices).reshape(data, fsdp), ("data", "fsdp"))
 

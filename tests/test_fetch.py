@@ -65,16 +65,16 @@ def part_path():
 
 
 def refused():
-    with pytest.raises(UserError, match=rf"^dino\.weights: {NAME} ") as error:
-        fetch(NAME, "dino.weights")
+    with pytest.raises(UserError, match=rf"^{NAME}: it ") as error:
+        fetch(NAME)
     return str(error.value)
 
 
 def test_a_file_is_fetched_once(server):
-    path = fetch(NAME, "dino.weights")
+    path = fetch(NAME)
     assert path == cached_path(NAME)
     assert path.read_bytes() == CONTENT
-    assert fetch(NAME, "dino.weights") == path
+    assert fetch(NAME) == path
     assert server.asked == [None]
 
 
@@ -83,7 +83,7 @@ def test_a_download_that_broke_off_goes_on_where_it_stopped(server):
     assert "broke off" in refused()
     assert not cached_path(NAME).exists()
     server.cut_after = None
-    assert fetch(NAME, "dino.weights").read_bytes() == CONTENT
+    assert fetch(NAME).read_bytes() == CONTENT
     _, asked = server.asked
     assert asked.startswith("bytes=")
     assert 300_000 - 2**16 <= int(asked[6:-1]) <= 300_000
@@ -93,13 +93,13 @@ def test_a_server_that_cannot_go_on_sends_all_again(server):
     server.cut_after = 300_000
     refused()
     server.cut_after, server.ranges = None, False
-    assert fetch(NAME, "dino.weights").read_bytes() == CONTENT
+    assert fetch(NAME).read_bytes() == CONTENT
 
 
 def test_all_that_had_arrived_before_a_kill_is_used(server):
     part = part_path()
     part.write_bytes(CONTENT)
-    assert fetch(NAME, "dino.weights").read_bytes() == CONTENT
+    assert fetch(NAME).read_bytes() == CONTENT
     assert not part.exists()
 
 
@@ -111,21 +111,21 @@ def test_other_content_than_expected_is_never_used(server):
 
 def test_a_wrong_beginning_is_fetched_again(server):
     part_path().write_bytes(b"x" * 1000)
-    assert fetch(NAME, "dino.weights").read_bytes() == CONTENT
+    assert fetch(NAME).read_bytes() == CONTENT
     assert server.asked == ["bytes=1000-", None]
 
 
 def test_a_damaged_file_in_the_cache_is_fetched_again(server):
     cached_path(NAME).parent.mkdir()
     cached_path(NAME).write_bytes(CONTENT[:1000])
-    assert fetch(NAME, "dino.weights").read_bytes() == CONTENT
+    assert fetch(NAME).read_bytes() == CONTENT
 
 
 def test_a_file_put_there_by_hand_is_used_offline(server):
     cached_path(NAME).parent.mkdir()
     cached_path(NAME).write_bytes(CONTENT)
     server.status = 500
-    assert fetch(NAME, "dino.weights").read_bytes() == CONTENT
+    assert fetch(NAME).read_bytes() == CONTENT
     assert server.asked == []
 
 
@@ -133,7 +133,7 @@ def test_a_file_in_a_cache_that_cannot_be_written_is_used(server):
     cached_path(NAME).parent.mkdir()
     cached_path(NAME).write_bytes(CONTENT)
     cached_path(NAME).with_name(f"{cached_path(NAME).name}.lock").mkdir()  # no lock can be taken
-    assert fetch(NAME, "dino.weights").read_bytes() == CONTENT
+    assert fetch(NAME).read_bytes() == CONTENT
 
 
 def test_a_home_in_the_caches_name_is_the_users(monkeypatch, tmp_path):
@@ -163,9 +163,7 @@ def test_a_cache_that_cannot_be_written_names_the_variable_to_set(server, tmp_pa
 
 def test_two_at_once_fetch_once(server):
     paths = []
-    threads = [
-        threading.Thread(target=lambda: paths.append(fetch(NAME, "dino.weights"))) for _ in range(2)
-    ]
+    threads = [threading.Thread(target=lambda: paths.append(fetch(NAME))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -61,11 +61,12 @@ def parse(topology: str) -> tuple[Chip, tuple[int, ...]]:
     known = [f"{name}:{size}" for name, chip in CHIPS.items() for size in chip.slices]
     if topology not in known:
         meant = difflib.get_close_matches(topology.lower(), known, 1)
-        hint = f"; did you mean {meant[0]}?" if meant else "."
+        hint = f"did you mean {meant[0]}? " if meant else ""
         there = "; ".join(f"{name}: {', '.join(chip.slices)}" for name, chip in CHIPS.items())
         raise UserError(
             "--topology",
-            f"{topology!r} is no slice of TPUs{hint} Written GENERATION:SIZE, there are {there}",
+            f"{topology!r} is not a slice of TPUs",
+            f"{hint}There are, as GENERATION:SIZE, {there}",
         )
     name, _, size = topology.partition(":")
     return CHIPS[name], tuple(int(side) for side in size.split("x"))
@@ -97,8 +98,9 @@ def check_compiler() -> None:
     """Raises UserError if the TPU compiler is not installed."""
     if not importlib.util.find_spec("libtpu") and "TPU_LIBRARY_PATH" not in os.environ:
         raise UserError(
-            "the compiler for TPUs is missing; it needs none of them, only Linux on x86-64: "
-            'pip install "jax[tpu]", in the version of JAX that is installed'
+            "libtpu",
+            "the compiler for TPUs is not installed; it needs no TPU, only Linux on x86-64",
+            'pip install "jax[tpu]", in the version of JAX that is installed',
         )
 
 

@@ -118,5 +118,7 @@ def of_paper(source: str) -> bool:
       UserError: for anything but code and paper.
     """
     if source not in ("code", "paper"):
-        raise UserError(f"there is no recipe {source!r} in this file; there are code and paper")
+        raise UserError(
+            "--config", f"this file has no recipe {source!r}", "there are code and paper"
+        )
     return source == "paper"

@@ -52,14 +52,14 @@ def read_config(workdir: str | os.PathLike) -> ConfigDict:
     except OSError as error:
         raise UserError(path, error.strerror, f"is {workdir} a run's workdir?") from error
     except ValueError as error:
-        raise UserError(f"{path} is not a run's config: {first_line(error)}") from error
+        raise UserError(path, f"this is not a run's config: {first_line(error)}") from error
     if not isinstance(values, dict):
-        raise UserError(f"{path} is not a run's config: it is no group of fields")
+        raise UserError(path, "this is not a run's config: it is not a group of fields")
     try:
         check_types(values)
         for group, name in _ALWAYS:
             if name not in values.get(group, {}):
-                raise UserError(f"it does not describe a run: it has no {group}.{name}")
+                raise UserError("", f"it does not describe a run: it has no {group}.{name}")
         return ConfigDict(_merged(default().to_dict(), _with_tuples(values)))
     except (UserError, ValueError, AttributeError) as error:  # ConfigDict refuses some names
         raise UserError(path, first_line(error)) from error
@@ -80,20 +80,23 @@ def check_changes(before: ConfigDict, now: ConfigDict) -> None:
     changed += sorted(name for name in was.keys() ^ here.keys() if name.startswith("stages."))
     for name in changed:
         old, new = (repr(values[name]) if name in values else "unset" for values in (was, here))
-        change = f"{name} was {old} in this run so far and is {new} now"
+        change = f"was {old} in this run so far and is {new} now"
         field = declared(name)
         match field.resume if field else "free":
             case "fixed":
                 raise UserError(
-                    f"{change}; that would change what the trained parameters mean. Set it back, "
-                    "or start another --workdir from this one with --config.initial"
+                    name,
+                    f"it {change}, which would change what the trained parameters mean",
+                    "set it back, or start another --workdir from this one with --config.initial",
                 )
             case "data":
-                logging.warning("%s: the remaining steps see other data than without it", change)
+                logging.warning("%s %s: the remaining steps see other data", name, change)
             case "weights":
-                logging.warning("%s: with other weights, the losses mean something else", change)
+                logging.warning(
+                    "%s %s: with other weights, the losses mean something else", name, change
+                )
             case _:
-                logging.info("%s", change)
+                logging.info("%s %s", name, change)
 
 
 def _comparable(config: ConfigDict) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def main(what: str) -> None:
     for other in options.keys() - {what}:
         for name, value in options[other].items():
             if value is not None:
-                raise UserError(f"--{name} is for {other}, not for {what}")
+                raise UserError(f"--{name}", f"it is for {other}, not for {what}")
     source, output = (os.path.expanduser(flag.value) for flag in (INPUT, OUTPUT))
     check_new_folder(output)
 

@@ -11,7 +11,7 @@ from gsjax import config as configs
 from gsjax import convert
 from gsjax.convert.perceptual import backbone_of, has_heads
 from gsjax.convert.state_dicts import read_state_dict
-from gsjax.errors import UserError
+from gsjax.errors import at
 from gsjax.fetch import fetch
 from gsjax.models.build import set_architecture
 from gsjax.models.dino import DinoViT, size_of
@@ -32,8 +32,10 @@ def convert_dino(source: str, output: str, **options: Any) -> str:
     Raises:
       UserError: the file is not a known DINO, or the folder cannot be written.
     """
-    state_dict = read_state_dict(source, "--input")
-    module, variables = _named(convert.dino, state_dict, source, **options)
+    with at("--input"):
+        state_dict = read_state_dict(source)
+        with at(source):
+            module, variables = convert.dino(state_dict, **options)
     converted.write(output, {"dino": variables}, dino=module)
     use = f"--config.dino.weights={_path(output)}"
     return f"{_describe_dino(module, variables)}\nwrote {output}: use it with {use}"
@@ -45,8 +47,10 @@ def convert_reference(source: str, output: str, overlap: int = 1) -> str:
     Raises:
       UserError: the file is not a known inpainter, or the folder cannot be written.
     """
-    state_dict = read_state_dict(source, "--input")
-    module, variables = _named(convert.reference, state_dict, source, overlap=overlap)
+    with at("--input"):
+        state_dict = read_state_dict(source)
+        with at(source):
+            module, variables = convert.reference(state_dict, overlap=overlap)
     lines, networks = [_describe_inpainter(module, variables)], {"generator": variables}
     inside = {
         key.removeprefix(_DINO_PREFIX): array
@@ -55,7 +59,8 @@ def convert_reference(source: str, output: str, overlap: int = 1) -> str:
     }
     dino = None
     if inside:
-        dino, networks["dino"] = _named(convert.dino, inside, f"{source}, {_DINO_PREFIX}*")
+        with at(f"--input: {source}, {_DINO_PREFIX}*"):
+            dino, networks["dino"] = convert.dino(inside)
         lines.append(f"with {_describe_dino(dino, networks['dino'])}")
     config, default = configs.default(), configs.default()
     config.dino.normalize = config.lpips.normalize = False
@@ -85,12 +90,17 @@ def convert_lpips(source: str, output: str, linear: str | None = None) -> str:
     Raises:
       UserError: a file has the wrong contents, or the folder cannot be written.
     """
-    backbone = read_state_dict(source, "--input")
-    kind, heads, named = _named(backbone_of, backbone, source), None, source
+    with at("--input"):
+        backbone = read_state_dict(source)
+        with at(source):
+            kind = backbone_of(backbone)
+    heads, named = None, source
     if linear or not has_heads(backbone):
-        linear = linear or fetch(f"lpips_{kind}", "--linear")
-        heads, named = read_state_dict(linear, "--linear"), f"{source} with {linear}"
-    _, variables = _named(convert.lpips, backbone, named, heads=heads)
+        with at("--linear"):
+            linear = linear or fetch(f"lpips_{kind}")
+            heads, named = read_state_dict(linear), f"{source} with {linear}"
+    with at(f"--input: {named}"):
+        _, variables = convert.lpips(backbone, heads=heads)
     converted.write(output, {"lpips": variables})
     use = f"--config.lpips.weights={_path(output)}"
     return f"LPIPS on {kind}, {_millions(variables)} parameters\nwrote {output}: use it with {use}"
@@ -102,8 +112,10 @@ def convert_inception(source: str, output: str) -> str:
     Raises:
       UserError: the file is not this network, or the folder cannot be written.
     """
-    state_dict = read_state_dict(source, "--input")
-    _, variables = _named(convert.inception, state_dict, source)
+    with at("--input"):
+        state_dict = read_state_dict(source)
+        with at(source):
+            _, variables = convert.inception(state_dict)
     converted.write(output, {"inception": variables})
     use = f"python -m gsjax.evaluate --fid={_path(output)}"
     return f"FID's Inception, {_millions(variables)} parameters\nwrote {output}: use it with {use}"
@@ -112,14 +124,6 @@ def convert_inception(source: str, output: str) -> str:
 def _path(output: str) -> str:
     """Returns the absolute path, quoted for a shell."""
     return shlex.quote(str(Path(output).absolute()))
-
-
-def _named(convert_to, state_dict, source, **options):
-    """Converts, and names the file in errors."""
-    try:
-        return convert_to(state_dict, **options)
-    except UserError as error:
-        raise UserError("--input", f"{source}: {error}") from None
 
 
 def _describe_inpainter(module: GaussianInpainter, variables) -> str:

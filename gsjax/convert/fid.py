@@ -42,7 +42,7 @@ def from_state_dict(state_dict: Mapping) -> tuple[Inception, dict]:
         raise UserError(
             _NETWORK,
             f"a classifier of {classes} classes",
-            f"FID's has {_CLASSES} (pt_inception-2015-12-05-6726825d.pth). What others measure is "
+            f"FID's has {_CLASSES} (pt_inception-2015-12-05-6726825d.pth); what others measure is "
             "not comparable",
         )
     arrays = {
@@ -56,16 +56,13 @@ def from_state_dict(state_dict: Mapping) -> tuple[Inception, dict]:
     return module, {"params": keys.to_params(arrays, table(shapes), shapes, _NETWORK)}
 
 
-def fetch_inception(field: str) -> tuple[Inception, dict]:
+def fetch_inception() -> tuple[Inception, dict]:
     """Returns FID's Inception with its weights, downloaded unless they are in the cache.
-
-    Args:
-      field: the flag that requests them, for errors.
 
     Raises:
       UserError: they are unavailable.
     """
-    return from_state_dict(read_state_dict(fetch("inception", field), field))
+    return from_state_dict(read_state_dict(fetch("inception")))
 
 
 def table(params) -> keys.Table:

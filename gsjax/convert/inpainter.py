@@ -75,7 +75,7 @@ def from_state_dict(state_dict: Mapping, overlap: int = 1) -> tuple[GaussianInpa
             f"expected a square number of Gaussians times {features} features",
         )
     if not 0 <= 2 * overlap <= patch_size:
-        raise UserError(f"overlap is {overlap}; it must be from 0 to half of {patch_size} pixels")
+        raise UserError("overlap", f"{overlap} is not from 0 to half of {patch_size} pixels")
     module = GaussianInpainter(
         patch_size=patch_size,
         overlap=overlap,

@@ -77,7 +77,7 @@ def unwrap(state_dict: Mapping, network: str) -> dict[str, np.ndarray]:
     """
     state_dict = inner_state_dict(state_dict)
     if not state_dict:
-        raise UserError(network, "the state dict is empty", "expected arrays by their key")
+        raise UserError(network, "the state dict is empty", "expected arrays by key")
     arrays = {}
     for key, value in state_dict.items():
         if hasattr(value, "detach"):  # a tensor of PyTorch, which may not be installed
@@ -116,9 +116,10 @@ def require(state_dict: Mapping[str, np.ndarray], ranks: Mapping[str, int], netw
     ]
     if missing:
         example = ", ".join(map(shown, list(state_dict)[:3]))
-        raise UserError(_problems(network, missing, (), wrong) + f" (the file has {example}, …)")
+        problems = _problems(missing, (), wrong)
+        raise UserError(network, f"{problems} (the file has {example}, …)")
     if wrong:
-        raise UserError(_problems(network, missing, (), wrong))
+        raise UserError(network, _problems(missing, (), wrong))
 
 
 def count(arrays: Mapping[str, np.ndarray], prefix: str, network: str) -> int:
@@ -166,7 +167,7 @@ def to_params(state_dict: Mapping[str, np.ndarray], table: Table, params, networ
         if key in state_dict and state_dict[key].shape != shape
     ]
     if missing or left_over or wrong:
-        raise UserError(_problems(network, missing, left_over, wrong))
+        raise UserError(network, _problems(missing, left_over, wrong))
     ours = {
         path: jnp.asarray(layout.ours(state_dict[key])) for key, (path, layout) in table.items()
     }
@@ -179,9 +180,9 @@ def to_published(params, table: Table) -> dict[str, np.ndarray]:
     return {key: layout.published(np.asarray(flat[path])) for key, (path, layout) in table.items()}
 
 
-def _problems(network, missing: Iterable, left_over: Iterable, wrong: Iterable) -> str:
+def _problems(missing: Iterable, left_over: Iterable, wrong: Iterable) -> str:
     kinds = (("missing", missing), ("left over", left_over), ("wrongly shaped", wrong))
-    return f"{network}: " + "; ".join(_listed(name, list(keys)) for name, keys in kinds if keys)
+    return "; ".join(_listed(name, list(keys)) for name, keys in kinds if keys)
 
 
 def _listed(name: str, keys: list[str]) -> str:

@@ -89,18 +89,17 @@ def has_heads(state_dict: Mapping) -> bool:
     return any(key.startswith("lin") for key in _published_names(state_dict))
 
 
-def fetch_lpips(kind: str, field: str) -> tuple[Lpips, dict]:
+def fetch_lpips(kind: str) -> tuple[Lpips, dict]:
     """Returns LPIPS with the published weights, downloaded unless they are in the cache.
 
     Args:
       kind: alex | vgg | squeeze.
-      field: the config field that requests them, for errors.
 
     Raises:
       UserError: they are unavailable.
     """
-    backbone = read_state_dict(fetch(REMOTE_BACKBONE[kind], field), field)
-    return from_state_dicts(backbone, read_state_dict(fetch(f"lpips_{kind}", field), field))
+    backbone = read_state_dict(fetch(REMOTE_BACKBONE[kind]))
+    return from_state_dicts(backbone, read_state_dict(fetch(f"lpips_{kind}")))
 
 
 def table(backbone: str) -> keys.Table:

@@ -14,7 +14,7 @@ from gsjax.convert.arrays import check_claim
 from gsjax.errors import UserError, first_line, shown
 
 
-def read_state_dict(path: str | Path, field: str) -> dict[str, np.ndarray]:
+def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """Reads the arrays of a file of weights, in float32, by their published keys.
 
     Code in the file is never run: PyTorch files are read with `weights_only`, and archives without
@@ -22,24 +22,22 @@ def read_state_dict(path: str | Path, field: str) -> dict[str, np.ndarray]:
 
     Args:
       path: the file; its suffix determines the format.
-      field: the flag or config field that named it, for errors.
 
     Raises:
       UserError: the file is missing, of another format, damaged, contains code, or has no arrays.
     """
     path = Path(path)
-    named = f"{field}: {path}"
     if path.is_dir():
-        raise UserError(f"{named} is a folder; expected a file of weights")
+        raise UserError(path, "this is a folder", "expected a file of weights")
     if not path.exists():
-        raise UserError(f"{named} does not exist; expected a file of weights")
+        raise UserError(path, "it does not exist", "expected a file of weights")
     if not path.is_file():  # reading a device may never end
-        raise UserError(f"{named} is not a regular file; expected a file of weights")
+        raise UserError(path, "this is not a regular file", "expected a file of weights")
     suffix = path.suffix.lower()
     if suffix not in _READERS:
-        raise UserError(f"{named} is in an unknown format; expected {', '.join(_READERS)}")
+        raise UserError(path, "unknown format", f"expected {', '.join(_READERS)}")
     if not path.stat().st_size:
-        raise UserError(f"{named} is empty; expected a file of weights")
+        raise UserError(path, "the file is empty", "expected a file of weights")
     try:
         _check_archive(path)
         loaded = _READERS[suffix](path)
@@ -48,21 +46,23 @@ def read_state_dict(path: str | Path, field: str) -> dict[str, np.ndarray]:
             _check_sizes(loaded, path.stat().st_size)
     except ImportError as error:
         raise UserError(
-            f"{named} needs {error.name} to be read: "
-            f"pip install {error.name}, or convert the file to .safetensors"
+            path,
+            f"reading it needs {error.name}",
+            f"pip install {error.name}, or convert the file to .safetensors",
         ) from None
     except pickle.UnpicklingError:
         raise UserError(
-            f"{named} is damaged, or holds code or objects besides arrays, which are never run; "
-            "save the state_dict() alone"
+            path,
+            "it is damaged, or holds code or objects besides arrays, which are never run",
+            "save the state_dict() alone",
         ) from None
     except Exception as error:  # on damaged files, readers raise errors of any type
         reason = first_line(error)
-        raise UserError(f"{named} is damaged or not a {path.suffix} file ({reason})") from None
+        raise UserError(path, f"it is damaged or not a {path.suffix} file ({reason})") from None
     if not isinstance(loaded, Mapping):
         kind = type(loaded).__name__
-        raise UserError(f"{named} holds a {kind}; expected a state dict, arrays by their key")
-    return keys.unwrap(loaded, named)
+        raise UserError(path, f"it holds a {kind}", "expected a state dict, arrays by key")
+    return keys.unwrap(loaded, str(path))
 
 
 def _check_archive(path: Path) -> None:

@@ -94,7 +94,7 @@ def from_state_dict(
         epsilon=epsilon or (1e-12 if classic else 1e-6),
     )
     if width % module.heads:
-        raise UserError(f"heads is {module.heads}; it must divide the width, {width}")
+        raise UserError("heads", f"{module.heads} does not divide the width, {width}")
     size = (patch_size * module.grid[0], patch_size * module.grid[1])
     image = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
     shapes = jax.eval_shape(module.init, jax.random.key(0), image)["params"]
@@ -135,7 +135,7 @@ def _first_blocks(arrays: Mapping[str, np.ndarray], blocks: int) -> dict[str, np
     depth = keys.count(arrays, "blocks.", _NETWORK)
     check_whole(blocks, 1, "blocks")
     if blocks > depth:
-        raise UserError("blocks", f"{blocks} to be kept, but the file has {depth}")
+        raise UserError("blocks", f"{blocks} cannot be kept of the {depth} in the file")
     cut = tuple(f"blocks.{index}." for index in range(blocks, depth))
     return {key: array for key, array in arrays.items() if not key.startswith(cut)}
 

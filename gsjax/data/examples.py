@@ -141,7 +141,7 @@ def _read(source: ImageSource, index: int) -> tuple[np.ndarray, bool]:
             return source[(index + offset) % len(source)], offset > 0
         except UnreadableImage:
             continue
-    raise UserError(f"none of the {len(source)} images can be read any more")
+    raise UserError("data", f"none of the {len(source)} images can be read any more")
 
 
 def _crop_box(

@@ -21,10 +21,9 @@ import numpy as np
 from gsjax.data import strokes
 from gsjax.data.mask_files import looks_inverted, read_hole
 from gsjax.data.sources import list_images
-from gsjax.errors import UserError
+from gsjax.errors import UserError, at
 
 RATIO_TOLERANCE = 0.01  # of the image's area
-KINDS = ("irregular", "free_form", "center", "rectangles", "files:DIR")
 
 
 def draw_hole(
@@ -47,34 +46,28 @@ def draw_hole(
       UserError: there is no such kind, or `files:DIR` has no usable mask.
     """
     count = min(max(round(ratio * math.prod(shape)), 1), math.prod(shape) - 1)
-    if kind == "irregular":
-        return strokes.irregular(rng, shape, count)
-    if kind == "free_form":
-        return strokes.free_form(rng, shape, count)
-    if kind == "center":
-        return _center(shape, count)
-    if kind == "rectangles":
-        return _rectangles(rng, shape, count)
+    if kind in _DRAW:
+        return _DRAW[kind](rng, shape, count)
     if kind.startswith("files:"):
         return strokes.fit_area(rng, _from_files(rng, kind.removeprefix("files:"), shape), count)
-    check_kinds((kind,), "mask kind")
+    check_kinds((kind,))
     raise AssertionError(kind)
 
 
-def check_kinds(kinds: Sequence[str], field: str) -> None:
+def check_kinds(kinds: Sequence[str]) -> None:
     """Raises UserError unless every kind can be drawn, including `files:DIR`."""
     if isinstance(kinds, str) or not all(isinstance(kind, str) for kind in kinds):
-        raise UserError(field, f"{kinds!r} is not a list of kinds, such as ('irregular',)")
+        raise UserError("", f"{kinds!r} is not a list of kinds, such as ('irregular',)")
     if not kinds:
-        raise UserError(field, "no kind is named", f"there are {', '.join(KINDS)}")
+        raise UserError("", "no kind is named", f"there are {', '.join(KINDS)}")
     for kind in kinds:
         if kind.startswith("files:"):
-            _check_files(kind.removeprefix("files:"), field)
+            _check_files(kind.removeprefix("files:"))
         elif kind not in KINDS or kind == "files:DIR":
             guess = difflib.get_close_matches(kind, KINDS, n=1, cutoff=0.4)
-            hint = f"; did you mean {guess[0]}?" if guess else ""
+            hint = f"did you mean {guess[0]}?" if guess else ""
             raise UserError(
-                field, f"'{kind}' is no kind of mask{hint}\nThere are {', '.join(KINDS)}."
+                "", f"'{kind}' is not a kind of mask", f"{hint}\nThere are {', '.join(KINDS)}."
             )
 
 
@@ -83,7 +76,7 @@ def ratio_at(curriculum: Sequence[tuple[int, float, float]], step: int) -> tuple
     return next((low, high) for start, low, high in reversed(curriculum) if start <= step)
 
 
-def check_curriculum(curriculum: Sequence[tuple[int, float, float]], field: str) -> None:
+def check_curriculum(curriculum: Sequence[tuple[int, float, float]]) -> None:
     """Raises UserError unless it is ((0, low, high), (step, low, high), …), steps ascending."""
     example = "such as ((0, 0.2, 0.2), (20000, 0.2, 0.4))"
     try:
@@ -91,30 +84,31 @@ def check_curriculum(curriculum: Sequence[tuple[int, float, float]], field: str)
             (operator.index(start), float(low), float(high)) for start, low, high in curriculum
         ]
     except (TypeError, ValueError):
-        raise UserError(field, f"entries are (step, low, high), {example}") from None
+        raise UserError("", f"entries are (step, low, high), {example}") from None
     if not entries or entries[0][0] != 0:
-        raise UserError(field, f"the first entry must start at step 0, {example}")
+        raise UserError("", f"the first entry must start at step 0, {example}")
     for (start, _, _), (following, _, _) in itertools.pairwise(entries):
         if following <= start:
-            raise UserError(field, f"step {following} comes after step {start}", "steps ascend")
+            raise UserError("", f"step {following} comes after step {start}", "steps must ascend")
     for start, low, high in entries:
-        check_ratio((low, high), f"{field}, step {start}")
+        with at(f"step {start}"):
+            check_ratio((low, high))
 
 
-def check_ratio(ratio: tuple[float, float], field: str) -> None:
+def check_ratio(ratio: tuple[float, float]) -> None:
     """Raises UserError unless `ratio` is (low, high) with 0 < low ≤ high < 1."""
     try:
         low, high = (float(bound) for bound in ratio)
     except (TypeError, ValueError):
-        raise UserError(field, f"{ratio!r} is not (low, high), such as (0.2, 0.6)") from None
+        raise UserError("", f"{ratio!r} is not (low, high), such as (0.2, 0.6)") from None
     if not 0 < low <= high < 1:
-        raise UserError(field, f"({low}, {high}) is not 0 < low ≤ high < 1")
+        raise UserError("", f"({low}, {high}) is not 0 < low ≤ high < 1")
 
 
 # Rectangles: the last one is chosen to make the total area right.
 
 
-def _center(shape: tuple[int, int], count: int) -> np.ndarray:
+def _center(rng: np.random.Generator, shape: tuple[int, int], count: int) -> np.ndarray:
     height, width = shape
     hole = np.zeros(shape, bool)
     areas = np.outer(np.arange(1, height + 1), np.arange(1, width + 1))
@@ -176,6 +170,16 @@ def _side_lengths(
     return int(h[best]) + 1, int(w[best]) + 1
 
 
+# Every kind but files, by its name in configs: functions of (rng, shape, count).
+_DRAW = {
+    "irregular": strokes.irregular,
+    "free_form": strokes.free_form,
+    "center": _center,
+    "rectangles": _rectangles,
+}
+KINDS = (*_DRAW, "files:DIR")
+
+
 # Files.
 
 
@@ -191,7 +195,7 @@ def _from_files(rng: np.random.Generator, folder: str, shape: tuple[int, int]) -
             hole = cv2.resize(hole, shape[::-1], interpolation=cv2.INTER_NEAREST)
             if hole.any():
                 return hole
-    raise UserError(f"files:{folder}", "no mask with a hole in this folder")
+    raise UserError(f"files:{folder}", "no mask in this folder has a hole")
 
 
 @functools.lru_cache
@@ -207,20 +211,20 @@ def _usable_hole(path: str) -> np.ndarray | None:
     return hole if hole.any() and not hole.all() else None
 
 
-def _check_files(folder: str, field: str) -> None:
+def _check_files(folder: str) -> None:
     if not os.path.isdir(os.path.expanduser(folder)):
-        raise UserError(field, f"the folder '{folder}' of mask files does not exist")
+        raise UserError("", f"the folder '{folder}' of mask files does not exist")
     _mask_files.cache_clear()  # files may have been added since
     holes = (_usable_hole(file) for file in _mask_files(folder))
     hole = next((hole for hole in holes if hole is not None), None)
     if hole is not None and looks_inverted(hole):
         logging.warning(
-            "%s: a mask in '%s' covers %.0f %% of its image: is it inverted? Holes are what is "
-            "not black", field, folder, 100 * hole.mean(),
+            "a mask in '%s' covers %.0f %% of its image: is it inverted? Holes are what is not "
+            "black", folder, 100 * hole.mean(),
         )  # fmt: skip
     if hole is None:
         raise UserError(
-            field,
+            "",
             f"the folder '{folder}' holds no mask",
             "a mask is an image that is black where pixels are known and not black where they "
             "are to be filled",

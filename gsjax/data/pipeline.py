@@ -18,7 +18,7 @@ from gsjax.data import examples
 from gsjax.data.images import ImageSource, UnreadableImage
 from gsjax.data.masks import check_curriculum, check_kinds, check_ratio
 from gsjax.data.sources import open_source, require_readable
-from gsjax.errors import UserError
+from gsjax.errors import UserError, at
 
 
 class Sources(NamedTuple):
@@ -56,7 +56,8 @@ def training_batches(
     Raises:
       UserError: the data is not there, or the batch does not divide by the processes.
     """
-    share = _share(config.train.batch_size, process_count, "train.batch_size")
+    with at("train.batch_size"):
+        share = _share(config.train.batch_size, process_count)
     source = source or open_training_source(config)
     recipe = examples.training_recipe(config, first_example)
     start = first_example + first_step * recipe.batch_size + process_index * share
@@ -116,7 +117,8 @@ def validation_batches(
     Raises:
       UserError: the data is not there, or the batch does not divide by the processes.
     """
-    share = _share(batch_size, process_count, "the validation batch size")
+    with at("the validation batch size"):
+        share = _share(batch_size, process_count)
     source = source or open_validation_source(config)
     recipe = examples.validation_recipe(config)
     batches = []
@@ -137,7 +139,8 @@ def open_training_source(config: ConfigDict) -> ImageSource:
       UserError: it is missing, or none of its images can be read.
     """
     source = open_source(config.data.train, "train", "data.train", config.data.help)
-    require_readable(source, "data.train")
+    with at("data.train"):
+        require_readable(source)
     return source
 
 
@@ -145,7 +148,8 @@ def open_validation_source(config: ConfigDict) -> ImageSource:
     """Opens `config.data.validation`; raises as `open_training_source`."""
     field = "data.validation"
     source = open_source(config.data.validation, "validation", field, config.data.help)
-    require_readable(source, field)
+    with at(field):
+        require_readable(source)
     return source
 
 
@@ -176,11 +180,15 @@ def check_data(config: ConfigDict) -> None:
     low, high = config.data.crop_scale
     if low > high or high == 0:
         raise UserError("data.crop_scale", f"{(low, high)} is not (low, high) with 0 < high ≥ low")
-    check_kinds(config.masks.kinds, "masks.kinds")
-    check_curriculum(config.masks.curriculum, "masks.curriculum")
-    check_kinds(config.validate.kinds, "validate.kinds")
-    for band in config.validate.bands:
-        check_ratio(band, "validate.bands")
+    with at("masks.kinds"):
+        check_kinds(config.masks.kinds)
+    with at("masks.curriculum"):
+        check_curriculum(config.masks.curriculum)
+    with at("validate.kinds"):
+        check_kinds(config.validate.kinds)
+    with at("validate.bands"):
+        for band in config.validate.bands:
+            check_ratio(band)
     if not config.validate.bands and not config.validate.center:
         raise UserError("validate.bands", "name one, like ((0.2, 0.4),), or set validate.center")
     names = [band.name for band in examples.bands(config.validate)]
@@ -188,9 +196,9 @@ def check_data(config: ConfigDict) -> None:
         raise UserError("validate.bands", f"two of {', '.join(names)} are the same in percent")
 
 
-def _share(batch_size: int, process_count: int, field: str) -> int:
+def _share(batch_size: int, process_count: int) -> int:
     if batch_size % process_count:
-        raise UserError(field, f"{batch_size} does not divide by the {process_count} processes")
+        raise UserError("", f"{batch_size} does not divide by the {process_count} processes")
     return batch_size // process_count
 
 

@@ -14,7 +14,7 @@ import os
 from absl import flags
 
 from gsjax import cli
-from gsjax.errors import UserError
+from gsjax.errors import UserError, at
 
 SOURCE = flags.DEFINE_string("source", None, "the data set, such as folder:DIR or tfds:NAME:train")
 OUTPUT = flags.DEFINE_string("output", None, "the folder of the shards; it may be gs://BUCKET/DIR")
@@ -47,7 +47,8 @@ def main() -> None:
 
     source = open_source(SOURCE.value, "train", "--source")
     output = OUTPUT.value if remote.is_remote(OUTPUT.value) else os.path.expanduser(OUTPUT.value)
-    remote.check_scheme(output, "--output")
+    with at("--output"):
+        remote.check_scheme(output)
     shards = SHARDS.value or default_shards(len(source))
     if shards > len(source):
         raise UserError("--shards", f"{shards} is more than the {len(source)} images")
@@ -62,7 +63,8 @@ def main() -> None:
         seed=SEED.value,
         shards=shards,
     )
-    require_readable(source, "--source")
+    with at("--source"):
+        require_readable(source)
     workers = WORKERS.value or os.cpu_count() or 1
     index = make_shards(source, settings, output, workers)
     print(

@@ -26,14 +26,14 @@ def join(folder: str, name: str) -> str:
     return os.path.join(folder, name)
 
 
-def check_scheme(path: str, field: str) -> None:
+def check_scheme(path: str) -> None:
     """Raises UserError if fsspec cannot open paths of this scheme, and says what to install."""
     if not is_remote(path):
         return
     try:
         _filesystem(path)
     except (ImportError, ValueError) as error:
-        raise UserError(field, f"'{path}' cannot be opened: {error}") from error
+        raise UserError(path, f"it cannot be opened: {error}") from error
 
 
 def read(path: str) -> bytes:

@@ -88,8 +88,9 @@ def make_shards_in_processes(source, settings, output, shards, workers, bar) -> 
                     yield future.result()
         except BrokenProcessPool as e:
             raise UserError(
-                "a worker process was killed, perhaps for lack of memory: give fewer --workers; "
-                + RESUMES
+                "--workers",
+                "a worker process was killed, perhaps for lack of memory",
+                f"use fewer; {RESUMES}",
             ) from e
         finally:
             worker.stop.set()

@@ -23,7 +23,7 @@ from absl import logging
 from gsjax.data import records, remote, tfds
 from gsjax.data.images import ImageSource, MissingData, UnreadableImage, decode_image
 from gsjax.data.reader import missing_decoder
-from gsjax.errors import UserError
+from gsjax.errors import UserError, at
 
 SPECS = "photos, folder:DIR, list:FILE, array_record:GLOB, tfds:NAME[:SPLIT]"
 SUFFIXES = (
@@ -111,29 +111,33 @@ def open_source(spec: str, split: str, field: str, help: str = "") -> ImageSourc
     Raises:
       UserError: there is no such source, or it has no images.
     """
+    try:
+        with at(field):
+            return _open(spec, split, help)
+    except MissingData as e:
+        remedy = "\n".join(filter(None, [help, _other_data_hint(field)]))
+        raise UserError(field, e, f"\n{remedy}") from e
+
+
+def _open(spec: str, split: str, help: str) -> ImageSource:
     scheme, _, where = str(spec or "").partition(":")
     if scheme == "photos" and not where:
-        paths = _photos(split, field)
+        paths = _photos(split)
         return FileSource(paths, keep=True, folder=os.path.dirname(paths[0]))
-    try:
-        if scheme in ("folder", "list", "array_record") and where:
-            where = where if remote.is_remote(where) else os.path.expanduser(where)
-            remote.check_scheme(where, field)
-            if scheme == "array_record":
-                return records.open_records(where)
-            if scheme == "folder":
-                return FileSource(_folder_paths(where), folder=where)
-            return FileSource(_listed_paths(where))
-        if scheme == "tfds" and where:
-            return tfds.open_tfds(where, split, field)
-    except MissingData as e:
-        raise UserError(
-            "\n".join(filter(None, [f"{field}: {e}", help, _other_data_hint(field)]))
-        ) from e
-    raise UserError(field, _bad_spec(spec, scheme, help))
+    if scheme in ("folder", "list", "array_record") and where:
+        where = where if remote.is_remote(where) else os.path.expanduser(where)
+        remote.check_scheme(where)
+        if scheme == "array_record":
+            return records.open_records(where)
+        if scheme == "folder":
+            return FileSource(_folder_paths(where), folder=where)
+        return FileSource(_listed_paths(where))
+    if scheme == "tfds" and where:
+        return tfds.open_tfds(where, split)
+    raise _bad_spec(spec, scheme, help)
 
 
-def require_readable(source: ImageSource, field: str) -> None:
+def require_readable(source: ImageSource) -> None:
     """Raises UserError, which names the first failures, unless an image can be read."""
     failures = []
     for index in range(len(source)):
@@ -143,7 +147,7 @@ def require_readable(source: ImageSource, field: str) -> None:
         except UnreadableImage as e:
             failures.append(str(e))
     shown = "".join(f"\n  {failure}" for failure in failures[:3])
-    raise UserError(field, f"none of its {len(source)} images can be read:{shown}")
+    raise UserError("", f"none of its {len(source)} images can be read:{shown}")
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
@@ -210,15 +214,15 @@ def _read(path: str) -> bytes:
         raise UnreadableImage(_readable(path), f"{getattr(e, 'strerror', None) or e}") from e
 
 
-def _photos(split: str, field: str) -> list[str]:
+def _photos(split: str) -> list[str]:
     spec = importlib.util.find_spec("skimage")
     if spec is None or not spec.submodule_search_locations:
-        raise UserError(field, "photos needs scikit-image: pip install scikit-image")
+        raise UserError("", "photos needs scikit-image", "pip install scikit-image")
     folder = Path(spec.submodule_search_locations[0]) / "data"
     # Other versions of scikit-image may have fewer of them.
     paths = [str(folder / name) for name in PHOTOS[split] if (folder / name).is_file()]
     if not paths:
-        raise UserError(field, f"this scikit-image has no photographs in {folder}")
+        raise UserError("", f"this scikit-image has no photographs in {folder}")
     return paths
 
 
@@ -267,18 +271,18 @@ def _listed_paths(file: str) -> list[str]:
     return paths
 
 
-def _bad_spec(spec: str, scheme: str, help: str) -> str:
+def _bad_spec(spec: str, scheme: str, help: str) -> UserError:
     if not spec:
-        return "\n".join(filter(None, [f"no data is named; there are {SPECS}", help]))
+        return UserError("", "no data is named", "\n".join([f"there are {SPECS}", help]).strip())
     schemes = [other.partition(":")[0] for other in SPECS.split(", ")]
     guess = difflib.get_close_matches(scheme, schemes, n=1)
     if os.path.isdir(spec):
-        hint = f"; did you mean folder:{spec}?"
+        hint = f"did you mean folder:{spec}?"
     elif guess and guess[0] != scheme:
-        hint = f"; did you mean {guess[0]}?"
+        hint = f"did you mean {guess[0]}?"
     else:
         hint = ""
-    return f"'{spec}' is no source of images{hint}\nThere are {SPECS}."
+    return UserError("", f"'{spec}' is no source of images", f"{hint}\nThere are {SPECS}.")
 
 
 def _other_data_hint(field: str) -> str:

@@ -57,7 +57,7 @@ class TfdsSource(ImageSource):
         return f"{self._title}, {len(self)} images"
 
 
-def open_tfds(where: str, split: str, field: str) -> TfdsSource:
+def open_tfds(where: str, split: str) -> TfdsSource:
     """Opens NAME[:SPLIT] or DIR[:SPLIT]; see above.
 
     Raises:
@@ -71,9 +71,9 @@ def open_tfds(where: str, split: str, field: str) -> TfdsSource:
         from tensorflow_datasets.core.read_only_builder import builder_from_files
     except ImportError as e:
         raise UserError(
-            field,
-            f"tfds: cannot be read without '{e.name}': pip install tensorflow-datasets "
-            "importlib_resources",
+            "",
+            f"tfds: cannot be read without '{e.name}'",
+            "pip install tensorflow-datasets importlib_resources",
         ) from e
 
     name, given = _SPEC.fullmatch(where).groups()

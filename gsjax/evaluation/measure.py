@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 
 from gsjax.data.examples import Band
 from gsjax.data.sources import open_source, require_readable
-from gsjax.errors import UserError
+from gsjax.errors import UserError, at
 from gsjax.evaluation import fid, methods, protocol, report, scores, semantics
 from gsjax.evaluation.methods import Method
 from gsjax.evaluation.protocol import Protocol
@@ -65,8 +65,10 @@ def evaluate(settings: Settings) -> Report:
       UserError: a setting is wrong, or names something unavailable.
     """
     notes: list[str] = []
-    deep = methods.choose(settings.deep, list(methods.OURS), "--deep", notes)
-    names = methods.choose(settings.baselines, list(methods.BASELINES), "--baselines", notes)
+    with at("--deep"):
+        deep = methods.choose(settings.deep, list(methods.OURS), notes)
+    with at("--baselines"):
+        names = methods.choose(settings.baselines, list(methods.BASELINES), notes)
     ways = [Method(name, methods.BASELINES[name]) for name in names]
     if settings.deep is not None and settings.checkpoint is None:
         raise UserError("--deep", "it is for the model of a --checkpoint", "name one")
@@ -99,7 +101,8 @@ def _make_protocol(settings: Settings) -> Protocol:
     count = len(source) if settings.images is None else settings.images
     if count > len(source):
         raise UserError("--images", f"{count} asked for, but {settings.data} has {len(source)}")
-    require_readable(source, "--data")
+    with at("--data"):
+        require_readable(source)
     indices, masks = range(count), []
     if settings.masks is not None:
         bands = [Band(protocol.FILES, (protocol.FILES,), 0.0, 1.0)]

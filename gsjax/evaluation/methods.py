@@ -70,15 +70,12 @@ BASELINES = {
 _NEED_PATCHMATCH = ("patchmatch", "exemplar")
 
 
-def choose(
-    requested: Sequence[str] | None, every: Sequence[str], flag: str, notes: list[str]
-) -> list[str]:
+def choose(requested: Sequence[str] | None, every: Sequence[str], notes: list[str]) -> list[str]:
     """Returns the names that a flag selects, or by default all methods that can run here.
 
     Args:
       requested: the flag's value, or None.
       every: all names.
-      flag: its name, for errors.
       notes: receives a note about each method that cannot run here.
 
     Raises:
@@ -92,12 +89,12 @@ def choose(
     for name in requested:
         if name not in every:
             meant = suggestion(name, list(every))
-            hint = f"; did you mean {meant}?" if meant else ""
-            raise UserError(flag, f"{name!r} is none of {', '.join(every)}{hint}")
+            hint = f"did you mean {meant}?" if meant else ""
+            raise UserError("", f"{name!r} is none of {', '.join(every)}", hint)
         if list(requested).count(name) > 1:
-            raise UserError(flag, f"{name} comes twice")
+            raise UserError("", f"{name} is given twice")
         if reason and name in _NEED_PATCHMATCH:
-            raise UserError(flag, f"{name}: {reason}")
+            raise UserError(name, reason)
     return list(requested)
 
 
@@ -112,7 +109,8 @@ def trained(checkpoint: str, deep: Sequence[str]) -> list[Method]:
     try:
         painter = Inpainter.load(checkpoint)
     except UserError as error:
-        raise UserError(f"--{error}") from None  # its errors begin with checkpoint:
+        error.where = f"--{error.where}"  # its errors begin with checkpoint:
+        raise
 
     def method(way: str) -> Method:
         return Method(OURS[way], lambda *given: painter(*given, deep=way).image, compiles=True)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from absl import logging
 from jaxtyping import PyTree
 
-from gsjax.errors import UserError
+from gsjax.errors import UserError, at
 from gsjax.evaluation.semantics import load_dino
 from gsjax.models import metrics
 from gsjax.models.dino import DinoViT
@@ -77,52 +77,53 @@ def _measure(lpips, variables, filled, original, hole):
 
 
 def _optional(flag, requested, default, read, metric, notes):
-    """Reads weights; if they are unavailable and were not requested, adds a note instead."""
+    """Reads weights; if they were not requested they may be missing, which is noted."""
     if requested == NONE:
         return None, {}
+    if requested:
+        with at(flag):
+            return read(requested)
     try:
-        return read(requested or default, flag)
+        return read(default)
     except UserError as error:
-        if requested:
-            raise
-        reason = " ".join(str(error).removeprefix(f"{flag}: ").split())
-        notes.append(f"no {metric}: {reason}")
+        notes.append(f"no {metric}: {' '.join(str(error).split())}")
         logging.warning("%s", notes[-1])
         return None, {}
 
 
-def _read_lpips(weights, flag):
-    check_weights(weights, flag, otherwise=NONE)
-    return read_lpips(weights, flag)
+def _read_lpips(weights):
+    check_weights(weights, otherwise=NONE)
+    return read_lpips(weights)
 
 
-def _read_inception(weights, flag):
+def _read_inception(weights):
     from gsjax.convert.fid import fetch_inception
     from gsjax.models.inception import SIDE, Inception
     from gsjax.trained.checkpoints import check_same_shapes
     from gsjax.trained.restore import restore_params
 
     if weights == INCEPTION:
-        _need_torch(flag, "inception")
-        return fetch_inception(flag)
+        _need_torch("inception")
+        return fetch_inception()
     if not Path(weights).expanduser().is_dir():
         raise UserError(
-            flag,
-            f"{weights!r} is neither {INCEPTION}, which is fetched, nor a folder that `python -m "
-            f"gsjax.convert inception` has written, nor {NONE}",
+            "",
+            f"{weights!r} is neither {INCEPTION}, which is downloaded, nor a folder that "
+            f"`python -m gsjax.convert inception` has written, nor {NONE}",
         )
     module, variables = Inception(), restore_params(weights, "inception")
     image = jnp.zeros((1, SIDE, SIDE, 3))
     wanted = jax.eval_shape(lambda: module.init(jax.random.key(0), image))
-    check_same_shapes(f"{flag}: {weights}", variables, wanted, "Convert the file again")
+    check_same_shapes(weights, variables, wanted, "convert the file again")
     return module, variables
 
 
-def _need_torch(flag, network):
+def _need_torch(network):
     """Raises UserError if PyTorch is missing, before weights are downloaded in vain."""
     if not importlib.util.find_spec("torch"):
         raise UserError(
-            flag,
-            "these weights are published in PyTorch's format: pip install torch, or convert them "
-            f"where that is installed with `python -m gsjax.convert {network}`",
+            "",
+            "these weights are published in PyTorch's format",
+            "pip install torch, or convert them where that is installed with `python -m "
+            f"gsjax.convert {network}`",
         )

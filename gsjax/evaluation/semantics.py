@@ -61,7 +61,7 @@ class Distances(NamedTuple):
     features: Float[Array, "b d"]
 
 
-def load_dino(weights: str, flag: str) -> tuple[DinoViT, PyTree]:
+def load_dino(weights: str) -> tuple[DinoViT, PyTree]:
     """Returns the DINO that a flag names: a published name, a folder or a file.
 
     Raises:
@@ -70,11 +70,11 @@ def load_dino(weights: str, flag: str) -> tuple[DinoViT, PyTree]:
     published = [name for name in REMOTE if name.startswith("dino")]
     if weights not in published and not Path(weights).exists():
         raise UserError(
-            flag,
-            f"{weights!r} is none of {', '.join(published)}, which are fetched, nor a folder that "
-            "`python -m gsjax.convert dino` has written, nor a file of weights, nor none",
+            "",
+            f"{weights!r} is none of {', '.join(published)}, which are downloaded, nor a folder "
+            "that `python -m gsjax.convert dino` has written, nor a file of weights, nor none",
         )
-    return read_dino(weights, flag)
+    return read_dino(weights)
 
 
 def describe(module: DinoViT) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from absl import logging
 from jaxtyping import Bool
 
-from gsjax.errors import UserError
+from gsjax.errors import UserError, at
 from gsjax.files import write_atomically
 from gsjax.inpainting import pictures
 from gsjax.inpainting.opened import Opened, Options, check_output, content_of, put_together
@@ -96,7 +96,7 @@ def fill_folder(load: Callable[[], Inpainter], jobs: list[Job], options: Options
             for job in todo:
                 try:
                     if job.problem:
-                        raise UserError(job.problem)
+                        raise UserError(job.image, job.problem)
                     opened = _open(job, options)
                     _check_output(job, opened, logged)
                 except UserError as error:
@@ -138,10 +138,8 @@ def _read_mask(
     path: Path, options: Options, picture: pictures.Picture, invert: bool = False
 ) -> Bool[np.ndarray, "h w"]:
     mask = pictures.read_mask(path, options.threshold, invert, options.max_pixels)
-    try:
+    with at(path):
         check_sizes(picture.pixels.shape[:2], mask.shape)
-    except UserError as error:
-        raise UserError(path, error) from None
     return mask
 
 

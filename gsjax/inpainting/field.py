@@ -231,7 +231,7 @@ class Field:
 def _result_size(box, scale, size) -> tuple[int, int]:
     """Returns (height, width) of what is drawn of a box."""
     if scale is not None and size is not None:
-        raise UserError("scale and size: give one of them, not both")
+        raise UserError("scale and size", "give one of them, not both")
     if size is not None:
         try:
             height, width = (int(side) for side in size)
@@ -244,7 +244,8 @@ def _result_size(box, scale, size) -> tuple[int, int]:
         height, width = (max(1, round(scale * side)) for side in (box[2] - box[0], box[3] - box[1]))
     if height < 1 or width < 1 or height * width > _LARGEST:
         raise UserError(
-            f"{height}×{width} pixels (height×width) cannot be drawn; from 1 to {_LARGEST} in all "
-            "can: give a box to draw a part"
+            "",
+            f"{height}×{width} pixels (height×width) are not from 1 to {_LARGEST} in all",
+            "give a box to draw a part",
         )
     return height, width

@@ -75,15 +75,15 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
             arrays = {name: file[name] for name in file.files}
         layout = json.loads(arrays["layout"].tobytes())
         if layout["format"] != _FORMAT:
-            raise UserError(path, f"a field of format {layout['format']}, not {_FORMAT}")
+            raise UserError(path, f"it is in format {layout['format']}, not {_FORMAT}")
         fields = _fields(arrays, layout)
         fit = _fit(arrays, **fields)
     except FileNotFoundError:
-        raise UserError(path, "there is no such file") from None
+        raise UserError(path, "it does not exist") from None
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is not a field that Field.save has written") from error
+        raise UserError(path, "this is not a field that Field.save has written") from error
     if not fit:
-        raise UserError(f"{path} is not a field: its arrays do not fit together")
+        raise UserError(path, "this is not a field: its arrays do not fit together")
     return fields
 
 

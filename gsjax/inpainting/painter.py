@@ -204,7 +204,7 @@ def check_image(image: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
         raise UserError(
             "image",
             f"floats from {image.min()} to {image.max()}",
-            "they must be in [0, 1]. Divide values up to 255 by 255",
+            "they must be in [0, 1]; divide values up to 255 by 255",
         )
     return np.rint(image * 255).astype(np.uint8)
 
@@ -216,8 +216,9 @@ def check_hole(hole: np.ndarray, name: str = "hole") -> Bool[np.ndarray, "h w"]:
         hole = hole[..., 0]
     if hole.ndim != 2:
         raise UserError(
-            f"{name}: an array of shape {hole.shape}; it must be height×width, and not zero where "
-            + _MEANING[name]
+            name,
+            f"an array of shape {hole.shape}",
+            f"it must be height×width, and not zero where {_MEANING[name]}",
         )
     if hole.dtype != bool and not np.issubdtype(hole.dtype, np.number):
         raise UserError(name, f"of type {hole.dtype}", "it must be bool or numbers")
@@ -232,6 +233,8 @@ def check_sizes(image: tuple[int, int], hole: tuple[int, int], name: str = "the 
         turned = image == hole[::-1]
         hint = "; one of them is turned by 90°" if turned else ""
         raise UserError(
+            "",
             f"{name} is {hole[1]}×{hole[0]} pixels and the image {image[1]}×{image[0]} "
-            f"(width×height); they must be of the same size{hint}"
+            "(width×height)",
+            f"they must be of the same size{hint}",
         )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from gsjax.data.mask_files import MaskMatcher, describe, is_marked
 from gsjax.data.sources import list_images, unlisted_files
-from gsjax.errors import UserError
+from gsjax.errors import UserError, at
 from gsjax.inpainting.pictures import FORMATS, NAMES
 
 
@@ -36,7 +36,8 @@ def single_job(image: Path, mask: Path | None, output: Path, suffix: str | None)
       UserError: a file is missing, or the output cannot be written.
     """
     if mask is not None:
-        _check_file(mask, "--mask")
+        with at("--mask"):
+            _check_file(mask)
     if output.is_dir():
         output = output / _output_name(image, suffix).name
     elif suffix and FORMATS[suffix] != FORMATS.get(output.suffix.lower()):
@@ -66,7 +67,8 @@ def folder_jobs(images: Path, masks: Path | None, output: Path, suffix: str | No
             "--output", f"{output} is a file", "for a folder of images it must be a folder"
         )
     if masks is not None and not masks.is_dir():
-        _check_file(masks, "--mask")
+        with at("--mask"):
+            _check_file(masks)
     inputs = {"--image": images} | ({"--mask": masks} if masks and masks.is_dir() else {})
     for flag, folder in inputs.items():
         if output.exists() and _is_same(folder, output):
@@ -81,9 +83,7 @@ def folder_jobs(images: Path, masks: Path | None, output: Path, suffix: str | No
         files = [file for file in files if not is_marked(file.stem)]
     if not files:
         unread = unlisted_files(images)
-        raise UserError(
-            f"--image: the folder {images} holds no {NAMES} files" + (f"; {unread}" * bool(unread))
-        )
+        raise UserError("--image", f"the folder {images} holds no {NAMES} files", unread or "")
     matcher = None
     if masks is not None and masks.is_dir():
         matcher = MaskMatcher(list_images(masks), masks, marked=beside)
@@ -116,7 +116,8 @@ def add_avoid_masks(jobs: list[Job], images: Path, avoid: Path) -> list[Job]:
       UserError: there is no such file, or none of the masks belongs to a picture.
     """
     if not (avoid.is_dir() and images.is_dir()):
-        _check_file(avoid, "--avoid")
+        with at("--avoid"):
+            _check_file(avoid)
         return [job._replace(avoid=avoid) for job in jobs]
     matcher = MaskMatcher(list_images(avoid), avoid)
     done = []
@@ -165,10 +166,11 @@ def _mask_of(matcher: MaskMatcher, place: Path) -> tuple[Path | None, str | None
     return None, describe(masks) if masks else matcher.expected(place)
 
 
-def _check_file(path: Path, flag: str) -> None:
+def _check_file(path: Path) -> None:
     if not path.is_file():
-        was = "is a folder; that needs a folder of images" if path.is_dir() else "does not exist"
-        raise UserError(flag, f"{path} {was}")
+        if path.is_dir():
+            raise UserError(path, "this is a folder", "that needs a folder of images")
+        raise UserError(path, "it does not exist")
 
 
 def _is_same(one: Path, other: Path) -> bool:

@@ -49,8 +49,9 @@ def open_manager(directory: str | os.PathLike, keep: int) -> ocp.CheckpointManag
         )
     except OSError as error:
         raise UserError(
-            f"cannot keep checkpoints in {directory}: {error.strerror or error}; "
-            "point --workdir at a folder that can be written to"
+            directory,
+            f"cannot keep checkpoints there: {error.strerror or error}",
+            "point --workdir to a folder that can be written to",
         ) from error
 
 
@@ -97,8 +98,9 @@ def _explained(manager: ocp.CheckpointManager) -> Iterator[None]:
         yield
     except (OSError, ValueError) as error:
         raise UserError(
-            f"cannot write a checkpoint to {manager.directory}: {_reason(error)}. Those before it "
-            "are intact: make room or mend the folder, and the same command resumes from the last"
+            manager.directory,
+            f"cannot write a checkpoint: {_reason(error)}. Earlier ones are intact",
+            "make room or repair the folder, and the same command resumes from the last",
         ) from error
 
 
@@ -163,8 +165,9 @@ def restore_latest(manager: ocp.CheckpointManager, state_like: Any) -> tuple[Any
     if broken:
         reasons = "; ".join(f"{step}: {reason}" for step, reason in broken.items())
         raise UserError(
-            f"none of the checkpoints in {manager.directory} can be read ({reasons}). If they are "
-            "lost, choose another --workdir"
+            manager.directory,
+            f"none of the checkpoints can be read ({reasons})",
+            "if they are lost, choose another --workdir",
         )
     return None
 
@@ -177,7 +180,7 @@ def _restore(path: epath.Path, state_like: Any) -> Any:
             path,
             opened.item_metadata(step)[STATE].tree,
             state_like,
-            "Resume with the model, discriminator, dino and train.ema it was trained with, or "
+            "resume with the model, discriminator, dino and train.ema it was trained with, or "
             "choose another --workdir",
         )
         args = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(state_like)})
@@ -210,8 +213,8 @@ def find_checkpoint(path: str | os.PathLike) -> epath.Path:
         step = latest_step(directory)
         if step is not None:
             return directory / str(step)
-    reason = "holds no finished checkpoint" if path.exists() else "does not exist"
-    raise UserError(f"{path} {reason}: give a run's workdir or one of its checkpoints")
+    reason = "it holds no finished checkpoint" if path.exists() else "it does not exist"
+    raise UserError(path, reason, "give a run's workdir or one of its checkpoints")
 
 
 def workdir_of(path: str | os.PathLike) -> epath.Path:
@@ -273,8 +276,10 @@ def check_same_shapes(path: str | os.PathLike, saved: Any, wanted: Any, advice: 
     for name in [*wanted, *saved]:
         if saved.get(name) != wanted.get(name):
             raise UserError(
-                f"{path} is a checkpoint of another architecture: {shown(name)} is "
-                f"{_as_text(saved, name)} there and {_as_text(wanted, name)} here. {advice}"
+                path,
+                f"a checkpoint of another architecture: {shown(name)} is {_as_text(saved, name)} "
+                f"there and {_as_text(wanted, name)} here",
+                advice,
             )
 
 

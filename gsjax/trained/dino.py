@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from gsjax import convert
 from gsjax.convert.state_dicts import read_state_dict
-from gsjax.errors import UserError, check_whole
+from gsjax.errors import UserError, at, check_whole
 from gsjax.fetch import REMOTE, cached_path, fetch
 from gsjax.files import read_json
 from gsjax.models.build import RUN_ONCE, build_dino, set_architecture
@@ -39,17 +39,17 @@ def check_dino(config: ConfigDict) -> None:
         was = f"there is no file {weights!r}" if weights else "no weights are named"
         raise UserError(
             "dino.weights",
-            f"{was}.\n"
-            f"{_fetchable(config.dino)}Point to a file (.safetensors, .npz, or .pth, which needs "
+            f"{was}.",
+            f"\n{_fetchable(config.dino)}Point to a file (.safetensors, .npz, or .pth, which needs "
             "PyTorch) with\n"
-            "--config.dino.weights=FILE, or train with an untrained DINO, for a trial, with\n"
+            "--config.dino.weights=FILE, or train with an untrained DINO, as a trial, with\n"
             "--config.dino.weights=random",
         )
     if weights.endswith((".pth", ".pt", ".bin")) and not importlib.util.find_spec("torch"):
         raise UserError(
             "dino.weights",
-            f"reading {weights} needs PyTorch: pip install torch, or give the same weights as "
-            ".safetensors",
+            f"reading {weights} needs PyTorch",
+            "pip install torch, or give the same weights as .safetensors",
         )
 
 
@@ -58,7 +58,7 @@ def _fetchable(options: ConfigDict) -> str:
     name = _fitting_name(options)
     if name is None:
         return f"Those with a name are {', '.join(n for n in REMOTE if 'dino' in n)}.\n"
-    return f"Have the published ones fetched with\n--config.dino.weights={name}\n"
+    return f"Download the published ones with\n--config.dino.weights={name}\n"
 
 
 def _fitting_name(options: ConfigDict) -> str | None:
@@ -74,7 +74,8 @@ def find_module(options: ConfigDict) -> DinoViT:
       UserError: there is none.
     """
     if _is_folder(options):
-        return read_module(options.weights, "dino.weights")
+        with at("dino.weights"):
+            return read_module(options.weights)
     return build_dino(options)
 
 
@@ -106,7 +107,8 @@ def load_dino(config: ConfigDict) -> tuple[DinoViT | None, PyTree]:
         init = jax.jit(module.init, compiler_options=RUN_ONCE)
         return module, init(jax.random.key(config.seed), jnp.zeros((1, side, side, 3)))
 
-    found, variables = read_dino(weights, "dino.weights")
+    with at("dino.weights"):
+        found, variables = read_dino(weights)
     if _is_folder(config.dino):
         return found, variables  # the folder describes the architecture in full
     wanted = build_dino(config.dino)
@@ -125,53 +127,49 @@ def load_dino(config: ConfigDict) -> tuple[DinoViT | None, PyTree]:
     return found, variables
 
 
-def read_dino(weights: str, field: str) -> tuple[DinoViT, PyTree]:
+def read_dino(weights: str) -> tuple[DinoViT, PyTree]:
     """Returns a DINO and its variables, from a name, a file or a converted folder.
 
     Args:
       weights: one of `gsjax.fetch.REMOTE`, which is downloaded, or a path.
-      field: the flag or config field that named it, for errors.
 
     Raises:
       UserError: the weights are unavailable, or not a DINO.
     """
     if Path(weights).is_dir():
-        return read_converted(weights, field)
+        return read_converted(weights)
     if weights not in REMOTE:
-        arrays = read_state_dict(weights, field)
-        try:
+        arrays = read_state_dict(weights)
+        with at(weights):
             return convert.dino(arrays)
-        except UserError as error:
-            raise UserError(field, f"{weights}: {error}") from None
-    found, variables = convert.dino(read_state_dict(fetch(weights, field), field))
+    found, variables = convert.dino(read_state_dict(fetch(weights)))
     # Hugging Face's files hold the official weights, but its code resamples positions slightly
     # differently. The published names stand for the results of the official code.
     official = {"antialias": found.registers > 0, "offset": 0.0 if found.registers else 0.1}
     return dataclasses.replace(found, **official), variables
 
 
-def read_converted(folder: str | Path, field: str) -> tuple[DinoViT, dict]:
+def read_converted(folder: str | Path) -> tuple[DinoViT, dict]:
     """Returns the module (see `read_module`) and variables of the DINO in a converted folder."""
-    module = read_module(folder, field)
+    module = read_module(folder)
     variables = restore.restore_params(folder, "dino")
     depth, arrays = module.depth, len(jax.tree.leaves(variables))
     if depth > arrays:
-        raise UserError(field, f"{folder}/{DINO}: depth is {depth}, but it has {arrays} arrays")
+        raise UserError(f"{folder}/{DINO}", f"depth is {depth}, but there are {arrays} arrays")
     wanted = jax.eval_shape(
         lambda: module.init(jax.random.key(0), jnp.zeros((1, *module.learned_size, 3)))
     )
     checkpoints.check_same_shapes(
-        f"{field}: {folder}", variables, wanted, f"Its {DINO} must be the one written with it"
+        folder, variables, wanted, f"its {DINO} must be the one written with it"
     )
     return module, variables
 
 
-def read_module(folder: str | Path, field: str) -> DinoViT:
+def read_module(folder: str | Path) -> DinoViT:
     """Returns the module of the DINO in a converted folder.
 
     Args:
       folder: written by `converted.write`.
-      field: the flag or config field that named it, for errors.
 
     Raises:
       UserError: there is no DINO in it, or its description is invalid.
@@ -182,12 +180,13 @@ def read_module(folder: str | Path, field: str) -> DinoViT:
         module = DinoViT(**fields | {"grid": tuple(fields["grid"])})
     except (OSError, ValueError, TypeError, KeyError):
         raise UserError(
-            field,
-            f"{folder} holds no DINO",
+            folder,
+            "it holds no DINO",
             "expected what `python -m gsjax.convert` has written from a DINO, or from an "
             "inpainter with one inside",
         ) from None
-    _check_module(module, f"{field}: {path}")
+    with at(path):
+        _check_module(module)
     return module
 
 
@@ -203,25 +202,25 @@ _RANGES = {
 _MOST_PATCHES = 2**10  # maximum per side of the grid
 
 
-def _check_module(module: DinoViT, named: str) -> None:
+def _check_module(module: DinoViT) -> None:
     for name, (least, most) in _RANGES.items():
         value = getattr(module, name)
-        check_whole(value, least, f"{named}: {name}")
+        check_whole(value, least, name)
         if value > most:
-            raise UserError(named, f"{name} is {value}", f"it must be at most {most}")
+            raise UserError(name, f"{value} is more than {most}")
     for side in module.grid:
-        check_whole(side, 1, f"{named}: grid")
+        check_whole(side, 1, "grid")
     if len(module.grid) != 2 or max(module.grid) > _MOST_PATCHES:
-        raise UserError(named, f"grid must be two numbers of at most {_MOST_PATCHES}")
+        raise UserError("grid", f"it must be two numbers of at most {_MOST_PATCHES}")
     if module.width % module.heads:
-        raise UserError(named, f"heads is {module.heads}", f"it must divide width, {module.width}")
+        raise UserError("heads", f"{module.heads} must divide width, {module.width}")
     for name in ("swiglu", "layer_scale", "antialias"):
         if not isinstance(getattr(module, name), bool):
-            raise UserError(named, f"{name} must be true or false")
+            raise UserError(name, "it must be true or false")
     for name in ("offset", "epsilon"):
         value = getattr(module, name)
         if not isinstance(value, float | int) or not 0 <= value <= 1:
-            raise UserError(named, f"{name} must be a number from 0 to 1")
+            raise UserError(name, "it must be a number from 0 to 1")
 
 
 def _is_folder(options: ConfigDict) -> bool:

@@ -6,7 +6,7 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from gsjax.config import saved
-from gsjax.errors import UserError
+from gsjax.errors import UserError, at
 from gsjax.models.build import Networks, init_networks
 from gsjax.trained import checkpoints, packed, restore
 
@@ -18,9 +18,10 @@ def check_initial(config: ConfigDict) -> None:
             checkpoints.find_checkpoint(config.initial)
         except UserError as error:
             raise UserError(
-                "initial",
-                f"{error}. python -m gsjax.convert makes one of PyTorch weights",
-                f"or give {packed.bundled_hint(config.initial)}",
+                f"initial: {error.where}",
+                error.what,
+                f"{error.remedy}. `python -m gsjax.convert` makes one from PyTorch weights; or "
+                f"give {packed.bundled_hint(config.initial)}",
             ) from None
 
 
@@ -37,18 +38,16 @@ def load_initial(config: ConfigDict, networks: Networks) -> dict[str, PyTree]:
         return {}
     check_initial(config)
     wanted = _shapes(config, networks)
-    try:
+    with at("initial"):
         loaded = _read_initial(config.initial)
         for name in loaded:
             checkpoints.check_same_shapes(
                 config.initial,
                 {name: loaded[name]},
                 {name: wanted[name]},
-                "Set model, discriminator and dino to what they are in its config.json",
+                "set model, discriminator and dino to what they are in its config.json",
             )
         _warn_of_differences(config)
-    except UserError as error:
-        raise UserError("initial", error) from None
     logging.info("%s taken from %s", " and ".join(loaded), config.initial)
     return loaded
 

@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from gsjax.config import default, saved
-from gsjax.errors import UserError, first_line, shown
+from gsjax.errors import UserError, at, first_line, shown
 from gsjax.models.build import build_networks
 from gsjax.models.dino import DinoViT
 from gsjax.models.inpainter import GaussianInpainter, init_variables
@@ -109,7 +109,9 @@ def _read_config(folder: str | os.PathLike, has_dino: bool = False) -> ConfigDic
         config.dino.weights = os.fspath(folder)
     try:
         if unknown := sorted({*config.model} - {*default().model}):
-            raise UserError(f"model.{shown(unknown[0])} is no field of this version of gsjax")
+            raise UserError(
+                f"model.{shown(unknown[0])}", "this version of gsjax does not have such a field"
+            )
         check_program(config, devices=1)
     except UserError as error:
         raise UserError(Path(folder) / saved.CONFIG, shown(error, 300)) from None
@@ -120,8 +122,9 @@ def _read_checked(folder: Path) -> tuple[ConfigDict, PyTree]:
     """Returns a config and the variables of the generator that it describes."""
     config, generator = _read_generator(folder)
     workdir = folder if packed.is_packed(folder) else checkpoints.workdir_of(folder)
-    named = f"{workdir}/{saved.CONFIG}"
-    _check_sizes(config, generator, named)
+    config_file = f"{workdir}/{saved.CONFIG}"
+    with at(config_file):
+        _check_sizes(config, generator)
     try:
         dino = find_module(config.dino) if config.model.semantic else None
         networks = build_networks(config, dino)
@@ -131,15 +134,15 @@ def _read_checked(folder: Path) -> tuple[ConfigDict, PyTree]:
         )
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"{named} does not describe an inpainter of this version: {first_line(error)}"
+            config_file, f"it describes no inpainter of this version: {first_line(error)}"
         ) from error
     checkpoints.check_same_shapes(
-        str(folder), generator, wanted, "Its config.json must be that of the same run"
+        str(folder), generator, wanted, "its config.json must be that of the same run"
     )
     return config, generator
 
 
-def _check_sizes(config: ConfigDict, generator: PyTree, named: str) -> None:
+def _check_sizes(config: ConfigDict, generator: PyTree) -> None:
     """Raises UserError if sizes contradict the arrays; building such a model could take forever."""
     shapes = [array.shape for array in jax.tree.leaves(generator)]
     largest = max((side for shape in shapes for side in shape), default=0)
@@ -149,4 +152,4 @@ def _check_sizes(config: ConfigDict, generator: PyTree, named: str) -> None:
     ):
         for field in fields:
             if config.model[field] > bound:
-                raise UserError(named, f"model.{field} is {config.model[field]}, but {reason}")
+                raise UserError("", f"model.{field} is {config.model[field]}, but {reason}")

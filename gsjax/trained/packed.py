@@ -97,4 +97,4 @@ def read_packed(folder: str | os.PathLike) -> PyTree:
             arrays = {name: to_float32(name, file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
         return nested(arrays)
     except Exception as error:  # on damaged files, the reader raises errors of any type
-        raise UserError(f"{path} cannot be read: {first_line(error)}") from None
+        raise UserError(path, f"it cannot be read: {first_line(error)}") from None

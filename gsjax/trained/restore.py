@@ -63,7 +63,7 @@ def generator_in(path: str | os.PathLike) -> str:
     found = names_in(path)
     if "generator" not in found:
         names = ", ".join(shown(name) for name in sorted(found)[:12])
-        raise UserError(f"{path} holds {names}, but no generator")
+        raise UserError(path, f"it holds {names}, but no generator")
     return "average" if "average" in found else "generator"
 
 
@@ -76,15 +76,15 @@ def _read(checkpoint: epath.Path, use: Callable[[Any], Any]) -> Any:
     except Exception as error:  # on damaged files, Orbax raises errors of any type
         reason = shown(first_line(error), 120)
     older = next(filter(_can_be_read, _older(checkpoint)), None)
-    instead = f"; {older} can" if older else ""
-    raise UserError(f"{checkpoint} cannot be read ({reason}){instead}")
+    instead = f"{older} can" if older else ""
+    raise UserError(checkpoint, f"it cannot be read ({reason})", instead)
 
 
 def _branch(checkpoint: epath.Path, tree: Any, names: tuple[str, ...]) -> Any:
     branch = tree
     for name in names:
         if not isinstance(branch, Mapping) or name not in branch:
-            raise UserError(f"{checkpoint} has no {'/'.join(names)} in its state")
+            raise UserError(checkpoint, f"its state has no {'/'.join(names)}")
         branch = branch[name]
     return _arrays(checkpoint / checkpoints.STATE, tree, names)
 

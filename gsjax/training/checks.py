@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from gsjax.config import saved
 from gsjax.config.values import check_types, check_values
-from gsjax.errors import UserError
+from gsjax.errors import UserError, at
 from gsjax.models import limits, losses
 from gsjax.models.build import build_networks
 from gsjax.models.metrics import BEST
@@ -85,10 +85,8 @@ def _in_each_stage(check: Callable[[ConfigDict], None], config: ConfigDict) -> N
     if not stages[0].name:
         return check(config)
     for stage in stages:
-        try:
+        with at(f"stage {stage.name}"):
             check(stage.config)
-        except UserError as error:
-            raise UserError(f"stage {stage.name}", error) from None
     validation = stages[-1].config.copy_and_resolve_references()
     validation.data = config.data
     validation.train.update(batch_size=config.train.batch_size, accumulate=1)
@@ -116,7 +114,7 @@ def _open_inputs(config: ConfigDict, resumes: bool) -> "Sources":
             # How to get the data set is said once.
             problems.append(text.replace(f"\n{config.data.help}", "") if problems else text)
     if problems:
-        raise UserError("\n\n".join(problems))
+        raise UserError("", "\n\n".join(problems))
     return pipeline.Sources(*results[:2])
 
 
@@ -125,7 +123,7 @@ def _check_best(config: ConfigDict) -> None:
     if best and best not in BEST:
         raise UserError(
             "checkpoint.best",
-            f"{best!r} is no metric of the validation",
+            f"{best!r} is not a validation metric",
             f"there are {', '.join(BEST)}",
         )
     if best == "lpips" and not config.lpips.weights:
@@ -135,8 +133,9 @@ def _check_best(config: ConfigDict) -> None:
 def _check_losses(options: ConfigDict) -> None:
     if options.patch_labels and not options.composite:
         raise UserError(
-            "loss.patch_labels needs loss.composite: without it the generator also draws the "
-            "known pixels, which are not real then"
+            "loss.patch_labels",
+            "needs loss.composite: without it the generator also draws the known pixels, which "
+            "are not real then",
         )
     if not any(options[name] > 0 for name in losses.TERMS):
         raise UserError(

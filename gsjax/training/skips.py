@@ -55,10 +55,12 @@ class Skips:
             self._keep(step, metrics, batch)
         if self._row >= self._allowed:
             raise UserError(
+                "",
                 f"training has diverged: {self._row} steps in a row, up to step {step}, had a loss "
                 "or gradient that is NaN or infinite and were skipped. Their first batch is in "
-                f"{self._folder}; all checkpoints are intact. Lower optimizer.learning_rate or "
-                "optimizer.clip_norm, or look for broken images; train.max_skipped allows more"
+                f"{self._folder}; all checkpoints are intact",
+                "lower optimizer.learning_rate or optimizer.clip_norm, or look for broken images; "
+                "train.max_skipped allows more",
             )
 
     def _keep(self, step: int, metrics: Mapping, batch: Mapping[str, np.ndarray]) -> None:

@@ -97,9 +97,10 @@ def check_same_past(before: ConfigDict, now: ConfigDict, done: int) -> None:
     if was != here:
         raise UserError(
             "train.stages",
-            f"this run resumes after step {done}, until which it has begun {_as_text(was)}",
-            f"now that would have been {_as_text(here)}. Set stages.NAME.steps and train.stages "
-            "back, or start another --workdir from this one with --config.initial",
+            f"this run resumes after step {done}, until which it has begun {_as_text(was)}; now "
+            f"that would have been {_as_text(here)}",
+            "set stages.NAME.steps and train.stages back, or start another --workdir from this one "
+            "with --config.initial",
         )
 
 

@@ -101,7 +101,7 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
             checkpoints.save(run.checkpoints, step, state)
         checkpoints.finish(run.checkpoints)
         if vote == Vote.FAIL:
-            raise fetched.failure or UserError(distributed.OTHER_FAILED)
+            raise fetched.failure or UserError("", distributed.OTHER_FAILED)
         if vote == Vote.STOP:
             return Outcome(step, {}, stopped=True)
         # There are none if the run had ended before, or its last validation was stopped.

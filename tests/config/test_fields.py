@@ -68,7 +68,10 @@ CASES = {
     "no patch": (_changed(model__patch_size=0), "model.patch_size: 0 is not a whole number of at"),
     "an overlap beyond a patch": (_changed(model__overlap=10**9), "model.overlap: 1000000000 must"),
     "a backend that is code": (_changed(model__backend="os.system"), "model.backend: 'os.system'"),
-    "an unknown field of the model": (_changed(model__name="x"), "model.name is no field of this"),
+    "an unknown field of the model": (
+        _changed(model__name="x"),
+        "model.name: this version of gsjax does not have such a field",
+    ),
     "a text for the size": (_changed(data__image_size="big"), "data.image_size: 'big' is not two"),
     "a negative size": (_changed(data__image_size=[-32, -32]), "data.image_size: (-32, -32) is"),
     "one side": (_changed(data__image_size=[32]), "data.image_size: [32] is not two whole"),
@@ -92,7 +95,7 @@ CASES = {
     "a group that is empty": (_changed(model={}), "it has no model.patch_size"),
     "a name that Python has": (_changed(**{"model____class__": 1}), "overridden"),
     "text without end": (_changed(model__backend="x\n" * 10**5), "model.backend: 'x"),
-    "a list": (lambda config: "[1]", "is not a run's config: it is no group of fields"),
+    "a list": (lambda config: "[1]", "is not a run's config: it is not a group of fields"),
     "no JSON": (lambda config: '{"seed": ', "is not a run's config: Expecting value"),
     "no text": (lambda config: b"\xff\xfe\x00", "is not a run's config"),
     "thousands of digits": (lambda config: '{"seed":' + "1" * 5000 + "}", "is not a run's config"),
@@ -151,7 +154,9 @@ def test_packed_values_that_are_not_finite_are_refused_by_name(folder, tmp_path,
     arrays[name].flat[-1] = value
     save_file(arrays, tmp_path / packed.FILE)
     (tmp_path / "config.json").symlink_to(folder / "config.json")
-    with pytest.raises(UserError, match=f"{packed.FILE} cannot be read: {name} has values that"):
+    with pytest.raises(
+        UserError, match=f"{packed.FILE}: it cannot be read: {name} has values that"
+    ):
         load_trained(tmp_path)
 
 

@@ -65,7 +65,7 @@ def test_a_published_checkpoint_becomes_a_folder_with_both_networks(written, inp
     config = saved.read_config(path)
     assert GaussianInpainter(**config.model) == expected
     assert_same(restore.restore_params(path, "generator"), variables)
-    assert_same(dino_weights.read_converted(path, "dino.weights")[1], convert.dino(dino)[1])
+    assert_same(dino_weights.read_converted(path)[1], convert.dino(dino)[1])
 
 
 def test_the_command_says_what_it_recognized(written):
@@ -86,7 +86,7 @@ def test_a_converted_config_has_the_published_behavior(written):
 def test_a_converted_dino_keeps_what_no_config_names(dino, tmp_path):
     module, variables = convert.dino(dino, antialias=False, offset=0.25, heads=2)
     converted.write(tmp_path / "dino", {"dino": variables}, dino=module)
-    again, restored = dino_weights.read_converted(tmp_path / "dino", "dino.weights")
+    again, restored = dino_weights.read_converted(tmp_path / "dino")
     assert again == module
     assert_same(restored, variables)
 
@@ -104,9 +104,7 @@ def test_a_dino_is_converted_from_a_file_without_pytorch(dino, tmp_path):
     save_file(dino, tmp_path / "dino.safetensors")
     said = command.convert_dino(tmp_path / "dino.safetensors", tmp_path / "out")
     assert f"--config.dino.weights={tmp_path / 'out'}" in said
-    assert_same(
-        dino_weights.read_converted(tmp_path / "out", "dino.weights")[1], convert.dino(dino)[1]
-    )
+    assert_same(dino_weights.read_converted(tmp_path / "out")[1], convert.dino(dino)[1])
 
 
 def test_a_dino_that_was_cut_says_all_about_itself(dino, tmp_path):
@@ -115,7 +113,7 @@ def test_a_dino_that_was_cut_says_all_about_itself(dino, tmp_path):
     said = command.convert_dino(tmp_path / "dino.safetensors", tmp_path / "out", **options)
     assert "channels, 1 blocks" in said
     module, variables = convert.dino(dino, **options)
-    again, restored = dino_weights.read_converted(tmp_path / "out", "dino.weights")
+    again, restored = dino_weights.read_converted(tmp_path / "out")
     assert again == module
     assert_same(restored, variables)
     config = configs.default()
@@ -144,7 +142,7 @@ def test_of_several_that_write_the_same_one_wins(dino, tmp_path):
     for thread in threads:
         thread.join()
     assert len(errors) == 2
-    assert_same(dino_weights.read_converted(tmp_path / "dino", "dino.weights")[1], variables)
+    assert_same(dino_weights.read_converted(tmp_path / "dino")[1], variables)
     assert [path.name for path in tmp_path.iterdir()] == ["dino"]
 
 
@@ -207,7 +205,7 @@ def test_a_mistyped_command_says_which_there_are():
 @pytest.mark.parametrize("overlap", [-1, 9])
 def test_an_overlap_that_patches_do_not_allow_is_refused(bad_files, tmp_path, overlap):
     path = bad_files / "inpainter.safetensors"
-    with pytest.raises(UserError, match=r"overlap is .*; it must be from 0 to half"):
+    with pytest.raises(UserError, match=r"overlap: .* is not from 0 to half"):
         command.convert_reference(str(path), str(tmp_path / "out"), overlap)
 
 

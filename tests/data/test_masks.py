@@ -76,9 +76,9 @@ def test_holes_in_files_are_what_is_neither_black_nor_transparent(tmp_path):
 
 
 def test_wrong_kinds_are_refused_with_the_nearest_right_one(tmp_path):
-    check_kinds(DRAWN, "masks.kinds")
+    check_kinds(DRAWN)
     for kinds, message in (
-        (("iregular",), r"masks\.kinds: 'iregular' .*did you mean irregular"),
+        (("iregular",), r"^'iregular' is not a kind of mask; did you mean irregular"),
         (("free-form",), "did you mean free_form"),
         ((), "no kind is named"),
         ("irregular", r"\('irregular',\)"),
@@ -86,13 +86,13 @@ def test_wrong_kinds_are_refused_with_the_nearest_right_one(tmp_path):
         ((f"files:{tmp_path}",), "holds no mask"),
     ):
         with pytest.raises(UserError, match=message):
-            check_kinds(kinds, "masks.kinds")
+            check_kinds(kinds)
     with pytest.raises(UserError, match="did you mean center"):
         draw_hole(np.random.default_rng(0), "centre", (32, 32), 0.5)
 
 
 def test_a_folder_with_one_usable_mask_will_do(mask_folder):
-    check_kinds((f"files:{mask_folder}",), "masks.kinds")
+    check_kinds((f"files:{mask_folder}",))
 
 
 def test_the_curriculum_holds_until_its_next_entry():
@@ -102,19 +102,18 @@ def test_the_curriculum_holds_until_its_next_entry():
 
 
 def test_wrong_curricula_are_refused():
-    check_curriculum(((0, 0.2, 0.2), (5, 0.2, 0.4)), "masks.curriculum")
+    check_curriculum(((0, 0.2, 0.2), (5, 0.2, 0.4)))
     for curriculum, message in (
         ((), "must start at step 0"),
         (((5, 0.1, 0.2),), "must start at step 0"),
-        (((0, 0.1, 0.2), (0, 0.1, 0.2)), "steps ascend"),
+        (((0, 0.1, 0.2), (0, 0.1, 0.2)), "steps must ascend"),
         (((0, 0.3, 0.2),), "0 < low"),
         (((0, 0.0, 0.2),), "0 < low"),
         (((0, 0.5, 1.0),), "0 < low"),
         ((0, 0.2, 0.4), r"\(step, low, high\)"),
     ):
-        with pytest.raises(UserError, match=message) as caught:
-            check_curriculum(curriculum, "masks.curriculum")
-        assert str(caught.value).startswith("masks.curriculum")
+        with pytest.raises(UserError, match=message):
+            check_curriculum(curriculum)
 
 
 @pytest.mark.parametrize("offset", [-300, 0, 0.5, 40])

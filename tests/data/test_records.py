@@ -114,7 +114,7 @@ def test_damaged_and_foreign_records_say_why(tmp_path):
     assert source[33].shape == (49, 30, 3)
     write(path, [newer, b"text"])
     with pytest.raises(UserError, match=r"none of its 2 images .*\n.*\[0\]: a record of version 2"):
-        require_readable(open_at(path), "data.train")
+        require_readable(open_at(path))
 
 
 def test_what_is_missing_or_not_whole_is_named(shards, tmp_path):

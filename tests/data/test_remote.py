@@ -70,7 +70,7 @@ def test_errors_say_what_is_missing(bucket):
     assert "'memory://bucket/*': ArrayRecord files are read from the disk or gs:// only" in error(
         f"array_record:{bucket}/*"
     )
-    assert "data.train: 'nope://x' cannot be opened: Protocol not known: nope" in error(
+    assert "data.train: nope://x: it cannot be opened: Protocol not known: nope" in error(
         "folder:nope://x"
     )
     assert "data.train: 'az://x' cannot be opened: Install adlfs" in error("folder:az://x")

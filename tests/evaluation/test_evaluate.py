@@ -203,11 +203,11 @@ def test_without_pypatchmatch_what_needs_it_is_left_out_or_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "patchmatch", None)  # as if it were not installed
     notes = []
     every = list(methods.BASELINES)
-    assert "patchmatch" not in methods.choose(None, every, "--baselines", notes)
-    assert methods.choose(None, list(methods.OURS), "--deep", notes) == ["network"]
+    assert "patchmatch" not in methods.choose(None, every, notes)
+    assert methods.choose(None, list(methods.OURS), notes) == ["network"]
     assert [note.split(":")[0] for note in notes] == ["no patchmatch", "no exemplar"]
     with pytest.raises(UserError, match="--baselines: patchmatch: pypatchmatch is not installed"):
-        methods.choose(["patchmatch"], every, "--baselines", notes)
+        methods.choose(["patchmatch"], every, notes)
 
 
 def commands(listed, tmp_path, **environment):
@@ -233,7 +233,7 @@ def test_mistakes_end_with_code_2_and_one_message_before_any_work(pictures, tmp_
         "'tela' is none of telea, navier_stokes, biharmonic, patchmatch, mean; did you mean": [
             data, "--baselines=tela,mean",
         ],
-        "--baselines: mean comes twice": [data, "--baselines=mean,mean"],
+        "--baselines: mean is given twice": [data, "--baselines=mean,mean"],
         "none are named, and no --checkpoint": [data, "--baselines="],
         "did you mean center?": [data, "--bands=5-20,centre"],
         "--bands: holes are those of --masks": [data, "--bands=5-20", f"--masks={pictures}"],

@@ -90,7 +90,7 @@ CASES = {
         ["--checkpoint={d}/empty_config", IMAGE, MASK, OUT], MISTAKE, ["does not describe"]
     ),
     # Images.
-    "no image there": (["--image={d}/no.png", MASK, OUT], MISTAKE, ["no.png does not exist"]),
+    "no image there": (["--image={d}/no.png", MASK, OUT], MISTAKE, ["no.png: it does not exist"]),
     "a text": (["--image={d}/text.png", MASK, OUT], MISTAKE, ["text.png: it is no PNG, JPEG"]),
     "an empty file": (["--image={d}/empty.png", MASK, OUT], MISTAKE, ["the file is empty"]),
     "a cut JPEG": (["--image={d}/cut.jpg", MASK, OUT], MISTAKE, ["cut.jpg: ", "truncated"]),
@@ -131,7 +131,7 @@ CASES = {
     "JPEG at quality 30": ([IMAGE, MASK, "--output={o}/y.jpg", "--quality=30"], OK, []),
     "a name in Unicode": (["--image={d}/ünï 画.png", MASK, "--output={o}/ö.png"], OK, ["ö.png"]),
     # Masks.
-    "no mask there": ([IMAGE, "--mask={d}/no.png", OUT], MISTAKE, ["no.png does not exist"]),
+    "no mask there": ([IMAGE, "--mask={d}/no.png", OUT], MISTAKE, ["no.png: it does not exist"]),
     "a mask that is text": ([IMAGE, "--mask={d}/text.png", OUT], MISTAKE, ["text.png: it is no"]),
     "a mask of another size": (
         [IMAGE, "--mask={d}/1x90.png", OUT], MISTAKE, ["the mask is 90×1 pixels and"]
@@ -156,7 +156,7 @@ CASES = {
     "a soft mask with a threshold": (
         [IMAGE, "--mask={d}/soft.png", OUT, "--threshold=250"], OK, ["the mask is empty"]
     ),
-    "a folder as mask of a file": ([IMAGE, "--mask={d}/masks", OUT], MISTAKE, ["is a folder"]),
+    "a folder as mask of a file": ([IMAGE, "--mask={d}/masks", OUT], MISTAKE, ["this is a folder"]),
     "alpha as mask": (["--image={d}/alpha.png", OUT], OK, []),
     "alpha as mask, to JPEG": (["--image={d}/alpha.png", "--output={o}/y.jpg"], OK, ["lossy"]),
     "neither mask nor alpha": ([IMAGE, OUT], MISTAKE, ["no alpha channel to be its mask"]),

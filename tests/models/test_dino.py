@@ -30,7 +30,7 @@ def test_tokens_are_the_published_ones(name):
 @pytest.mark.skipif(REAL not in os.environ, reason=f"{REAL} names no file of weights")
 @pytest.mark.parametrize("blocks", [8, 12])
 def test_real_tokens_are_those_of_onnxruntime(blocks):
-    state_dict = read_state_dict(os.environ[REAL], REAL)
+    state_dict = read_state_dict(os.environ[REAL])
     module, variables = convert.dino(state_dict, blocks=blocks, offset=0.0)
     with np.load(published.FOLDER / "dinov2_s14.npz") as known:
         out = jit(module.apply)(variables, preprocess(known["image"] / np.float32(255), 224))

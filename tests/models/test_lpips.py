@@ -161,7 +161,7 @@ def test_distances_on_squeezenet_are_those_of_another_implementation():
 
 @pytest.mark.skipif(REAL not in os.environ, reason=f"{REAL} names no file of weights")
 def test_distances_with_squeezenets_real_weights_are_those_of_another_implementation():
-    module, variables = read_lpips(os.environ[REAL], REAL)
+    module, variables = read_lpips(os.environ[REAL])
     known = np.load(FIXTURE)
     distances = jit(module.apply)(variables, known["x"], known["y"])
     np.testing.assert_allclose(distances, known["distance"], rtol=2e-5)

@@ -99,7 +99,7 @@ def test_a_damaged_checkpoint_is_one_line_that_names_an_older_one(run, damage):
     with pytest.raises(UserError) as raised:
         restore.restore_params(run, restore.generator_in(run))
     message = str(raised.value)
-    assert message.startswith(f"{newest} cannot be read (")
+    assert message.startswith(f"{newest}: it cannot be read (")
     assert message.endswith(f"); {run}/checkpoints/2 can")
     assert "\n" not in message
     assert len(message) < 400 + len(str(run)) * 2
@@ -109,14 +109,14 @@ def test_a_damaged_checkpoint_is_one_line_that_names_an_older_one(run, damage):
 def test_only_an_older_checkpoint_that_is_whole_is_named(run):
     for step in (2, 4):
         _cut(run / "checkpoints" / str(step) / "state")
-    with pytest.raises(UserError, match=r"checkpoints/4 cannot be read \(.*\)$"):
+    with pytest.raises(UserError, match=r"checkpoints/4: it cannot be read \(.*\)$"):
         restore.restore_params(run, "generator")
 
 
 def test_a_run_whose_best_is_damaged_still_has_its_checkpoints(run):
     shutil.copytree(run / "checkpoints" / "2", run / "best" / "2")
     _cut(run / "best" / "2" / "state")
-    with pytest.raises(UserError, match=r"best/2 cannot be read \(.*\); .*/checkpoints/4 can$"):
+    with pytest.raises(UserError, match=r"best/2: it cannot be read \(.*\); .*/checkpoints/4 can$"):
         restore.restore_params(run / "best", "generator")
 
 

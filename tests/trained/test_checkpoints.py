@@ -219,7 +219,7 @@ def test_without_any_readable_checkpoint_a_run_does_not_start_over_silently(tmp_
     before = sorted(path.name for path in tmp_path.iterdir())
     with (
         checkpoints.open_manager(tmp_path, keep=5) as manager,
-        pytest.raises(UserError, match=r"none of the checkpoints in .* can be read"),
+        pytest.raises(UserError, match=r"none of the checkpoints can be read"),
     ):
         checkpoints.restore_latest(manager, like(make_state()))
     assert sorted(path.name for path in tmp_path.iterdir()) == before
@@ -235,7 +235,7 @@ def test_a_folder_that_vanished_is_told(tmp_path):
         checkpoints.save(manager, 1, make_state(1))
         checkpoints.finish(manager)
 
-    with pytest.raises(UserError, match=r"cannot write a checkpoint to .* are intact"):
+    with pytest.raises(UserError, match=r"checkpoints: cannot write a checkpoint: .* are intact"):
         save()
 
 
@@ -258,5 +258,7 @@ def test_what_a_write_failed_of_is_told_in_the_systems_words(tmp_path, monkeypat
         raise error
 
     monkeypatch.setattr(manager, "wait_until_finished", fail)
-    with pytest.raises(UserError, match=rf"/checkpoints: {reason}\. Those before"):
+    with pytest.raises(
+        UserError, match=rf"/checkpoints: cannot write a checkpoint: {reason}\. Earlier ones"
+    ):
         checkpoints.finish(manager)

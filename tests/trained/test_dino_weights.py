@@ -137,7 +137,7 @@ def test_without_semantic_branch_there_is_no_dino():
 
 
 def test_an_unknown_size_is_the_users_error():
-    with pytest.raises(UserError, match=r"dino\.size is 'XXL'"):
+    with pytest.raises(UserError, match=r"dino\.size: 'XXL' is none of ti, S"):
         dino.check_dino(config_with(size="XXL", weights="random"))
 
 

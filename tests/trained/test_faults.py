@@ -78,7 +78,7 @@ def test_a_checkpoint_that_does_not_fit_ends_a_run_with_a_message(workdir, whole
         resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
 
     result = run(going_on(workdir), folder / "cache", preexec_fn=limit)
-    assert_told(result, "cannot write a checkpoint to", "File too large", "make room")
+    assert_told(result, "cannot write a checkpoint", "File too large", "make room")
     assert_goes_on(workdir, whole)
 
 
@@ -93,7 +93,7 @@ def test_a_workdir_that_may_not_be_written_to_is_told(workdir, whole, folder):
         path.chmod(0o555 if path.is_dir() else 0o444)
     result = run(going_on(workdir), folder / "cache", preexec_fn=obey)
     workdir.chmod(0o755)
-    assert_told(result, f"cannot write to the workdir {workdir}", "Permission denied", "--workdir")
+    assert_told(result, f"--workdir: cannot write to {workdir}", "Permission denied", "--workdir")
     assert content(workdir) == before
 
 
@@ -103,7 +103,7 @@ def test_a_workdir_that_is_deleted_under_a_run_ends_it(workdir, folder):
     gone = workdir.rename(workdir.with_name("gone"))  # in one go, unlike deleting
     _, _, errors = ended(process)
     result = subprocess.CompletedProcess(arguments, process.returncode, "", errors)
-    assert_told(result, f"cannot write to the workdir {workdir}", "No such file or directory")
+    assert_told(result, f"--workdir: cannot write to {workdir}", "No such file or directory")
     assert checkpoints.latest_step(gone / "checkpoints") >= 6
 
 

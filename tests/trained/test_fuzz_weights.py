@@ -97,7 +97,7 @@ def _paint(folder, config, variables):
 
 
 def _convert(path):
-    module, variables = convert.dino(read_state_dict(path, "--input"))
+    module, variables = convert.dino(read_state_dict(path))
     return module, variables
 
 

@@ -119,7 +119,9 @@ def test_a_damaged_file_is_named(packed_run, tmp_path, damage):
     content = {"cut": content[: len(content) // 2], "empty": b"", "text": b"no weights"}[damage]
     (tmp_path / packed.FILE).write_bytes(content)
     (tmp_path / "config.json").write_text((packed_run[0] / "config.json").read_text())
-    with pytest.raises(UserError, match=rf"^checkpoint: {tmp_path}/{packed.FILE} cannot be read"):
+    with pytest.raises(
+        UserError, match=rf"^checkpoint: {tmp_path}/{packed.FILE}: it cannot be read"
+    ):
         load_trained(tmp_path)
 
 

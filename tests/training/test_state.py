@@ -67,7 +67,7 @@ def test_without_a_name_nothing_is_taken(tiny_run):
 
 
 def test_a_path_without_checkpoint_is_the_users_error(tiny_run, tmp_path):
-    with pytest.raises(UserError, match=r"^initial: .*nowhere does not exist"):
+    with pytest.raises(UserError, match=r"^initial: .*nowhere: it does not exist"):
         load_initial(config_from(tmp_path / "nowhere"), tiny_run.networks)
 
 
