@@ -81,7 +81,7 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
     except ValueError as error:
         raise UserError(
             "--coordinator",
-            f"the cluster does not show which processes there are ({first_line(error)})",
+            f"the processes cannot be detected on this cluster ({first_line(error)})",
             "set them with --coordinator=HOST:PORT of process 0, --processes=N and --process=I",
         ) from error
     except RuntimeError as error:
@@ -111,9 +111,9 @@ def _end_unmet(reason: str) -> NoReturn:
 def _checked(coordinator: str, processes: int, process: int) -> dict | None:
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 2**16:
-        raise UserError("--coordinator", f"{coordinator!r} is not HOST:PORT, like 10.0.0.1:1234")
+        raise UserError("--coordinator", f"{coordinator!r} is not HOST:PORT, such as 10.0.0.1:1234")
     if processes < 1:
-        raise UserError("--processes", f"{processes} must be at least 1")
+        raise UserError("--processes", f"{processes} is less than 1")
     if not 0 <= process < processes:
         raise UserError(
             "--process",

@@ -18,7 +18,7 @@ class UserError(Exception):
         break if it takes lines of its own.
     """
 
-    def __init__(self, where: object, what: object = "", remedy: str = ""):
+    def __init__(self, where: object, what: object, remedy: str = ""):
         super().__init__(where, what, remedy)
         self.where, self.what, self.remedy = str(where), str(what), remedy
 

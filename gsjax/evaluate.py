@@ -70,7 +70,7 @@ flags.mark_flag_as_required("data")
 def main() -> None:
     """Checks, fills, measures, and prints the table."""
     if MASKS.value is not None and flags.FLAGS["bands"].present:
-        raise UserError("--bands", "holes are those of --masks", "give one of them")
+        raise UserError("--bands", "--masks already sets the holes", "give only one of the two")
 
     from gsjax.evaluation import report
     from gsjax.evaluation.measure import Settings, evaluate

@@ -87,7 +87,7 @@ def main() -> None:
     else:
         jobs = [pairing.single_job(image, mask, output, suffix)]
         if shard:
-            raise UserError("--shard", "one image cannot be shared", "it is for a folder")
+            raise UserError("--shard", "one image cannot be split", "it is for a folder")
     _check_writable(output)
     if AVOID.value is not None:
         jobs = pairing.add_avoid_masks(jobs, image, Path(AVOID.value).expanduser())

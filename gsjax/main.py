@@ -38,7 +38,7 @@ def main() -> None:
     if "://" in (WORKDIR.value or ""):
         raise UserError(
             "--workdir",
-            f"{WORKDIR.value} is no folder",
+            f"{WORKDIR.value} is not a folder",
             "mount the bucket (gcsfuse, s3fs) and name a folder in it",
         )
     import jax  # only now: --help and mistyped flags need no JAX

@@ -43,7 +43,9 @@ def read_curves(run: str | Path) -> Curves:
             "--runs", f"{path}: {error.strerror}", f"is {run} a run's workdir?"
         ) from None
     except (ValueError, KeyError, AttributeError, TypeError, OverflowError, RecursionError):
-        raise UserError("--runs", f"{path} is damaged", "expected a JSON object a line") from None
+        raise UserError(
+            "--runs", f"{path} is damaged", "expected one JSON object per line"
+        ) from None
     return curves
 
 
@@ -83,7 +85,7 @@ def titled(name: str) -> str:
 def main() -> None:
     """Reads the runs and writes the picture."""
     if not OUTPUT.value.lower().endswith(".png"):
-        raise UserError("--output", f"{OUTPUT.value} is no name of a PNG, like curves.png")
+        raise UserError("--output", f"{OUTPUT.value} is not the name of a PNG, such as curves.png")
     from gsjax.models.metrics import VALIDATED  # only now: --help needs no JAX
 
     plotted = ("loss/", *(f"val/{m.name}" for m in VALIDATED if m.plotted), "gradient_norm")
@@ -96,7 +98,7 @@ def main() -> None:
             hint = f"; did you mean {meant}?" if meant else f"; there are {', '.join(found)}"
             raise UserError("--metrics", f"no run has {name}{hint}")
     if not metrics:
-        raise UserError("--runs", "there is nothing to draw in them yet")
+        raise UserError("--runs", "they have nothing to draw yet")
     try:
         write_atomically(OUTPUT.value, draw_curves(runs, metrics))
     except OSError as error:

@@ -27,7 +27,7 @@ def main():
     noisy.log()
     logging.info("our own line")
     if DO.value == "fail":
-        raise UserError("--do: there is nothing to do")
+        raise UserError("--do", "there is nothing to do")
     if DO.value == "interrupt":
         raise KeyboardInterrupt
     if DO.value == "compute":

@@ -39,9 +39,7 @@ def run(
     config = whole(config) if inference else _stage_config(config, stage)
     config = config.copy_and_resolve_references()
     if config.model.backend == "triton":
-        raise UserError(
-            "model.backend", "triton is for GPUs", "for TPUs there are auto, pallas, xla"
-        )
+        raise UserError("model.backend", "triton is for GPUs", "use auto, pallas or xla for TPUs")
     if config.model.backend == "auto":  # would depend on this machine
         config.model.backend = "pallas"
         print("model.backend=auto: pallas, as on TPUs", flush=True)

@@ -41,7 +41,7 @@ def from_state_dict(state_dict: Mapping) -> tuple[Inception, dict]:
     if classes != _CLASSES:
         raise UserError(
             _NETWORK,
-            f"a classifier of {classes} classes",
+            f"it classifies into {classes} classes",
             f"FID's has {_CLASSES} (pt_inception-2015-12-05-6726825d.pth); what others measure is "
             "not comparable",
         )

@@ -65,7 +65,7 @@ def from_state_dict(state_dict: Mapping, overlap: int = 1) -> tuple[GaussianInpa
     if patch_size > _LARGEST_PATCH or downs > _MOST_DOWNS:
         raise UserError(
             _NETWORK,
-            f"{downs} halvings and patches of {patch_size} pixels",
+            f"it has {downs} halvings and patches of {patch_size} pixels",
             f"expected at most {_MOST_DOWNS} and {_LARGEST_PATCH}",
         )
     if math.isqrt(gaussians) ** 2 * features != channels:

@@ -137,7 +137,7 @@ def count(arrays: Mapping[str, np.ndarray], prefix: str, network: str) -> int:
         if len(number) > _DIGITS or int(number) >= min(len(arrays), _LAYERS):
             raise UserError(
                 network,
-                f"there is a key {shown(prefix + number)}, but {len(arrays)} in all",
+                f"there is a key {shown(prefix + number)}, but only {len(arrays)} keys",
                 f"expected up to {_LAYERS} layers, from 0 on",
             )
     return max(map(int, numbers), default=-1) + 1

@@ -70,7 +70,7 @@ def backbone_of(state_dict: Mapping) -> str:
         example = ", ".join(map(shown, list(arrays)[:3]))
         raise UserError(
             _NETWORK,
-            "no features.0.weight of 4 axes",
+            "it has no features.0.weight with 4 axes",
             f"expected torchvision's AlexNet, VGG16 or SqueezeNet 1.1 (the file has {example}, …)",
         )
     if any(".squeeze." in key for key in arrays):

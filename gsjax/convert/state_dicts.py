@@ -35,7 +35,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         raise UserError(path, "this is not a regular file", "expected a file of weights")
     suffix = path.suffix.lower()
     if suffix not in _READERS:
-        raise UserError(path, "unknown format", f"expected {', '.join(_READERS)}")
+        raise UserError(path, "the format is unknown", f"expected {', '.join(_READERS)}")
     if not path.stat().st_size:
         raise UserError(path, "the file is empty", "expected a file of weights")
     try:

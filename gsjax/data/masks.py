@@ -59,7 +59,7 @@ def check_kinds(kinds: Sequence[str]) -> None:
     if isinstance(kinds, str) or not all(isinstance(kind, str) for kind in kinds):
         raise UserError("", f"{kinds!r} is not a list of kinds, such as ('irregular',)")
     if not kinds:
-        raise UserError("", "no kind is named", f"there are {', '.join(KINDS)}")
+        raise UserError("", "it is empty", f"there are {', '.join(KINDS)}")
     for kind in kinds:
         if kind.startswith("files:"):
             _check_files(kind.removeprefix("files:"))
@@ -213,7 +213,7 @@ def _usable_hole(path: str) -> np.ndarray | None:
 
 def _check_files(folder: str) -> None:
     if not os.path.isdir(os.path.expanduser(folder)):
-        raise UserError("", f"the folder '{folder}' of mask files does not exist")
+        raise UserError("", f"the folder of masks '{folder}' does not exist")
     _mask_files.cache_clear()  # files may have been added since
     holes = (_usable_hole(file) for file in _mask_files(folder))
     hole = next((hole for hole in holes if hole is not None), None)

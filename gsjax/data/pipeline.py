@@ -179,7 +179,7 @@ def check_data(config: ConfigDict) -> None:
     """
     low, high = config.data.crop_scale
     if low > high or high == 0:
-        raise UserError("data.crop_scale", f"{(low, high)} is not (low, high) with 0 < high ≥ low")
+        raise UserError("data.crop_scale", f"{(low, high)} is not (low, high) with low ≤ high > 0")
     with at("masks.kinds"):
         check_kinds(config.masks.kinds)
     with at("masks.curriculum"):
@@ -190,15 +190,23 @@ def check_data(config: ConfigDict) -> None:
         for band in config.validate.bands:
             check_ratio(band)
     if not config.validate.bands and not config.validate.center:
-        raise UserError("validate.bands", "name one, like ((0.2, 0.4),), or set validate.center")
+        raise UserError(
+            "validate.bands",
+            "it is empty",
+            "name a band, as in ((0.2, 0.4),), or set validate.center",
+        )
     names = [band.name for band in examples.bands(config.validate)]
     if len(set(names)) < len(names):
-        raise UserError("validate.bands", f"two of {', '.join(names)} are the same in percent")
+        raise UserError(
+            "validate.bands", f"two of {', '.join(names)} are the same when rounded to percent"
+        )
 
 
 def _share(batch_size: int, process_count: int) -> int:
     if batch_size % process_count:
-        raise UserError("", f"{batch_size} does not divide by the {process_count} processes")
+        raise UserError(
+            "", f"{batch_size} is not a multiple of {process_count}, the number of processes"
+        )
     return batch_size // process_count
 
 

@@ -51,7 +51,7 @@ def main() -> None:
         remote.check_scheme(output)
     shards = SHARDS.value or default_shards(len(source))
     if shards > len(source):
-        raise UserError("--shards", f"{shards} is more than the {len(source)} images")
+        raise UserError("--shards", f"{shards} is more than {len(source)}, the number of images")
     settings = Settings(
         source=SOURCE.value,
         identity=source.identity(),

@@ -104,8 +104,8 @@ def _check_folder(output: str, settings: Settings) -> None:
     if changed:
         raise UserError(
             "--output",
-            f"'{output}' was made with other settings: {'; '.join(changed)}.\n"
-            "Name another folder, or give the same settings to resume.",
+            f"'{output}' was made with other settings: {'; '.join(changed)}.",
+            "\nName another folder, or give the same settings to resume.",
         )
 
 

@@ -282,7 +282,7 @@ def _bad_spec(spec: str, scheme: str, help: str) -> UserError:
         hint = f"did you mean {guess[0]}?"
     else:
         hint = ""
-    return UserError("", f"'{spec}' is no source of images", f"{hint}\nThere are {SPECS}.")
+    return UserError("", f"'{spec}' is not a source of images", f"{hint}\nThere are {SPECS}.")
 
 
 def _other_data_hint(field: str) -> str:

@@ -71,14 +71,14 @@ def evaluate(settings: Settings) -> Report:
         names = methods.choose(settings.baselines, list(methods.BASELINES), notes)
     ways = [Method(name, methods.BASELINES[name]) for name in names]
     if settings.deep is not None and settings.checkpoint is None:
-        raise UserError("--deep", "it is for the model of a --checkpoint", "name one")
+        raise UserError("--deep", "it needs a --checkpoint", "name one")
     plan = _make_protocol(settings)
     if settings.output is not None:
         report.check_writable(settings.output)
     if settings.checkpoint is not None:
         ways = methods.trained(settings.checkpoint, deep) + ways
     if not ways:
-        raise UserError("--baselines", "none are named, and no --checkpoint", "give one of them")
+        raise UserError("--baselines", "neither baselines nor a --checkpoint are named", "name one")
     measures = scores.load_scores(settings.lpips, settings.fid, settings.dino)
     collected = _measure(plan, ways, measures)
     if not collected.rows:
@@ -100,7 +100,7 @@ def _make_protocol(settings: Settings) -> Protocol:
     source = open_source(settings.data, "validation", "--data")
     count = len(source) if settings.images is None else settings.images
     if count > len(source):
-        raise UserError("--images", f"{count} asked for, but {settings.data} has {len(source)}")
+        raise UserError("--images", f"{count} is more than {settings.data} has, {len(source)}")
     with at("--data"):
         require_readable(source)
     indices, masks = range(count), []

@@ -112,10 +112,10 @@ def parse_bands(names: Sequence[str]) -> list[Band]:
                 "--bands", f"{name!r} is neither like 20-40, in percent, nor center{hint}"
             )
         if band.name in [other.name for other in bands]:
-            raise UserError("--bands", f"{band.name} comes twice")
+            raise UserError("--bands", f"{band.name} is given twice")
         bands.append(band)
     if not bands:
-        raise UserError("--bands", "none is named, such as 20-40,center")
+        raise UserError("--bands", "it is empty", "name bands, such as 20-40,center")
     return bands
 
 
@@ -146,7 +146,7 @@ def match_masks(
             raise UserError(
                 "--masks",
                 f"{source.short_name(index)} has {len(masks)} masks, {masks[0]} and {masks[1]}",
-                "leave one",
+                "keep one",
             )
     found = [str(masks[0]) if masks else None for masks in fitting]
     if not any(found):

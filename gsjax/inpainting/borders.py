@@ -46,7 +46,7 @@ def check_margins(grow: float, feather: float) -> None:
     for name, value in {"grow": grow, "feather": feather}.items():
         number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
         if not number or not 0 <= value <= 1000:
-            raise UserError(name, f"{shown(repr(value))} is no width from 0 to 1000 pixels")
+            raise UserError(name, f"{shown(repr(value))} is not a width from 0 to 1000 pixels")
 
 
 def prepare(

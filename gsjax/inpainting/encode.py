@@ -94,7 +94,7 @@ def encode(
             _with_segments(content.getvalue(), metadata) if kind == "JPEG" else (content.getvalue())
         )
     except (OSError, ValueError, struct.error) as error:  # such as: too large for the format
-        raise UserError(picture.path, f"cannot be written as {kind}: {error}") from error
+        raise UserError(picture.path, f"it cannot be written as {kind}: {error}") from error
 
 
 def _mean(pixels: Integer[np.ndarray, "h w 3"]) -> Integer[np.ndarray, "h w"]:

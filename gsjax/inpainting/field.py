@@ -109,7 +109,7 @@ class Field:
           UserError: one of the arguments makes no sense.
         """
         if not deviations > 0:
-            raise UserError("deviations", f"{deviations} must be more than 0")
+            raise UserError("deviations", f"{deviations} is not greater than 0")
         box = self._checked_box(box)
         # Darkened, or nothing would stand out: the outlines have the colors of what they draw.
         canvas = self.render(scale, box=box) // 3

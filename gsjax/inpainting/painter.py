@@ -193,17 +193,19 @@ def check_image(image: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise UserError(
             "image",
-            f"an array of shape {image.shape}",
-            "it must be height×width×3, RGB. A gray one is np.repeat(gray[..., None], 3, -1)",
+            f"the array has shape {image.shape}",
+            "it must be height×width×3, RGB; repeat a gray one: np.repeat(gray[..., None], 3, -1)",
         )
     if image.dtype == np.uint8:
         return np.ascontiguousarray(image)
     if not np.issubdtype(image.dtype, np.floating):
-        raise UserError("image", f"of type {image.dtype}", "it must be uint8, or floats in [0, 1]")
+        raise UserError(
+            "image", f"its type is {image.dtype}", "it must be uint8 or floats in [0, 1]"
+        )
     if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
         raise UserError(
             "image",
-            f"floats from {image.min()} to {image.max()}",
+            f"its values are from {image.min()} to {image.max()}",
             "they must be in [0, 1]; divide values up to 255 by 255",
         )
     return np.rint(image * 255).astype(np.uint8)
@@ -217,13 +219,13 @@ def check_hole(hole: np.ndarray, name: str = "hole") -> Bool[np.ndarray, "h w"]:
     if hole.ndim != 2:
         raise UserError(
             name,
-            f"an array of shape {hole.shape}",
+            f"the array has shape {hole.shape}",
             f"it must be height×width, and not zero where {_MEANING[name]}",
         )
     if hole.dtype != bool and not np.issubdtype(hole.dtype, np.number):
-        raise UserError(name, f"of type {hole.dtype}", "it must be bool or numbers")
+        raise UserError(name, f"its type is {hole.dtype}", "it must be bool or numbers")
     if np.issubdtype(hole.dtype, np.inexact) and np.isnan(hole).any():
-        raise UserError(name, "it has NaN", f"it must be 0 outside the {name}")
+        raise UserError(name, "it contains NaN", f"it must be 0 outside the {name}")
     return np.ascontiguousarray(hole != 0)
 
 
@@ -236,5 +238,5 @@ def check_sizes(image: tuple[int, int], hole: tuple[int, int], name: str = "the 
             "",
             f"{name} is {hole[1]}×{hole[0]} pixels and the image {image[1]}×{image[0]} "
             "(width×height)",
-            f"they must be of the same size{hint}",
+            f"they must be the same size{hint}",
         )

@@ -45,7 +45,9 @@ def single_job(image: Path, mask: Path | None, output: Path, suffix: str | None)
             "--format", f"{suffix[1:]} does not fit --output={output}", "give one of them"
         )
     if output.suffix.lower() not in FORMATS:
-        raise UserError("--output", f"{output} does not end like a {NAMES} file", "name it .png")
+        raise UserError(
+            "--output", f"{output} does not have the suffix of a {NAMES} file", "name it .png"
+        )
     same = [file for file in (image, mask) if file is not None and _is_same(file, output)]
     if same:
         raise UserError("--output", f"{output} is an input", "write to another file")
@@ -126,7 +128,7 @@ def add_avoid_masks(jobs: list[Job], images: Path, avoid: Path) -> list[Job]:
         problem = job.problem or (f"--avoid: {describe(masks)}" if len(masks) > 1 else None)
         done.append(job._replace(avoid=masks[0] if masks else None, problem=problem))
     if not any(job.avoid for job in done):
-        raise UserError("--avoid", f"the folder {avoid} has a mask of none of the images")
+        raise UserError("--avoid", f"the folder {avoid} has no mask for any image")
     return done
 
 

@@ -56,7 +56,9 @@ def main() -> None:
     paths = _checkpoints(CHECKPOINT.value)
     token = TOKEN.value if TOKEN.value is not None else os.environ.get("GSJAX_TOKEN")
     if token is not None and (len(token) < _SHORTEST or not token.isascii() or " " in token):
-        raise UserError("--token", f"it must have at least {_SHORTEST} ASCII characters, no spaces")
+        raise UserError(
+            "--token", f"it must be at least {_SHORTEST} ASCII characters without spaces"
+        )
     listening = _listen(HOST.value, PORT.value)
     with listening:
         address, port = listening.getsockname()[:2]
@@ -98,7 +100,7 @@ def _checkpoints(given: list[str]) -> dict[str, str]:
         path = os.path.expanduser(path)
         name = name or os.path.basename(os.path.normpath(path))
         if not name.strip() or not path.strip():
-            raise UserError("--checkpoint", f"{one!r} is not a path, nor NAME=PATH")
+            raise UserError("--checkpoint", f"{one!r} is neither a path nor NAME=PATH")
         if name in paths:
             raise UserError("--checkpoint", f"two are called {name}", "give one as NAME=PATH")
         check_path(path)

@@ -134,7 +134,7 @@ def _read_checked(folder: Path) -> tuple[ConfigDict, PyTree]:
         )
     except (TypeError, ValueError) as error:
         raise UserError(
-            config_file, f"it describes no inpainter of this version: {first_line(error)}"
+            config_file, f"it does not describe an inpainter of this version: {first_line(error)}"
         ) from error
     checkpoints.check_same_shapes(
         str(folder), generator, wanted, "its config.json must be that of the same run"

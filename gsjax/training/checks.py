@@ -156,7 +156,7 @@ def _check_batch(options: ConfigDict, devices: int) -> None:
         of = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
         raise UserError(
             "train.batch_size",
-            f"{options.batch_size} does not divide by {parts}, for "
+            f"{options.batch_size} is not a multiple of {parts}, for "
             f"train.accumulate={options.accumulate} on {devices} devices{of}",
         )
 

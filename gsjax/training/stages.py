@@ -64,8 +64,8 @@ def plan(config: ConfigDict) -> tuple[Stage, ...]:
     if config.train.steps not in (0, steps):
         raise UserError(
             "train.steps",
-            f"{config.train.steps} is not what the stages have together, {steps}",
-            f"leave it at 0 and set stages.{names[-1]}.steps or those of the others",
+            f"{config.train.steps} is not the sum of the stages' steps, {steps}",
+            f"leave it at 0 and set stages.{names[-1]}.steps or those of other stages",
         )
     return tuple(stages)
 

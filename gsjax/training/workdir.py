@@ -40,7 +40,7 @@ def check_shared(workdir: str | os.PathLike) -> None:
         if not path.exists():
             raise UserError(
                 "--workdir",
-                f"{path.parent} is another folder here than for process 0",
+                f"{path.parent} is not the folder that process 0 sees",
                 "it must be on a file system that all processes share",
             )
     if first:

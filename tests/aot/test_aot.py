@@ -165,7 +165,7 @@ def test_without_the_compiler_it_says_how_to_get_it(monkeypatch):
     ("flags", "fields", "expected"),
     [
         (["--topology=v5e:2x3"], {}, "did you mean v5e:2x"),
-        (["--topology=v5e:4x4"], {}, "train.batch_size: 4 does not divide by 16"),
+        (["--topology=v5e:4x4"], {}, "train.batch_size: 4 is not a multiple of 16"),
         (["--topology=v5e:2x2"], {"model__backend": "triton"}, "model.backend: triton is for GPUs"),
         (["--topology=v5e:2x2", "--json=nowhere/x.json"], {}, "--json: there is no folder nowhere"),
     ],

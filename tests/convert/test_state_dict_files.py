@@ -180,7 +180,7 @@ def test_paths_that_are_no_weights_are_refused(tmp_path):
     (tmp_path / "empty.pth").touch()
     assert "is empty" in refused(tmp_path / "empty.pth")
     (tmp_path / "w.onnx").write_bytes(b"x")
-    assert "unknown format; expected .pth" in refused(tmp_path / "w.onnx")
+    assert "the format is unknown; expected .pth" in refused(tmp_path / "w.onnx")
 
 
 def test_files_without_arrays_are_refused(tmp_path):

@@ -80,9 +80,9 @@ def test_wrong_kinds_are_refused_with_the_nearest_right_one(tmp_path):
     for kinds, message in (
         (("iregular",), r"^'iregular' is not a kind of mask; did you mean irregular"),
         (("free-form",), "did you mean free_form"),
-        ((), "no kind is named"),
+        ((), "it is empty; there are irregular"),
         ("irregular", r"\('irregular',\)"),
-        (("files:/nowhere",), "'/nowhere' of mask files does not exist"),
+        (("files:/nowhere",), "folder of masks '/nowhere' does not exist"),
         ((f"files:{tmp_path}",), "holds no mask"),
     ):
         with pytest.raises(UserError, match=message):

@@ -116,7 +116,7 @@ def test_processes_share_out_what_one_process_sees(folder):
         for p in range(2):
             part = {key: value[2 * p : 2 * p + 2] for key, value in batch.items()}
             assert_same([part], [parts[p][step]])
-    with pytest.raises(UserError, match=r"train\.batch_size: 4 .* 3 processes"):
+    with pytest.raises(UserError, match=r"train\.batch_size: 4 .* 3, the number of processes"):
         pipeline.training_batches(config, 0, 3)
 
 

@@ -201,7 +201,7 @@ def test_other_settings_and_other_files_are_refused(arguments, straight, folder,
         (foreign, f"error: --output: the folder '{tmp_path}' holds other files (list.txt, "),
         (file, f"error: --output: '{tmp_path}/list.txt' is a file, not a folder"),
         (strange, f"error: --output: '{tmp_path}/strange/index.json' was not written by this"),
-        (many, "error: --shards: 2 is more than the 1 images"),
+        (many, "error: --shards: 2 is more than 1, the number of images"),
     ]
     for result, message in cases:
         assert result.returncode == 2

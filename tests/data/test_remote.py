@@ -73,4 +73,4 @@ def test_errors_say_what_is_missing(bucket):
     assert "data.train: nope://x: it cannot be opened: Protocol not known: nope" in error(
         "folder:nope://x"
     )
-    assert "data.train: 'az://x' cannot be opened: Install adlfs" in error("folder:az://x")
+    assert "data.train: az://x: it cannot be opened: Install adlfs" in error("folder:az://x")

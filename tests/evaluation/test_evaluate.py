@@ -228,18 +228,18 @@ def test_mistakes_end_with_code_2_and_one_message_before_any_work(pictures, tmp_
     data = f"--data=folder:{pictures}"
     table = {
         "--data is missing": [],
-        "'photoss' is no source of images; did you mean photos?": ["--data=photoss"],
+        "'photoss' is not a source of images; did you mean photos?": ["--data=photoss"],
         "--data: the folder '/nowhere' does not exist": ["--data=folder:/nowhere"],
         "'tela' is none of telea, navier_stokes, biharmonic, patchmatch, mean; did you mean": [
             data, "--baselines=tela,mean",
         ],
         "--baselines: mean is given twice": [data, "--baselines=mean,mean"],
-        "none are named, and no --checkpoint": [data, "--baselines="],
+        "neither baselines nor a --checkpoint are named": [data, "--baselines="],
         "did you mean center?": [data, "--bands=5-20,centre"],
-        "--bands: holes are those of --masks": [data, "--bands=5-20", f"--masks={pictures}"],
+        "--bands: --masks already sets the holes": [data, "--bands=5-20", f"--masks={pictures}"],
         "--masks: the folder /nowhere does not exist": [data, "--masks=/nowhere"],
         f"--output: {tmp_path}/file is a file": [data, f"--output={tmp_path}/file"],
-        "--images: 9 asked for, but": [data, "--images=9"],
+        "--images: 9 is more than": [data, "--images=9"],
         "--checkpoint: there is no folder": [data, "--checkpoint=/nowhere"],
         "--lpips: 'resnet' is none of alex, vgg, squeeze": [data, "--lpips=resnet"],
         "--lpips: alexnet is not in the cache": [data, "--lpips=alex"],
@@ -250,7 +250,7 @@ def test_mistakes_end_with_code_2_and_one_message_before_any_work(pictures, tmp_
         "--deep: 'exemplars' is none of network, exemplar; did you mean exemplar?": [
             data, "--deep=exemplars",
         ],
-        "--deep: it is for the model of a --checkpoint": [data, "--deep=network"],
+        "--deep: it needs a --checkpoint": [data, "--deep=network"],
         "did you mean --baselines?": [data, "--baseline=mean"],
         "--size": [data, "--size=8"],
     }  # fmt: skip

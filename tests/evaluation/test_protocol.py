@@ -82,8 +82,8 @@ def test_an_image_that_cannot_be_read_is_left_out_and_moves_no_hole(images, tmp_
         (["40-20"], "40-20: percents of the image"),
         (["0-20"], "0-20: percents of the image"),
         (["20-21"], "at least 2 apart"),
-        (["20-40", "20.0-40"], "20-40 comes twice"),
-        ([], "none is named"),
+        (["20-40", "20.0-40"], "20-40 is given twice"),
+        ([], "it is empty; name bands"),
     ],
 )
 def test_bands_that_cannot_be_drawn_are_refused(bands, why):
@@ -130,4 +130,4 @@ def test_masks_that_do_not_fit_are_refused(images, tmp_path):
     save(tmp_path / "masks" / "2.png", mask(0, 10, 0, 40))
     refused(r"has masks for 1 of 6 images, but none for 0\.png")
     save(tmp_path / "masks" / "2_mask001.png", mask(0, 10, 0, 40))
-    refused(r"2\.png has 2 masks, .*2\.png and .*2_mask001\.png; leave one")
+    refused(r"2\.png has 2 masks, .*2\.png and .*2_mask001\.png; keep one")

@@ -158,7 +158,7 @@ def test_what_to_avoid_is_found_by_name(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "avoid").mkdir()
     jobs = [Job(tmp_path / "in" / name, None, tmp_path / name) for name in ("a.png", "b.png")]
-    with pytest.raises(UserError, match="a mask of none"):
+    with pytest.raises(UserError, match="no mask for any image"):
         add_avoid_masks(jobs, tmp_path / "in", tmp_path / "avoid")
     Image.fromarray(np.ones((3, 3), bool)).save(tmp_path / "avoid" / "b_mask.png")
     done = add_avoid_masks(jobs, tmp_path / "in", tmp_path / "avoid")

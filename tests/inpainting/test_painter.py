@@ -203,18 +203,18 @@ IMAGE, HOLE = np.zeros((20, 30, 3), np.uint8), np.zeros((20, 30), bool)
 @pytest.mark.parametrize(
     ("image", "hole", "said"),
     [
-        (IMAGE[..., 0], HOLE, r"image: an array of shape \(20, 30\).*RGB"),
+        (IMAGE[..., 0], HOLE, r"image: the array has shape \(20, 30\).*RGB"),
         (np.zeros((20, 30, 4), np.uint8), HOLE, r"image: .*\(20, 30, 4\)"),
-        (np.zeros((0, 30, 3), np.uint8), HOLE, "image: an array of shape"),
-        (IMAGE.astype(np.int32), HOLE, "image: of type int32; it must be uint8"),
-        (IMAGE + 200.0, HOLE, r"floats from 200.0 to 200.0.*\[0, 1\]"),
-        (IMAGE + np.nan, HOLE, "image: floats from nan"),
+        (np.zeros((0, 30, 3), np.uint8), HOLE, "image: the array has shape"),
+        (IMAGE.astype(np.int32), HOLE, "image: its type is int32; it must be uint8"),
+        (IMAGE + 200.0, HOLE, r"its values are from 200.0 to 200.0.*\[0, 1\]"),
+        (IMAGE + np.nan, HOLE, "image: its values are from nan"),
         (IMAGE, HOLE[:10], r"the mask is 30×10 pixels and the image 30×20"),
         (IMAGE, HOLE.T, "one of them is turned by 90°"),
-        (IMAGE, np.zeros((20, 30, 3)), "hole: an array of shape"),
-        (IMAGE, HOLE + np.nan, "hole: it has NaN"),
+        (IMAGE, np.zeros((20, 30, 3)), "hole: the array has shape"),
+        (IMAGE, HOLE + np.nan, "hole: it contains NaN"),
         (IMAGE, np.full((20, 30), "x"), "hole: of type"),
-        ("x.png", HOLE, "image: an array of shape"),
+        ("x.png", HOLE, "image: the array has shape"),
     ],
 )
 def test_wrong_arrays_are_refused_with_what_would_be_right(painter, image, hole, said):

@@ -175,7 +175,7 @@ def test_features_are_those_of_the_published_code(network):
 def test_another_inception_is_refused(network):
     _, weights = network
     torchvision = weights | {"fc.weight": np.zeros((1000, 2048), np.float32)}
-    with pytest.raises(UserError, match=r"a classifier of 1000 classes; FID's has 1008"):
+    with pytest.raises(UserError, match=r"it classifies into 1000 classes; FID's has 1008"):
         convert(torchvision)
     missing = {key: array for key, array in weights.items() if "Mixed_6c.branch_pool" not in key}
     with pytest.raises(UserError, match=r"5 missing: Mixed_6c\.branch_pool\."):

@@ -203,7 +203,7 @@ def _photo():
         ((":1", 2, 0), "':1' is not HOST:PORT"),
         (("h:x", 2, 0), "'h:x' is not HOST:PORT"),
         (("h:70000", 2, 0), "'h:70000' is not HOST:PORT"),
-        (("h:1", 0, 0), "--processes: 0 must be at least 1"),
+        (("h:1", 0, 0), "--processes: 0 is less than 1"),
         (("h:1", 2, 2), r"--process: 2 is not one of the 2 processes, .* from 0 to 1"),
         (("h:1", 2, -1), "--process: -1 is not one"),
     ],

@@ -191,4 +191,4 @@ def test_a_mistake_is_named_with_its_remedy_before_anything_is_written(
 def test_a_bucket_is_no_workdir(tmp_path):
     result = run(command(workdir="gs://bucket/run"), tmp_path / "cache")
     assert result.returncode == 2
-    assert result.stderr.startswith("error: --workdir: gs://bucket/run is no folder; mount the")
+    assert result.stderr.startswith("error: --workdir: gs://bucket/run is not a folder; mount the")

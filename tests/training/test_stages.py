@@ -84,7 +84,7 @@ def stage_setting(field, value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (set_to("train.steps", 70), "train.steps: 70 is not what the stages have together, 60"),
+        (set_to("train.steps", 70), "train.steps: 70 is not the sum of the stages' steps, 60"),
         (set_to("train.stages", ("smooth", "big")), "train.stages: 'big' is not described in stag"),
         (set_to("train.stages", ("large", "large")), "names a stage twice"),
         (set_to("stages.large.steps", 0), "stages.large.steps: 0 is not a whole number of at leas"),
