@@ -15,11 +15,11 @@ from ml_collections import ConfigDict
 from gsjax import sharding
 from gsjax.kernels import mosaic
 from gsjax.models import losses
-from gsjax.models.build import Networks, build_networks
+from gsjax.models.build import Networks
 from gsjax.models.inpainter import composite
 from gsjax.models.lpips import BACKBONES, Lpips
 from gsjax.models.semantic import make_tokens
-from gsjax.trained.dino import find_module
+from gsjax.trained.dino import describe_networks
 from gsjax.trained.lpips import load_lpips
 from gsjax.training.batch import unpack
 from gsjax.training.compiled_steps import abstract_batch, jitted_step
@@ -132,8 +132,7 @@ def _networks(config: ConfigDict) -> Networks:
         lpips = Lpips(weights, normalize=config.lpips.normalize)
     elif weights:
         lpips = load_lpips(config.lpips)[0]
-    dino = find_module(config.dino) if config.model.semantic else None
-    return build_networks(config, dino, lpips)
+    return describe_networks(config, lpips)
 
 
 def _frozen_shapes(config: ConfigDict, networks: Networks) -> dict[str, PyTree]:

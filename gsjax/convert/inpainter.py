@@ -42,6 +42,15 @@ def from_state_dict(state_dict: Mapping, overlap: int = 1) -> tuple[GaussianInpa
     """
     arrays = keys.unwrap(state_dict, _NETWORK)
     arrays = {key: array for key, array in arrays.items() if not key.startswith(_UNUSED)}
+    module = _architecture(arrays, overlap)
+    token_size = arrays["dino_map_mlp.layers.0.weight"].shape[1] if module.semantic else 0
+    init = functools.partial(init_variables, module, token_size=token_size)
+    shapes = jax.eval_shape(init, jax.random.key(0))["params"]
+    return module, {"params": keys.to_params(arrays, table(module), shapes, _NETWORK)}
+
+
+def _architecture(arrays: Mapping[str, np.ndarray], overlap: int) -> GaussianInpainter:
+    """Infers the module from keys and shapes."""
     downs, blocks = (
         max(keys.count(arrays, f"{_ENCODER}.{name}.", _NETWORK), 1) for name in ("downs", "mid_res")
     )
@@ -76,7 +85,7 @@ def from_state_dict(state_dict: Mapping, overlap: int = 1) -> tuple[GaussianInpa
         )
     if not 0 <= 2 * overlap <= patch_size:
         raise UserError("overlap", f"{overlap} is not from 0 to half of {patch_size} pixels")
-    module = GaussianInpainter(
+    return GaussianInpainter(
         patch_size=patch_size,
         overlap=overlap,
         gaussians=gaussians,
@@ -89,10 +98,6 @@ def from_state_dict(state_dict: Mapping, overlap: int = 1) -> tuple[GaussianInpa
         semantic=semantic,
         mask_channel=first[1] == 4,
     )
-    token_size = arrays["dino_map_mlp.layers.0.weight"].shape[1] if semantic else 0
-    init = functools.partial(init_variables, module, token_size=token_size)
-    shapes = jax.eval_shape(init, jax.random.key(0))["params"]
-    return module, {"params": keys.to_params(arrays, table(module), shapes, _NETWORK)}
 
 
 def to_state_dict(module: GaussianInpainter, variables: Mapping) -> dict[str, np.ndarray]:

@@ -53,28 +53,13 @@ def from_state_dict(
       UserError: keys are missing, left over or have wrong shapes (lists all of them), or there are
         fewer blocks.
     """
-    arrays = keys.unwrap(state_dict, _NETWORK)
-    hugging_face = any(key.startswith("embeddings.") for key in arrays)
-    classic = any("layernorm_before" in key for key in arrays)
-    if hugging_face:
-        arrays = _official_names(arrays)
-    arrays = {key: array for key, array in arrays.items() if not key.startswith(_UNUSED)}
-    # In training checkpoints of DINOv2, the number of a chunk precedes that of the block.
-    arrays = {re.sub(r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.", k): a for k, a in arrays.items()}
-
-    ranks = {"pos_embed": 3, "patch_embed.proj.weight": 4, "blocks.0.norm1.weight": 1}
-    if "register_tokens" in arrays:
-        ranks["register_tokens"] = 3
-    keys.require(arrays, ranks, _NETWORK)
+    published = keys.unwrap(state_dict, _NETWORK)
+    hugging_face = any(key.startswith("embeddings.") for key in published)
+    classic = any("layernorm_before" in key for key in published)
+    arrays = _official_arrays(_official_names(published) if hugging_face else published)
     if blocks is not None:
         arrays = _first_blocks(arrays, blocks)
     width, _, patch_size, _ = arrays["patch_embed.proj.weight"].shape
-    if patch_size > _LARGEST_PATCH:
-        raise UserError(
-            _NETWORK,
-            f"patch_embed.proj.weight has patches of {patch_size} pixels",
-            f"expected at most {_LARGEST_PATCH}",
-        )
     registers = arrays["register_tokens"].shape[1] if "register_tokens" in arrays else 0
     swiglu = any(".mlp.w12." in key for key in arrays)
     if offset is None:
@@ -129,6 +114,25 @@ def table(module: DinoViT) -> keys.Table:
             for name in ("ls1", "ls2"):
                 entries[f"{key}.{name}.gamma"] = (f"{path}/{name}", keys.SAME)
     return entries
+
+
+def _official_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the arrays that are used; checks those that the architecture is inferred from."""
+    used = {key: array for key, array in arrays.items() if not key.startswith(_UNUSED)}
+    # In training checkpoints of DINOv2, the number of a chunk precedes that of the block.
+    used = {re.sub(r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.", k): a for k, a in used.items()}
+    ranks = {"pos_embed": 3, "patch_embed.proj.weight": 4, "blocks.0.norm1.weight": 1}
+    if "register_tokens" in used:
+        ranks["register_tokens"] = 3
+    keys.require(used, ranks, _NETWORK)
+    patch_size = used["patch_embed.proj.weight"].shape[2]
+    if patch_size > _LARGEST_PATCH:
+        raise UserError(
+            _NETWORK,
+            f"patch_embed.proj.weight has patches of {patch_size} pixels",
+            f"expected at most {_LARGEST_PATCH}",
+        )
+    return used
 
 
 def _first_blocks(arrays: Mapping[str, np.ndarray], blocks: int) -> dict[str, np.ndarray]:

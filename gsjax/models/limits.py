@@ -3,11 +3,27 @@
 import math
 
 from gsjax.errors import UserError
+from gsjax.models.build import Networks
 from gsjax.models.dino import DinoViT
 from gsjax.models.discriminator import Discriminator, min_side
 from gsjax.models.inpainter import GaussianInpainter
 
 _MOST_DINO_PATCHES = 128  # a side
+
+
+def check_networks(networks: Networks, image_size: tuple[int, int], dino_size: int) -> None:
+    """Raises UserError, naming the field, unless the networks of a run take its images.
+
+    Args:
+      networks: from `gsjax.models.build.build_networks`.
+      image_size: `data.image_size`.
+      dino_size: `dino.image_size`; not looked at without a semantic branch.
+    """
+    check_generator(networks.generator)
+    check_discriminator(networks.discriminator)
+    check_image_size(image_size, networks.generator, networks.discriminator)
+    if networks.dino:
+        check_dino_size(dino_size, networks.dino)
 
 
 def check_generator(module: GaussianInpainter) -> None:

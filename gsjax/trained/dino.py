@@ -14,8 +14,9 @@ from gsjax.convert.state_dicts import read_state_dict
 from gsjax.errors import UserError, at, check_whole
 from gsjax.fetch import REMOTE, cached_path, fetch
 from gsjax.files import read_json
-from gsjax.models.build import RUN_ONCE, build_dino, set_architecture
+from gsjax.models.build import RUN_ONCE, Networks, build_dino, build_networks, set_architecture
 from gsjax.models.dino import DinoViT
+from gsjax.models.lpips import Lpips
 from gsjax.trained import checkpoints, restore
 from gsjax.trained.converted import DINO
 
@@ -77,6 +78,16 @@ def find_module(options: ConfigDict) -> DinoViT:
         with at("dino.weights"):
             return read_module(options.weights)
     return build_dino(options)
+
+
+def describe_networks(config: ConfigDict, lpips: Lpips | None = None) -> Networks:
+    """Returns the networks that `config` and the folder of its DINO describe, without weights.
+
+    Raises:
+      UserError: see `find_module`.
+    """
+    dino = find_module(config.dino) if config.model.semantic else None
+    return build_networks(config, dino, lpips)
 
 
 def describe_dino(config: ConfigDict) -> None:

@@ -10,13 +10,14 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from gsjax.config import default, saved
+from gsjax.config.values import check_types, check_values
 from gsjax.errors import UserError, at, first_line, shown
+from gsjax.models import limits
 from gsjax.models.build import build_networks
 from gsjax.models.dino import DinoViT
 from gsjax.models.inpainter import GaussianInpainter, init_variables
 from gsjax.trained import checkpoints, packed, restore
-from gsjax.trained.dino import find_module, load_dino
-from gsjax.training.checks import check_program
+from gsjax.trained.dino import describe_networks, load_dino
 
 
 class Trained(NamedTuple):
@@ -103,7 +104,7 @@ def _read_generator(folder: Path) -> tuple[ConfigDict, PyTree]:
 
 
 def _read_config(folder: str | os.PathLike, has_dino: bool = False) -> ConfigDict:
-    """Reads a config, and checks it like training does."""
+    """Reads a config, and checks what decides what the networks are."""
     config = saved.read_config(folder)
     if has_dino:  # the DINO is in this folder, even if it was moved after the conversion
         config.dino.weights = os.fspath(folder)
@@ -112,7 +113,10 @@ def _read_config(folder: str | os.PathLike, has_dino: bool = False) -> ConfigDic
             raise UserError(
                 f"model.{shown(unknown[0])}", "this version of gsjax does not have such a field"
             )
-        check_program(config, devices=1)
+        check_types(config.to_dict())
+        check_values(config)
+        networks = describe_networks(config)
+        limits.check_networks(networks, config.data.image_size, config.dino.image_size)
     except UserError as error:
         raise UserError(Path(folder) / saved.CONFIG, shown(error, 300)) from None
     return config
@@ -126,8 +130,7 @@ def _read_checked(folder: Path) -> tuple[ConfigDict, PyTree]:
     with at(config_file):
         _check_sizes(config, generator)
     try:
-        dino = find_module(config.dino) if config.model.semantic else None
-        networks = build_networks(config, dino)
+        networks = describe_networks(config)
         token = networks.dino.width if networks.dino else 0
         wanted = jax.eval_shape(
             lambda: init_variables(networks.generator, jax.random.key(0), token)

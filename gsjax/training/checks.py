@@ -13,9 +13,8 @@ from gsjax.config import saved
 from gsjax.config.values import check_types, check_values
 from gsjax.errors import UserError, at
 from gsjax.models import limits, losses
-from gsjax.models.build import build_networks
 from gsjax.models.metrics import BEST
-from gsjax.trained.dino import check_dino, find_module
+from gsjax.trained.dino import check_dino, describe_networks
 from gsjax.trained.initial import check_initial
 from gsjax.trained.lpips import check_lpips
 from gsjax.training.stages import check_same_past, plan
@@ -52,7 +51,8 @@ def check_program(config: ConfigDict, devices: int) -> None:
         _check_steps(config.train.steps)
         _check_best(config)
         _check_losses(config.loss)
-        _check_networks(config)
+        networks = describe_networks(config)
+        limits.check_networks(networks, config.data.image_size, config.dino.image_size)
         _check_batch(config.train, devices)
         _check_decay(config.optimizer)
 
@@ -159,15 +159,6 @@ def _check_batch(options: ConfigDict, devices: int) -> None:
             f"{options.batch_size} is not a multiple of {parts}, for "
             f"train.accumulate={options.accumulate} on {devices} devices{of}",
         )
-
-
-def _check_networks(config: ConfigDict) -> None:
-    networks = build_networks(config, find_module(config.dino) if config.model.semantic else None)
-    limits.check_generator(networks.generator)
-    limits.check_discriminator(networks.discriminator)
-    limits.check_image_size(config.data.image_size, networks.generator, networks.discriminator)
-    if networks.dino:
-        limits.check_dino_size(config.dino.image_size, networks.dino)
 
 
 def _check_decay(options: ConfigDict) -> None:
