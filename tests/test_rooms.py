@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "gsjax"
 # From the lowest to the highest. A module imports from its own room and from lower ones.
 ROOMS = (
     "errors",
-    "files progress sharding distributed",
+    "files progress signals sharding distributed",
     "fetch",
     "config",
     "kernels",
