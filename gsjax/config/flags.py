@@ -77,8 +77,10 @@ def help_lines(flag: flags.Flag, argv: list[str]) -> list[str]:
     lines = [f"Config fields, each to be set with --{flag.name}.NAME=VALUE ({source}):"]
     for name, value in flat(config).items():
         field = declared(name)
-        limit = f" ({limits(field)})" if field and limits(field) else ""
-        lines.append(f"  {name}={value!r}" + (f"  # {field.help}{limit}" if field else ""))
+        comment = f"  # {field.help}" if field else ""
+        if field and (limit := limits(field)):
+            comment += f" ({limit.removeprefix('of ')})"
+        lines.append(f"  {name}={value!r}{comment}")
     return lines
 
 

@@ -58,7 +58,7 @@ def declared(name: str) -> Field | None:
     return FIELDS.get(re.sub(r"^stages\.\w+\.", "", name))
 
 
-def of_stages() -> list[str]:
+def stage_fields() -> list[str]:
     """Returns the fields that a stage may set; GROUP.* where these are all of a group."""
     names = []
     for name, field in FIELDS.items():

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from gsjax.config.fields import check_type
 from gsjax.config.groups import FIELDS
-from gsjax.config.values import of_stages
+from gsjax.config.values import stage_fields
 from gsjax.errors import UserError, check_whole, suggestion
 from gsjax.models import losses
 
@@ -141,7 +141,7 @@ def _config_of(config: ConfigDict, name: str) -> ConfigDict:
             raise UserError(f"{where}={value!r}", f"there is no field {field}{hint}")
         if not FIELDS[field].stage:
             raise UserError(
-                where, f"a stage cannot set {field}", f"it can set {', '.join(of_stages())}"
+                where, f"a stage cannot set {field}", f"it can set {', '.join(stage_fields())}"
             )
         check_type(dataclasses.replace(FIELDS[field], name=where), value)
         of_stage.update_from_flattened_dict({field: value})

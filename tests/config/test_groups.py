@@ -80,7 +80,7 @@ def test_a_declared_field_says_what_a_resumed_run_and_a_stage_may_do(patience, c
     now.train.patience = 4
     saved.check_changes(patience, now)
     assert "train.patience was 3 in this run so far and is 4 now: the remaining" in caplog.text
-    assert "train.patience" in values.of_stages()
+    assert "train.patience" in values.stage_fields()
 
 
 class Inner(Group, resume="fixed"):
