@@ -6,6 +6,8 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from gsjax.config import saved
+from gsjax.config.groups import FIELDS
+from gsjax.config.values import value_of
 from gsjax.errors import UserError, at
 from gsjax.models.build import Networks, init_networks
 from gsjax.trained import checkpoints, packed, restore
@@ -81,11 +83,11 @@ def _warn_of_differences(config: ConfigDict) -> None:
     if not (folder / saved.CONFIG).exists():
         return
     before = saved.read_config(str(folder))
-    for group, names in (("model", list(config.model)), ("dino", ["normalize", "sees"])):
-        for name in names:
-            trained, configured = before[group][name], config[group][name]
-            if name != "backend" and configured != trained:
-                logging.warning(
-                    "initial: %s was trained with %s.%s=%s; here it is %s",
-                    config.initial, group, name, trained, configured,
-                )  # fmt: skip
+    groups = ("model.", "dino.") if config.model.semantic else ("model.",)
+    for name in (name for name, field in FIELDS.items() if field.resume == "fixed"):
+        trained, configured = value_of(before, name), value_of(config, name)
+        if name.startswith(groups) and configured != trained:
+            logging.warning(
+                "initial: %s was trained with %s=%s; here it is %s",
+                *(config.initial, name, trained, configured),
+            )
