@@ -28,8 +28,8 @@ class StopRequested(Exception):
 def start_vote(stop_requested: bool, failed: bool) -> Callable[[], Vote]:
     """Votes, behind what the devices compute; the result is called for what all are to do."""
     # A stop may be what made the data fail: the readers are asked to stop as well.
-    own = Vote.STOP if stop_requested else Vote.FAIL if failed else Vote.CONTINUE
-    highest = distributed.highest_later(own)
+    vote = Vote.STOP if stop_requested else Vote.FAIL if failed else Vote.CONTINUE
+    highest = distributed.highest_later(vote)
     return lambda: Vote(highest())
 
 

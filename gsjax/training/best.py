@@ -1,5 +1,6 @@
 """The generator that validated best, kept beside the last states of a run."""
 
+import enum
 import json
 import math
 import shutil
@@ -17,8 +18,14 @@ from gsjax.files import read_json, set_aside, write_atomically
 from gsjax.models.metrics import VALIDATED
 from gsjax.trained import checkpoints
 
-# What the folder may hold at the start; if processes see different things, the last counts.
-_NOTHING, _BEST, _LATER, _OTHER = range(4)
+
+class _Content(enum.IntEnum):
+    """What the folder holds at the start; if processes see different things, the highest counts."""
+
+    NOTHING = 0
+    BEST = 1  # of this run up to now
+    LATER = 2  # of a step that this run has yet to take again
+    OTHER = 3  # of another run, metric or validation, or damaged
 
 
 class Best:
@@ -40,21 +47,21 @@ class Best:
         self._names = [f"val/{metric.name}" for metric in entries]
         self._sign = 1.0 if entries[0].better == "higher" else -1.0
         self._validation = _validation(config)
-        self._best, there = self._known(done)
-        there = distributed.highest(there)
-        if there in (_LATER, _OTHER):
+        self._best, content = self._read(done)
+        content = distributed.highest(content)
+        if content in (_Content.LATER, _Content.OTHER):
             self._best = None
             if jax.process_index() == 0:
-                self._clear(there)
+                self._clear(content)
             distributed.highest(0)  # only now is it gone for all processes
         self._manager: ocp.CheckpointManager = checkpoints.open_manager(self._folder, keep=1)
 
-    def _known(self, done: int) -> tuple[float | None, int]:
-        """Returns the value of what is kept, if it compares, and which of the cases above it is."""
+    def _read(self, done: int) -> tuple[float | None, _Content]:
+        """Returns the value of the generator that is kept, if it compares, and the content."""
         step = checkpoints.latest_step(self._folder)
         file = self._folder / "best.json"
         if step is None and not file.exists():  # a run may end before its first validation
-            return None, _NOTHING
+            return None, _Content.NOTHING
         try:
             kept = read_json(file)
             # Of runs before this was written down, as if nothing had changed.
@@ -62,16 +69,17 @@ class Best:
             # Older runs know one distribution.
             validation = {"data.crop_distribution": "uniform"} | validation
             if (kept["metric"], validation) != (self._metric, self._validation):
-                return None, _OTHER
+                return None, _Content.OTHER
             if kept["step"] == step and step <= done:
-                return float(kept["value"]), _BEST
+                return float(kept["value"]), _Content.BEST
             # A run that is killed between the two has a new checkpoint and an old best.json.
-            return None, _LATER if 0 < done < max(kept["step"], step or 0) else _OTHER
+            later = 0 < done < max(kept["step"], step or 0)
+            return None, _Content.LATER if later else _Content.OTHER
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None, _OTHER
+            return None, _Content.OTHER
 
-    def _clear(self, there: int) -> None:
-        if there == _LATER:
+    def _clear(self, content: int) -> None:
+        if content == _Content.LATER:
             logging.info("%s is of a later step, which this run comes to again", self._folder)
             shutil.rmtree(self._folder)
             return
@@ -101,9 +109,11 @@ class Best:
             checkpoints.finish(self._manager)  # only then may best.json speak of it
             self._best = value
             if jax.process_index() == 0:
-                known = {"metric": self._metric, "step": step, "value": value}
-                known["validation"] = self._validation
-                write_atomically(self._folder / "best.json", json.dumps(known).encode() + b"\n")
+                description = {"metric": self._metric, "step": step, "value": value}
+                description["validation"] = self._validation
+                write_atomically(
+                    self._folder / "best.json", json.dumps(description).encode() + b"\n"
+                )
 
     def close(self) -> None:
         """Closes the folder."""

@@ -89,10 +89,10 @@ class TrainSteps:
 
     def _take(self, key: _Key) -> Compiled:
         """Returns a program, which may have been compiled already."""
-        begun, self._next = self._next, None
-        if begun is not None and begun[0] == key:
+        ahead, self._next = self._next, None
+        if ahead is not None and ahead[0] == key:
             try:
-                return begun[1].result()
+                return ahead[1].result()
             except Exception as error:
                 logging.warning(
                     "the program of the next steps could not be compiled ahead (%s); it is "
@@ -162,8 +162,8 @@ def _since_begin(step: Callable, stage: Stage) -> Callable:
 
     def step_of_stage(state, frozen, batch, adversarial):
         key = jax.random.fold_in(state.key, stage.index)
-        seen = state.replace(step=state.step - stage.first, key=key)
-        after, metrics = step(seen, frozen, batch, adversarial)
+        of_stage = state.replace(step=state.step - stage.first, key=key)
+        after, metrics = step(of_stage, frozen, batch, adversarial)
         return after.replace(step=state.step + 1, key=state.key), metrics
 
     step_of_stage.__name__ = step.__name__

@@ -31,24 +31,24 @@ def note_images(workdir: str | os.PathLike, source: ImageSource, resumes: bool) 
     path = Path(workdir) / FILE
     names = "\n".join(source.short_name(index) for index in range(len(source)))
     digest = hashlib.sha256(names.encode(errors="replace")).hexdigest()
-    now = {"images": len(source), "names": digest}
+    images = {"images": len(source), "names": digest}
     before = _read(path) if resumes else None
-    if before is not None and before != now:
-        was = before.get("images")
-        told = f"{len(source)} images" if was != len(source) else f"{was} other images"
+    if before is not None and before != images:
+        count = before.get("images")
+        now = f"{len(source)} images" if count != len(source) else f"{count} other images"
         logging.warning(
             "data.train has %s now and had %s in this run so far: the steps to come see other "
             "data than without the change",
-            *(told, was),
+            *(now, count),
         )
     with explained(path.parent):
-        write_atomically(path, json.dumps(now).encode() + b"\n")
+        write_atomically(path, json.dumps(images).encode() + b"\n")
 
 
 def _read(path: Path) -> dict | None:
     """Returns what was written down, if it can be read: it matters less than the run."""
     try:
-        known = read_json(path)
+        images = read_json(path)
     except (OSError, ValueError):  # of runs before this was written down, or damaged
         return None
-    return known if isinstance(known, dict) else None
+    return images if isinstance(images, dict) else None

@@ -22,7 +22,7 @@ def end_at_once() -> None:
 
 @contextlib.contextmanager
 def termination(nothing_to_save: Callable[[], bool]) -> Iterator[Callable[[], bool]]:
-    """Turns SIGTERM and Ctrl-C into a question: was one sent?
+    """Yields a function that says whether SIGTERM or Ctrl-C has asked this process to stop.
 
     However often SIGTERM is sent, what is being saved meanwhile is saved. A second Ctrl-C ends
     the process with 130, at once. Outside the main thread, where signals cannot be handled, the
@@ -30,15 +30,15 @@ def termination(nothing_to_save: Callable[[], bool]) -> Iterator[Callable[[], bo
 
     Args:
       nothing_to_save: where that is so, the first signal ends the process with 0 at once,
-        whatever it is doing. It is asked in a thread of its own.
+        whatever it is doing. It is called in another thread.
     """
-    asked = threading.Event()
+    requested = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
+        yield requested.is_set
         return
-    restore = _listen(asked.set, nothing_to_save)
+    restore = _listen(requested.set, nothing_to_save)
     try:
-        yield asked.is_set
+        yield requested.is_set
     finally:
         restore()
 

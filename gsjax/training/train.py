@@ -74,9 +74,9 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
         step, vote, values = run.done, Vote.CONTINUE, {}
         while step < config.train.steps:
             fetched = feed.fetch(mesh)
-            counted = start_vote(stop_requested(), failed=fetched.failure is not None)
+            all_votes = start_vote(stop_requested(), failed=fetched.failure is not None)
             skips.check()  # waits: one step computes while the next is fed, no more
-            if vote := counted():
+            if vote := all_votes():
                 break
             step += 1
             stage = stage_of(stages, step)
@@ -92,7 +92,7 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
             if due.validation:
                 values = validator(step, state)
                 feed.restart()
-            if due.stage_end:  # before the checkpoint, after which a resumed run begins
+            if due.stage_end:  # first: a run that resumes from the checkpoint is past it
                 keep_end(workdir, config, stage, state)
             if due.checkpoint:
                 checkpoints.save(run.checkpoints, step, state)
