@@ -17,7 +17,7 @@ from gsjax.models.metrics import BEST
 from gsjax.trained.dino import check_dino, describe_networks
 from gsjax.trained.initial import check_initial
 from gsjax.trained.lpips import check_lpips
-from gsjax.training.stages import check_same_past, plan
+from gsjax.training.stages import check_begun_stages, plan
 
 if TYPE_CHECKING:
     from gsjax.data.pipeline import Sources
@@ -76,7 +76,7 @@ def check_resumed(workdir: str | os.PathLike, config: ConfigDict, done: int) -> 
     if (Path(workdir) / saved.CONFIG).exists():
         before = saved.read_config(workdir)
         saved.check_changes(before, config)
-        check_same_past(before, config, done)
+        check_begun_stages(before, config, done)
 
 
 def _in_each_stage(check: Callable[[ConfigDict], None], config: ConfigDict) -> None:

@@ -88,7 +88,7 @@ def whole(config: ConfigDict) -> ConfigDict:
     return config
 
 
-def check_same_past(before: ConfigDict, now: ConfigDict, done: int) -> None:
+def check_begun_stages(before: ConfigDict, now: ConfigDict, done: int) -> None:
     """Raises UserError unless two configs have had the same stages up to step `done`.
 
     Stages that have not begun may change, and the present one may become longer or shorter.
