@@ -17,7 +17,7 @@ from gsjax.files import explained, read_json, write_atomically
 FILE = "images.json"
 
 
-def note_images(workdir: str | os.PathLike, source: ImageSource, resumes: bool) -> None:
+def record_images(workdir: str | os.PathLike, source: ImageSource, resumes: bool) -> None:
     """Writes down the images of a run; warns if it resumes with others than so far.
 
     Args:

@@ -13,7 +13,7 @@ from gsjax.config import saved
 from gsjax.trained import checkpoints
 from gsjax.training import record
 from gsjax.training.best import Best
-from gsjax.training.images_seen import note_images
+from gsjax.training.images_seen import record_images
 from gsjax.training.preparation import Prepared
 from gsjax.training.stage_ends import set_others_aside
 from gsjax.training.state import TrainState, abstract_state, init_state
@@ -69,5 +69,5 @@ def open_run(
     set_others_aside(workdir, done)
     if first:
         saved.write_config(workdir, config)
-        note_images(workdir, prepared.sources.training, resumes=done > 0)
+        record_images(workdir, prepared.sources.training, resumes=done > 0)
     return OpenRun(done, manager, log, best), state

@@ -3,7 +3,7 @@
 import pytest
 
 from gsjax.data.sources import open_source
-from gsjax.training.images_seen import FILE, note_images
+from gsjax.training.images_seen import FILE, record_images
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def images(tmp_path):
 
 def note(images, workdir, resumes, caplog):
     caplog.clear()
-    note_images(workdir, open_source(f"folder:{images}", "train", "data.train"), resumes)
+    record_images(workdir, open_source(f"folder:{images}", "train", "data.train"), resumes)
     return [record.getMessage() for record in caplog.records]
 
 
