@@ -34,7 +34,7 @@ flags.mark_flag_as_required("config")
 
 def main() -> None:
     """Trains and prints a one-line summary."""
-    termination.end_at_once()
+    termination.exit_at_once_on_signals()
     if "://" in (WORKDIR.value or ""):
         raise UserError(
             "--workdir",

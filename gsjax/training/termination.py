@@ -12,7 +12,7 @@ from gsjax import signals
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
-def end_at_once() -> None:
+def exit_at_once_on_signals() -> None:
     """Lets SIGTERM and Ctrl-C end this process with 0 from now on.
 
     Except where `termination` says otherwise. Only for the main thread.
