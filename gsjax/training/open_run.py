@@ -17,7 +17,7 @@ from gsjax.training.images_seen import record_images
 from gsjax.training.preparation import Prepared
 from gsjax.training.stage_ends import set_others_aside
 from gsjax.training.state import TrainState, abstract_state, init_state
-from gsjax.training.workdir import check_shared, only_run
+from gsjax.training.workdir import check_shared, lock_workdir
 
 
 class OpenRun(NamedTuple):
@@ -54,7 +54,7 @@ def open_run(
     """
     first = jax.process_index() == 0
     check_shared(workdir)
-    stack.enter_context(only_run(workdir))
+    stack.enter_context(lock_workdir(workdir))
     manager = checkpoints.open_manager(workdir / "checkpoints", config.checkpoint.keep)
     stack.callback(checkpoints.close, manager)
     stack.enter_context(distributed.shared_fate(lambda: checkpoints.finish(manager)))

@@ -48,7 +48,7 @@ def check_shared(workdir: str | os.PathLike) -> None:
 
 
 @contextlib.contextmanager
-def only_run(workdir: str | os.PathLike) -> Iterator[None]:
+def lock_workdir(workdir: str | os.PathLike) -> Iterator[None]:
     """Keeps other runs out of a workdir, which would delete each other's files; makes it.
 
     Process 0 does so for all. It waits a little for a run that is ending, longer if there are

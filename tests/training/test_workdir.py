@@ -9,18 +9,18 @@ import pytest
 
 from gsjax.errors import UserError
 from gsjax.training import workdir
-from gsjax.training.workdir import only_run
+from gsjax.training.workdir import lock_workdir
 
 
 def test_two_runs_do_not_share_a_workdir(tmp_path, monkeypatch):
     monkeypatch.setattr(workdir, "_ENDS", 0.3)
     with (
-        only_run(tmp_path / "run"),
+        lock_workdir(tmp_path / "run"),
         pytest.raises(UserError, match=r"^--workdir: another process is training in .*run; "),
-        only_run(tmp_path / "run"),
+        lock_workdir(tmp_path / "run"),
     ):
         pass
-    with only_run(tmp_path / "run"):
+    with lock_workdir(tmp_path / "run"):
         pass
 
 
@@ -31,5 +31,5 @@ def test_a_run_waits_for_one_that_is_ending(tmp_path):
         assert other.stdout.readline() == b"locked\n"
         killer = threading.Timer(0.5, other.kill)
         killer.start()
-        with only_run(tmp_path):
+        with lock_workdir(tmp_path):
             assert other.wait() == -signal.SIGKILL
