@@ -21,7 +21,7 @@ def set_others_aside(workdir: Path, done: int) -> None:
     distributed.highest(0)  # only now is it gone for all processes
 
 
-def keep_end(workdir: Path, config: ConfigDict, stage: Stage, state: TrainState) -> None:
+def save_stage_end(workdir: Path, config: ConfigDict, stage: Stage, state: TrainState) -> None:
     """Writes `stages/NAME`, which is a workdir by itself, with one checkpoint of the generator.
 
     What a run wrote there before it was killed, and comes to again, is replaced.
