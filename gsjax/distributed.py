@@ -222,7 +222,7 @@ def together() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def shared_fate(finish: Callable[[], None] = lambda: None) -> Iterator[None]:
+def exit_on_failure(finish: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Ends this process when the block raises, if it is one of several.
 
     The usual way out would wait for the others, which wait for this one. The exit code is 2

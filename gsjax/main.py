@@ -54,7 +54,7 @@ def main() -> None:
     workdir = Path(os.path.expanduser(WORKDIR.value or f"runs/{name}"))
     distributed.join(COORDINATOR.value, PROCESSES.value, PROCESS.value)
     check_platform()
-    with distributed.shared_fate():
+    with distributed.exit_on_failure():
         outcome = train(CONFIG.value, workdir)
     if outcome.stopped:
         if jax.process_index() == 0:

@@ -57,7 +57,7 @@ def open_run(
     stack.enter_context(lock_workdir(workdir))
     manager = checkpoints.open_manager(workdir / "checkpoints", config.checkpoint.keep)
     stack.callback(checkpoints.close, manager)
-    stack.enter_context(distributed.shared_fate(lambda: checkpoints.finish(manager)))
+    stack.enter_context(distributed.exit_on_failure(lambda: checkpoints.finish(manager)))
     networks, mesh = prepared.networks, prepared.mesh
     restored = checkpoints.restore_latest(manager, abstract_state(config, networks, mesh))
     state, done = restored or (init_state(config, networks, mesh, prepared.initial), 0)
