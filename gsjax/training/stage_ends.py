@@ -11,7 +11,7 @@ from gsjax.config import saved
 from gsjax.files import set_aside
 from gsjax.trained import checkpoints
 from gsjax.training.stages import Stage
-from gsjax.training.state import TrainState, pictured
+from gsjax.training.state import TrainState, best_variables
 
 
 def set_others_aside(workdir: Path, done: int) -> None:
@@ -42,7 +42,7 @@ def save_stage_end(workdir: Path, config: ConfigDict, stage: Stage, state: Train
     distributed.highest(0)  # only now is it gone for all processes
     manager = checkpoints.open_manager(folder / "checkpoints", keep=1)
     try:
-        checkpoints.save(manager, stage.last, {"generator": pictured(state)})
+        checkpoints.save(manager, stage.last, {"generator": best_variables(state)})
         checkpoints.finish(manager)
     finally:
         checkpoints.close(manager)

@@ -29,7 +29,7 @@ class TrainState:
     skipped: jax.Array  # steps that changed nothing, for a NaN or infinite loss or gradient
 
 
-def pictured(state: TrainState) -> PyTree:
+def best_variables(state: TrainState) -> PyTree:
     """Returns the generator that fills best: the average, if there is one."""
     return state.generator if state.average is None else state.average
 
@@ -63,7 +63,7 @@ def begin_stage(config: ConfigDict, state: TrainState) -> TrainState:
     optimizer = adamw(config.optimizer)
 
     def begin(state: TrainState) -> TrainState:
-        generator = pictured(state)
+        generator = best_variables(state)
         return state.replace(
             generator=generator,
             generator_optimizer=optimizer.init(generator),

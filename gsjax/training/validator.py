@@ -15,7 +15,7 @@ from gsjax.training.due import due_at
 from gsjax.training.open_run import OpenRun
 from gsjax.training.preparation import Prepared
 from gsjax.training.stages import plan, stage_of
-from gsjax.training.state import TrainState, pictured
+from gsjax.training.state import TrainState, best_variables
 from gsjax.training.validation import make_validation_step, validate
 
 
@@ -49,7 +49,7 @@ class Validator:
         None if a stop was requested before the last batch; nothing is recorded then, and the
         run makes up for the validation when it resumes.
         """
-        prepared, config, generator = self._prepared, self._config, pictured(state)
+        prepared, config, generator = self._prepared, self._config, best_variables(state)
         batches = until_stop(prepared.validation_data, self._stop_requested)
         try:
             values, grid = validate(
