@@ -15,7 +15,7 @@ from gsjax.training import record
 from gsjax.training.best import Best
 from gsjax.training.images_seen import record_images
 from gsjax.training.preparation import Prepared
-from gsjax.training.stage_ends import set_others_aside
+from gsjax.training.stage_ends import set_aside_other_stages
 from gsjax.training.state import TrainState, abstract_state, init_state
 from gsjax.training.workdir import check_shared, lock_workdir
 
@@ -66,7 +66,7 @@ def open_run(
     best = Best(workdir, config, done) if config.checkpoint.best else None
     if best:
         stack.callback(best.close)
-    set_others_aside(workdir, done)
+    set_aside_other_stages(workdir, done)
     if first:
         saved.write_config(workdir, config)
         record_images(workdir, prepared.sources.training, resumes=done > 0)

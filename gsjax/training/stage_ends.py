@@ -14,7 +14,7 @@ from gsjax.training.stages import Stage
 from gsjax.training.state import TrainState, best_variables
 
 
-def set_others_aside(workdir: Path, done: int) -> None:
+def set_aside_other_stages(workdir: Path, done: int) -> None:
     """Renames the folder `stages` of another run, if this one resumes after no step."""
     if not done and jax.process_index() == 0 and (workdir / "stages").exists():
         set_aside(workdir / "stages")
