@@ -178,10 +178,10 @@ def highest(value: int) -> int:
 
     It also makes them wait for each other.
     """
-    return highest_later(value)()
+    return start_highest(value)()
 
 
-def highest_later(value: int) -> Callable[[], int]:
+def start_highest(value: int) -> Callable[[], int]:
     """Starts `highest` behind what the devices compute; the result is called for the answer."""
     import jax
     import numpy as np
