@@ -79,7 +79,7 @@ def main() -> None:
     )
 
     check_platform()
-    cli.keep_compiled()
+    cli.enable_compilation_cache()
     paths = {
         flag.name: flag.value and os.path.expanduser(flag.value)
         for flag in (CHECKPOINT, MASKS, OUTPUT, LPIPS, FID, DINO)

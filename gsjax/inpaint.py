@@ -100,7 +100,7 @@ def main() -> None:
 
     check_path(checkpoint)
     check_platform()
-    cli.keep_compiled()
+    cli.enable_compilation_cache()
     options = opened.Options(
         THRESHOLD.value, QUALITY.value, BATCH_SIZE.value, OVERWRITE.value, DEEP.value,
         INVERT.value, GROW.value, FEATHER.value, MAX_PIXELS.value or opened.MAX_PIXELS,

@@ -48,7 +48,7 @@ def main() -> None:
     from gsjax.training import compiled_steps
     from gsjax.training.train import train
 
-    cli.keep_compiled()
+    cli.enable_compilation_cache()
     start = time.monotonic()
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     workdir = Path(os.path.expanduser(WORKDIR.value or f"runs/{name}"))

@@ -132,7 +132,7 @@ def _load(paths: dict[str, str], hosts: set[str] | None, token: str | None):
     from gsjax.serve.jobs import Jobs
 
     check_platform()
-    cli.keep_compiled()
+    cli.enable_compilation_cache()
     painters = {name: Inpainter.load(path) for name, path in paths.items()}
     jobs = Jobs(painters, BATCH_SIZE.value)
     jobs.warm_up()
