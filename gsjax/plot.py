@@ -63,7 +63,7 @@ def draw_curves(runs: dict[str, Curves], metrics: Sequence[str]) -> bytes:
         for run, curves in runs.items():
             if metric in curves:
                 axes.plot(*curves[metric], label=run, marker=".", markersize=3, linewidth=1)
-        axes.set(title=titled(metric), xlabel="step")
+        axes.set(title=title_of(metric), xlabel="step")
         axes.grid(alpha=0.3)
         if index == 0:
             axes.legend(fontsize="small")
@@ -72,7 +72,7 @@ def draw_curves(runs: dict[str, Curves], metrics: Sequence[str]) -> bytes:
     return content.getvalue()
 
 
-def titled(name: str) -> str:
+def title_of(name: str) -> str:
     """Returns a scalar's name, with its unit and where the better values are, if known."""
     from gsjax.models.metrics import METRICS  # only now: --help needs no JAX
 

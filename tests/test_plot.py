@@ -37,9 +37,9 @@ def test_a_picture_shows_every_run(run):
 
 
 def test_a_panel_says_which_values_are_better_and_their_unit():
-    assert plot.titled("val/psnr_hole") == "val/psnr_hole ↑ (dB)"
-    assert plot.titled("val/20-40/lpips_alex") == "val/20-40/lpips_alex ↓"
-    assert plot.titled("loss/l1") == "loss/l1"
+    assert plot.title_of("val/psnr_hole") == "val/psnr_hole ↑ (dB)"
+    assert plot.title_of("val/20-40/lpips_alex") == "val/20-40/lpips_alex ↓"
+    assert plot.title_of("loss/l1") == "loss/l1"
 
 
 @pytest.mark.parametrize("content", [None, "{", "[1]", '{"loss": 1}'])
