@@ -118,7 +118,7 @@ def main() -> None:
 
         shard = (jax.process_index(), jax.process_count())
     if shard[0] == 0:
-        _warn_of_the_rest(image, mask, jobs)
+        _warn_of_unused_files(image, mask, jobs)
     summary = batch.fill_folder(load, jobs[shard[0] :: shard[1]], options)
     there = f", {summary.skipped} were there already" if summary.skipped else ""
     failed = f", {len(summary.failed)} failed" if summary.failed else ""
@@ -164,7 +164,7 @@ def _check_writable(output: Path) -> None:
         raise UserError("--output", f"{output} cannot be written: {folder} is read-only")
 
 
-def _warn_of_the_rest(image: Path, mask: Path | None, jobs: list) -> None:
+def _warn_of_unused_files(image: Path, mask: Path | None, jobs: list) -> None:
     """Warns of files in the folders that are not used."""
     from absl import logging
 
