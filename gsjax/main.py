@@ -60,7 +60,7 @@ def main() -> None:
         if jax.process_index() == 0:
             after = f"stopped on request after step {outcome.steps}"
             print(f"{after}; the same command resumes there")
-        compiled_steps.leave()
+        compiled_steps.exit_if_compiling()
         return
     if jax.process_index() != 0:
         return

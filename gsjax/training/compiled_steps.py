@@ -115,7 +115,7 @@ class TrainSteps:
         return step.lower(self._state, self._frozen, batch, adversarial=adversarial).compile()
 
 
-def leave() -> None:
+def exit_if_compiling() -> None:
     """Ends this process with 0 if Python would wait for a compilation, minutes maybe."""
     if any(thread.name.startswith(_THREAD) for thread in threading.enumerate()):
         sys.stdout.flush()
