@@ -5,7 +5,7 @@ from jaxtyping import PyTree
 
 from gsjax.models import losses
 from gsjax.training.batch import Batch, unpack
-from gsjax.training.forward import Context, Drawn, Metrics, judge, see
+from gsjax.training.forward import Context, Drawn, Metrics, judge, loss_inputs
 from gsjax.training.optimizer import update
 from gsjax.training.state import TrainState
 
@@ -16,7 +16,7 @@ def discriminator_gradients(
     """Returns the gradient of the discriminator's loss by its variables, and its metrics."""
 
     def loss(variables: PyTree):
-        return losses.discriminator_loss(see(context, drawn, variables, batch))
+        return losses.discriminator_loss(loss_inputs(context, drawn, variables, batch))
 
     (loss, right), gradients = jax.value_and_grad(loss, has_aux=True)(discriminator)
     return gradients, {"loss/discriminator": loss} | right

@@ -65,7 +65,7 @@ def judge(
     return context.networks.discriminator.apply(discriminator, images, method="judge")
 
 
-def see(context: Context, drawn: Drawn, discriminator: PyTree, batch: Batch) -> losses.Seen:
+def loss_inputs(context: Context, drawn: Drawn, discriminator: PyTree, batch: Batch) -> losses.Seen:
     """Returns what the losses of both networks are computed from."""
     config, lpips = context.config, context.networks.lpips
     images, known = unpack(batch)

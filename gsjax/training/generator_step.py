@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from gsjax.models import losses
 from gsjax.training.batch import Batch
-from gsjax.training.forward import Context, Drawn, Metrics, draw, see
+from gsjax.training.forward import Context, Drawn, Metrics, draw, loss_inputs
 from gsjax.training.optimizer import update
 from gsjax.training.state import TrainState
 
@@ -46,7 +46,7 @@ def generator_gradients(
     """Returns the gradient of the loss by the generator's variables, and the terms by name."""
 
     def loss(drawn: Drawn):
-        seen = see(context, drawn, discriminator, batch)
+        seen = loss_inputs(context, drawn, discriminator, batch)
         return losses.total(seen, adversarial)
 
     slopes, terms = jax.grad(loss, has_aux=True)(forward.drawn)
