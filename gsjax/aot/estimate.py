@@ -10,7 +10,7 @@ from gsjax import sharding
 from gsjax.aot import chips, program, report
 from gsjax.errors import UserError
 from gsjax.training.checks import check_program
-from gsjax.training.stages import Stage, plan, whole
+from gsjax.training.stages import Stage, plan, with_total_steps
 
 
 def run(
@@ -36,7 +36,7 @@ def run(
     Raises:
       UserError: the config is invalid, or does not fit the slice.
     """
-    config = whole(config) if inference else _stage_config(config, stage)
+    config = with_total_steps(config) if inference else _stage_config(config, stage)
     config = config.copy_and_resolve_references()
     if config.model.backend == "triton":
         raise UserError("model.backend", "triton is for GPUs", "use auto, pallas or xla for TPUs")

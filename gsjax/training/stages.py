@@ -75,7 +75,7 @@ def stage_of(stages: Sequence[Stage], step: int) -> Stage:
     return next((stage for stage in stages if step <= stage.last), stages[-1])
 
 
-def whole(config: ConfigDict) -> ConfigDict:
+def with_total_steps(config: ConfigDict) -> ConfigDict:
     """Returns a run's config with `train.steps` of all its stages.
 
     Raises:
