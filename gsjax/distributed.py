@@ -173,15 +173,15 @@ def _metadata(attribute: str) -> str:
     return answer.text if answer.ok else ""
 
 
-def highest(value: int) -> int:
+def max_over_processes(value: int) -> int:
     """Returns the highest of what all processes give; all of them must call it.
 
     It also makes them wait for each other.
     """
-    return start_highest(value)()
+    return start_max(value)()
 
 
-def start_highest(value: int) -> Callable[[], int]:
+def start_max(value: int) -> Callable[[], int]:
     """Starts `highest` behind what the devices compute; the result is called for the answer."""
     import jax
     import numpy as np
@@ -207,14 +207,14 @@ def _reduction():
 
 
 @contextlib.contextmanager
-def together() -> Iterator[None]:
+def shared_errors() -> Iterator[None]:
     """Lets a UserError in the block on any process be one on all of them, at its end."""
     error = None
     try:
         yield
     except UserError as raised:
         error = raised
-    failed = highest(error is not None)
+    failed = max_over_processes(error is not None)
     if error is not None:
         raise error
     if failed:

@@ -150,14 +150,14 @@ def restore_latest(manager: ocp.CheckpointManager, state_like: Any) -> tuple[Any
     for step in sorted(manager.all_steps(), reverse=True):
         path = manager.directory / str(step)
         state, reason = None, "another process could not"
-        with distributed.together():
+        with distributed.shared_errors():
             try:
                 state = _restore(path, state_like)
             except UserError:
                 raise
             except Exception as error:  # a broken byte leads Orbax to errors of any type
                 reason = first_line(error)
-        if distributed.highest(state is None):
+        if distributed.max_over_processes(state is None):
             broken[step] = reason
         else:
             _set_aside(manager, broken)
@@ -196,7 +196,7 @@ def _set_aside(manager: ocp.CheckpointManager, broken: Mapping[int, str]) -> Non
         logging.warning("%s cannot be read (%s); it is set aside as %s", path, reason, aside.name)
         path.rename(aside)
     if broken:
-        distributed.highest(0)  # wait until they are renamed for all processes
+        distributed.max_over_processes(0)  # wait until they are renamed for all processes
         manager.reload()
 
 

@@ -48,17 +48,17 @@ def prepare(config: ConfigDict, workdir: Path) -> Prepared:
     """
     process = jax.process_index()
     has_checkpoint = checkpoints.latest_step(workdir / "checkpoints") is not None
-    resumes = bool(distributed.highest(process == 0 and has_checkpoint))
-    with distributed.together():
+    resumes = bool(distributed.max_over_processes(process == 0 and has_checkpoint))
+    with distributed.shared_errors():
         describe_dino(config)
         sources = check_config(config, resumes)
         mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
     for first in (True, False):  # machines that share a cache of weights share no locks in it
-        with distributed.together():
+        with distributed.shared_errors():
             if first == (process == 0):
                 dino, dino_variables = load_dino(config)
                 lpips, lpips_variables = load_lpips(config.lpips)
-    with distributed.together():
+    with distributed.shared_errors():
         networks = build_networks(config, dino, lpips)
         validation_data = load_validation_data(config, sources.validation)
         initial = {} if resumes else load_initial(config, networks)

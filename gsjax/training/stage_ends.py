@@ -18,7 +18,7 @@ def set_aside_other_stages(workdir: Path, done: int) -> None:
     """Renames the folder `stages` of another run, if this one resumes after no step."""
     if not done and jax.process_index() == 0 and (workdir / "stages").exists():
         set_aside(workdir / "stages")
-    distributed.highest(0)  # only now is it gone for all processes
+    distributed.max_over_processes(0)  # only now is it gone for all processes
 
 
 def save_stage_end(workdir: Path, config: ConfigDict, stage: Stage, state: TrainState) -> None:
@@ -39,7 +39,7 @@ def save_stage_end(workdir: Path, config: ConfigDict, stage: Stage, state: Train
     if jax.process_index() == 0:
         shutil.rmtree(folder, ignore_errors=True)
         saved.write_config(folder, config)
-    distributed.highest(0)  # only now is it gone for all processes
+    distributed.max_over_processes(0)  # only now is it gone for all processes
     manager = checkpoints.open_manager(folder / "checkpoints", keep=1)
     try:
         checkpoints.save(manager, stage.last, {"generator": best_variables(state)})

@@ -77,7 +77,7 @@ class Validator:
         stage = stage_of(plan(config), done)
         due = 0 < done < config.train.steps and due_at(config, stage, done, done).validation
         missed = due and not record.last_validation(self._workdir, done)
-        if distributed.highest(missed and jax.process_index() == 0):
+        if distributed.max_over_processes(missed and jax.process_index() == 0):
             self(done, state)
 
 

@@ -32,11 +32,11 @@ def check_shared(workdir: str | os.PathLike) -> None:
     if jax.process_count() == 1:
         return
     path, first = Path(workdir) / f".shared_by_{jax.process_count()}", jax.process_index() == 0
-    with distributed.together(), explained(path.parent):
+    with distributed.shared_errors(), explained(path.parent):
         if first:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-    with distributed.together():
+    with distributed.shared_errors():
         if not path.exists():
             raise UserError(
                 "--workdir",
@@ -61,7 +61,7 @@ def lock_workdir(workdir: str | os.PathLike) -> Iterator[None]:
 
     path = Path(workdir) / ".lock"
     with contextlib.ExitStack() as stack:
-        with distributed.together(), explained(path.parent):
+        with distributed.shared_errors(), explained(path.parent):
             if jax.process_index() == 0:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 file = stack.enter_context(open(path, "ab"))

@@ -304,4 +304,4 @@ def test_without_a_cluster_nothing_is_joined_or_asked(monkeypatch):
     monkeypatch.setattr("jax.distributed.initialize", called)
     distributed.join()
     distributed.join("localhost:1234", 1, 0)
-    assert distributed.highest(3) == 3
+    assert distributed.max_over_processes(3) == 3
