@@ -5,7 +5,7 @@ import pytest
 from gsjax import config as config_lib
 from gsjax.training.agreement import StopRequested, Vote, start_vote, until_stop
 from gsjax.training.due import due_at
-from gsjax.training.stages import plan, stage_of, whole
+from gsjax.training.stages import plan, stage_of, with_total_steps
 from tests.tiny import make_config
 
 
@@ -16,7 +16,7 @@ def config():
     config_lib.add_stage(config, "first", 30, {})
     config_lib.add_stage(config, "second", 20, {})
     config.log.every, config.checkpoint.every, config.validate.every = 4, 10, 20
-    return whole(config)
+    return with_total_steps(config)
 
 
 @pytest.mark.parametrize(
