@@ -81,7 +81,7 @@ def _end_on_interrupt(cleans_up: bool) -> None:
     signals.listen([signal.SIGINT], at_once, handler)
 
 
-def keep_compiled() -> None:
+def enable_compilation_cache() -> None:
     """Keeps compiled programs for the next start of a command, unless JAX is told where."""
     import jax  # only now: --help and mistyped flags need no JAX
 

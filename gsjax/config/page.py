@@ -20,7 +20,7 @@ terms of the loss are.
 - *weights*: a warning, because other weights change what the losses mean;
 - *free*: the change is logged.
 
-A field marked *stage* can also be set for a single [stage](training.md#stages) of a run, with
+A field marked *stage* can also be set for a single [stage](training.md) of a run, with
 `add_stage`.
 """
 

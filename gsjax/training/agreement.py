@@ -29,7 +29,7 @@ def start_vote(stop_requested: bool, failed: bool) -> Callable[[], Vote]:
     """Votes, behind what the devices compute; the result is called for what all are to do."""
     # A stop may be what made the data fail: the readers are asked to stop as well.
     vote = Vote.STOP if stop_requested else Vote.FAIL if failed else Vote.CONTINUE
-    highest = distributed.highest_later(vote)
+    highest = distributed.start_max(vote)
     return lambda: Vote(highest())
 
 
@@ -40,6 +40,6 @@ def until_stop(batches: Iterable[_Batch], stop_requested: Callable[[], bool]) ->
       StopRequested: it was.
     """
     for batch in batches:
-        if distributed.highest(stop_requested()):
+        if distributed.max_over_processes(stop_requested()):
             raise StopRequested
         yield batch

@@ -48,12 +48,12 @@ class Best:
         self._sign = 1.0 if entries[0].better == "higher" else -1.0
         self._validation = _validation(config)
         self._best, content = self._read(done)
-        content = distributed.highest(content)
+        content = distributed.max_over_processes(content)
         if content in (_Content.LATER, _Content.OTHER):
             self._best = None
             if jax.process_index() == 0:
                 self._clear(content)
-            distributed.highest(0)  # only now is it gone for all processes
+            distributed.max_over_processes(0)  # only now is it gone for all processes
         self._manager: ocp.CheckpointManager = checkpoints.open_manager(self._folder, keep=1)
 
     def _read(self, done: int) -> tuple[float | None, _Content]:

@@ -19,8 +19,8 @@ from gsjax.training.open_run import open_run
 from gsjax.training.preparation import prepare
 from gsjax.training.reporting import announce, announce_stage, log_step
 from gsjax.training.skips import Skips
-from gsjax.training.stage_ends import keep_end
-from gsjax.training.stages import plan, stage_of, whole
+from gsjax.training.stage_ends import save_stage_end
+from gsjax.training.stages import plan, stage_of, with_total_steps
 from gsjax.training.termination import termination
 from gsjax.training.validator import Validator
 
@@ -49,7 +49,7 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
       UserError: a mistake in the config, or data or weights that are missing, said
         before anything is written; or too many steps with a NaN or infinite loss.
     """
-    config, trained = whole(config), False
+    config, trained = with_total_steps(config), False
     alone, first = jax.process_count() == 1, jax.process_index() == 0
     with contextlib.ExitStack() as stack:
         # One of several processes must not end without the others, even with nothing to save.
@@ -93,7 +93,7 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
                 values = validator(step, state)
                 feed.restart()
             if due.stage_end:  # first: a run that resumes from the checkpoint is past it
-                keep_end(workdir, config, stage, state)
+                save_stage_end(workdir, config, stage, state)
             if due.checkpoint:
                 checkpoints.save(run.checkpoints, step, state)
         skips.check()
