@@ -1,11 +1,12 @@
-"""Measures how well holes are filled: a trained model beside what needs no training.
+"""Evaluates how well holes are filled, by a trained model and by baselines that need no training.
 
 python -m gsjax.evaluate --checkpoint=runs/photos --data=folder:PHOTOS --output=RESULTS
 python -m gsjax.evaluate --data=folder:PHOTOS --masks=MASKS --baselines=telea,mean
 
-Every image is cut to its center square and resized; holes are drawn, the same for every run
-with the same images, size and seed, or come from a folder of masks (not black is hole). Prints a
-table in Markdown; an output folder gets per_image.csv, summary.json, table.md and worst.png.
+Every image is cropped to its central square and resized. Holes are drawn, the same in every run
+with the same images, size and seed, or come from a folder of masks (anything but black is hole).
+Prints a Markdown table; an output folder receives per_image.csv, summary.json, table.md and
+worst.png.
 """
 
 import os
@@ -18,51 +19,54 @@ from gsjax.errors import UserError
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     None,
-    "a run's workdir, a checkpoint, a converted or packed folder, photos or photos-smooth; none: "
-    "baselines only",
+    "a run's workdir, a checkpoint, a converted or packed folder, photos or photos-smooth; without "
+    "it, only baselines are evaluated",
 )
 DATA = flags.DEFINE_string("data", None, "the images: photos, folder:DIR, list:FILE, …")
 MASKS = flags.DEFINE_string(
     "masks",
     None,
-    "a folder of masks instead of drawn holes: x.png or x_mask.png for x.jpg, or any",
+    "a folder of masks, used instead of drawn holes: x.png or x_mask.png for x.jpg, or any names",
 )
 INVERT = flags.DEFINE_bool("invert", False, "masks are hole where they are black, as for MAT")
-OUTPUT = flags.DEFINE_string("output", None, "the folder to write; none: the table is only printed")
+OUTPUT = flags.DEFINE_string(
+    "output", None, "the folder to write; without it, only print the table"
+)
 DEEP = flags.DEFINE_list(
     "deep",
     None,
-    "what fills deep holes, each a method of its own: network, the model alone, or exemplar, "
-    "texture copied from the image; by default both",
+    "what fills deep holes, each as a separate method: network (the model alone) or exemplar "
+    "(texture copied from the image); by default both",
 )
 BASELINES = flags.DEFINE_list(
     "baselines",
     None,
-    "methods beside the model's, by default all: telea, navier_stokes, biharmonic, patchmatch, "
-    "mean",
+    "other methods, by default all: telea, navier_stokes, biharmonic, patchmatch, mean",
 )
 BANDS = flags.DEFINE_list(
     "bands",
     ["5-20", "20-40", "40-60", "center"],
-    "percents of the image that are hole, and center: a square of half the sides",
+    "ranges of the percentage of the image that is hole, or center: a square of half the side",
 )
-IMAGES = flags.DEFINE_integer("images", None, "only the first so many", lower_bound=1)
-SIZE = flags.DEFINE_integer("size", 256, "pixels a side that images are resized to", 32, 2**13)
+IMAGES = flags.DEFINE_integer("images", None, "use only this many first images", lower_bound=1)
+SIZE = flags.DEFINE_integer("size", 256, "side that images are resized to, in pixels", 32, 2**13)
 SEED = flags.DEFINE_integer("seed", 0, "of the drawn holes", 0, 2**32 - 1)
 LPIPS = flags.DEFINE_string(
     "lpips",
     None,
-    "alex | vgg | squeeze, fetched once, a converted folder, a file, or none; by default alex, "
-    "if it can be had",
+    "alex, vgg or squeeze (downloaded once), a converted folder, a file, or none; by default alex, "
+    "if available",
 )
 FID = flags.DEFINE_string(
-    "fid", None, "inception, fetched once, a converted folder, or none; inception if it can be had"
+    "fid",
+    None,
+    "inception (downloaded once), a converted folder, or none; by default inception, if available",
 )
 DINO = flags.DEFINE_string(
     "dino",
     None,
-    "dinov2_vits14 and the like, fetched once, a converted folder, a file, or none; by default "
-    "dinov2_vits14, if it can be had",
+    "a name like dinov2_vits14 (downloaded once), a converted folder, a file, or none; by default "
+    "dinov2_vits14, if available",
 )
 flags.mark_flag_as_required("data")
 

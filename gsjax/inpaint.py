@@ -1,13 +1,14 @@
-"""Fills the holes of pictures with a trained model, whatever their size.
+"""Fills holes in pictures of any size with a trained model.
 
 python -m gsjax.inpaint --image=x.png --mask=x_mask.png --output=y.png
 python -m gsjax.inpaint --checkpoint=runs/mine --image=PHOTOS --mask=MASKS --output=FILLED
 
-A mask is not black where the picture is to be filled, and as large as the picture. In folders,
-x.jpg has the mask x.png, x_mask.png or x_mask001.png; one mask file is for all. Without --mask,
-holes are what the picture's alpha channel leaves out. Known pixels stay as they are, to the bit
-(but for JPEG outputs and --feather), and so do size, alpha, color profile and metadata. The same
-command again resumes a folder. Exit codes: 0, 1 if some of a folder failed, 2 for a mistake.
+A mask has the size of its picture and is not black where the picture should be filled. In folders,
+the mask of x.jpg is x.png, x_mask.png or x_mask001.png; a single mask file applies to all pictures.
+Without --mask, the transparent parts of the picture are filled. Known pixels are bit-identical
+(except in JPEG outputs and with --feather); size, alpha, color profile and metadata are kept.
+Running the same command again resumes a folder. Exit codes: 0 for success, 1 if some pictures of a
+folder failed, 2 for a usage error.
 """
 
 import os
@@ -23,8 +24,8 @@ from gsjax.errors import UserError
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     "photos",
-    "a run's workdir, a checkpoint, a converted or packed folder, or weights that come with gsjax: "
-    "photos, which look best, or photos-smooth, of the highest PSNR",
+    "a run's workdir, a checkpoint, a converted or packed folder, or bundled weights: photos, "
+    "which look best, or photos-smooth, with the highest PSNR",
 )
 IMAGE = flags.DEFINE_string("image", None, "the picture, or a folder of pictures")
 MASK = flags.DEFINE_string(
@@ -32,26 +33,27 @@ MASK = flags.DEFINE_string(
 )
 OUTPUT = flags.DEFINE_string("output", None, "the file, or the folder, to write")
 FORMAT = flags.DEFINE_string(
-    "format", None, "png, jpg, webp or tif: of the outputs, if not that of the inputs"
+    "format", None, "format of the outputs, if not that of the inputs: png, jpg, webp or tif"
 )
 THRESHOLD = flags.DEFINE_integer(
     "threshold",
     None,
-    "0 to 254: masks are hole where brighter; 0 if not given, 127 for what is lossy, such as JPEG",
+    "0 to 254: masks are hole where they are brighter; by default 0, or 127 for lossy files, such "
+    "as JPEG",
 )
 INVERT = flags.DEFINE_bool("invert", False, "masks are hole where they are black, as for MAT")
-GROW = flags.DEFINE_float("grow", 0, "pixels by which holes are enlarged before they are filled")
+GROW = flags.DEFINE_float("grow", 0, "pixels by which to enlarge holes before filling")
 FEATHER = flags.DEFINE_float(
-    "feather", 0, "pixels around holes over which the fill fades in; known ones there change"
+    "feather", 0, "pixels around holes over which the fill blends in; these known pixels change"
 )
 MAX_PIXELS = flags.DEFINE_integer(
-    "max_pixels", None, "larger pictures are refused; 268,435,456 if not given", lower_bound=1
+    "max_pixels", None, "refuse larger pictures; by default 268,435,456", lower_bound=1
 )
 QUALITY = flags.DEFINE_integer(
-    "quality", None, "1 to 100, of JPEG outputs; that of the input if not given, else 95"
+    "quality", None, "1 to 100, of JPEG outputs; by default that of the input, else 95"
 )
 BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size", None, "crops that are painted at a time; 8 if not given, on a CPU 1"
+    "batch_size", None, "crops painted at a time; by default 8, or 1 on a CPU"
 )
 DEEP = flags.DEFINE_enum(
     "deep",
@@ -62,25 +64,25 @@ DEEP = flags.DEFINE_enum(
 AVOID = flags.DEFINE_string(
     "avoid",
     None,
-    "a mask of what is not to be copied from, such as a second object that looks alike; for a "
-    "folder of pictures one mask for all, or a folder",
+    "a mask of what must not be copied, such as a second, similar object; for a folder of "
+    "pictures, one mask for all, or a folder of masks",
 )
 SHARD = flags.DEFINE_string(
-    "shard", None, "I/N: only part I, from 0 on, of N of a folder; else that of the JAX process"
+    "shard", None, "I/N: fill only part I of N of a folder, from 0; by default that of the process"
 )
-OVERWRITE = flags.DEFINE_bool("overwrite", False, "make outputs again that are there")
+OVERWRITE = flags.DEFINE_bool("overwrite", False, "replace existing outputs")
 flags.mark_flags_as_required(["image", "output"])
 
 
 def main() -> None:
-    """Checks, loads, paints, and says what was done."""
+    """Checks the inputs, loads the model, fills, and prints a summary."""
     suffix, shard = _check_flags()
     image, output = (Path(flag.value).expanduser() for flag in (IMAGE, OUTPUT))
     mask = Path(MASK.value).expanduser() if MASK.value is not None else None
     if not image.exists():
         raise UserError("--image", f"{image} does not exist")
 
-    from gsjax.inpainting import pairing  # only now: --help and mistyped flags need no decoders
+    from gsjax.inpainting import pairing  # imported here, since --help needs no decoders
 
     if image.is_dir():
         jobs = pairing.folder_jobs(image, mask, output, suffix)
@@ -120,9 +122,9 @@ def main() -> None:
     if shard[0] == 0:
         _warn_of_unused_files(image, mask, jobs)
     summary = batch.fill_folder(load, jobs[shard[0] :: shard[1]], options)
-    there = f", {summary.skipped} were there already" if summary.skipped else ""
+    skipped = f", {summary.skipped} existed already" if summary.skipped else ""
     failed = f", {len(summary.failed)} failed" if summary.failed else ""
-    print(f"{output}: {summary.painted} written{there}{failed}")
+    print(f"{output}: {summary.painted} written{skipped}{failed}")
     if summary.failed:
         for file, reason in summary.failed.items():
             print(f"failed: {file}: {reason}", file=sys.stderr)
@@ -130,7 +132,7 @@ def main() -> None:
 
 
 def _check_flags() -> tuple[str | None, tuple[int, int] | None]:
-    """Returns the outputs' suffix and the shard, each None if not given."""
+    """Returns the suffix of outputs and the shard, or None for each that is not given."""
     for flag in (CHECKPOINT, IMAGE, OUTPUT, MASK, AVOID):
         if flag.value is not None and not flag.value.strip():
             raise UserError(f"--{flag.name}", "it is empty", "name a file or a folder")

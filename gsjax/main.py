@@ -1,10 +1,10 @@
 """Trains an inpainting model: python -m gsjax.main --config=configs/photos.py
 
-The same command resumes a run that was stopped. Every field of the config
-can be set on the command line: --config.train.steps=1000
+Running the same command again resumes a stopped run. Set any field of the config on the command
+line: --config.train.steps=1000
 
-On several machines, the same command on each of them is one run, whose --workdir they share:
-TPU pods and SLURM (srun) say what is needed; elsewhere --coordinator, --processes, --process do.
+To train on several machines, start the same command on each, with a shared --workdir. TPU pods and
+SLURM (srun) are detected; elsewhere, set --coordinator, --processes and --process.
 """
 
 import os
@@ -20,15 +20,15 @@ from gsjax.training import termination
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "the config file, one of configs/")
 WORKDIR = flags.DEFINE_string(
-    "workdir", None, "the folder of the run; without it, runs/ and the config file's name"
+    "workdir", None, "the folder of the run; by default runs/ and the name of the config file"
 )
 COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
-    "HOST:PORT of process 0, with --processes and --process, if not on TPU pods or SLURM",
+    "HOST:PORT of process 0, with --processes and --process; not needed on TPU pods and SLURM",
 )
-PROCESSES = flags.DEFINE_integer("processes", None, "how many processes there are")
-PROCESS = flags.DEFINE_integer("process", None, "which of them this is, from 0")
+PROCESSES = flags.DEFINE_integer("processes", None, "number of processes")
+PROCESS = flags.DEFINE_integer("process", None, "index of this process, from 0")
 flags.mark_flag_as_required("config")
 
 
@@ -41,7 +41,7 @@ def main() -> None:
             f"{WORKDIR.value} is not a folder",
             "mount the bucket (gcsfuse, s3fs) and name a folder in it",
         )
-    import jax  # only now: --help and mistyped flags need no JAX
+    import jax  # imported here, since --help needs no JAX
 
     from gsjax import distributed
     from gsjax.kernels.backends import check_platform

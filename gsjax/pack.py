@@ -1,9 +1,9 @@
-"""A trained inpainter in two small files, to be given away: its parameters and its config.
+"""Packs a trained inpainter into two small files to share: its parameters and its config.
 
 python -m gsjax.pack --checkpoint=RUN --output=DIR
 
-Parameters are kept in half precision in generator.safetensors, in which no code can hide. DIR
-is then a checkpoint for `gsjax.inpaint`, `gsjax.evaluate` and `--config.initial`, as the run is.
+Parameters are stored in half precision in generator.safetensors, a format that cannot contain code.
+`gsjax.inpaint`, `gsjax.evaluate` and `--config.initial` accept DIR as a checkpoint, like the run.
 """
 
 import os
@@ -19,7 +19,7 @@ flags.mark_flags_as_required(["checkpoint", "output"])
 
 
 def main() -> None:
-    """Packs the generator that validated best, or that of the checkpoint that is named."""
+    """Packs the generator that validated best, or that of a given checkpoint."""
     from gsjax.trained import packed
     from gsjax.trained.load import read_generator
 

@@ -1,4 +1,4 @@
-"""Curves of one or several runs in a picture, to compare them.
+"""Plots the curves of one or several runs, to compare them.
 
 python -m gsjax.plot --runs=runs/photos,runs/mine [--metrics=loss/total,val/psnr_hole] \\
     [--output=curves.png]
@@ -14,19 +14,19 @@ from gsjax import cli
 from gsjax.errors import UserError, suggestion
 from gsjax.files import read_regular, write_atomically
 
-RUNS = flags.DEFINE_list("runs", None, "workdirs of runs, with commas between them")
-SCALARS = flags.DEFINE_list("metrics", None, "which scalars; without it, losses and validation")
-OUTPUT = flags.DEFINE_string("output", "curves.png", "the picture to write")
+RUNS = flags.DEFINE_list("runs", None, "workdirs of runs, separated by commas")
+SCALARS = flags.DEFINE_list("metrics", None, "scalars to plot; by default losses and validation")
+OUTPUT = flags.DEFINE_string("output", "curves.png", "the PNG to write")
 flags.mark_flag_as_required("runs")
 
 Curves = dict[str, tuple[list[int], list[float]]]  # by metric: steps, values
 
 
 def read_curves(run: str | Path) -> Curves:
-    """Returns the curves in a run's `metrics.jsonl`; null values, once NaN or infinite, are NaN.
+    """Returns the curves in a run's `metrics.jsonl`; null (NaN or infinite) becomes NaN.
 
     Raises:
-      UserError: there is none, or it is damaged.
+      UserError: the file is missing or damaged.
     """
     path = Path(run) / "metrics.jsonl"
     curves: Curves = {}
@@ -50,7 +50,7 @@ def read_curves(run: str | Path) -> Curves:
 
 
 def draw_curves(runs: dict[str, Curves], metrics: Sequence[str]) -> bytes:
-    """Returns a PNG with a panel for each metric and a line in it for each run."""
+    """Returns a PNG with a panel per metric, and a line per run in each."""
     import io
 
     from matplotlib.figure import Figure
@@ -73,7 +73,7 @@ def draw_curves(runs: dict[str, Curves], metrics: Sequence[str]) -> bytes:
 
 
 def title_of(name: str) -> str:
-    """Returns a scalar's name, with its unit and where the better values are, if known."""
+    """Returns a scalar's name, with its unit and the direction of better values, if known."""
     from gsjax.models.metrics import METRICS  # only now: --help needs no JAX
 
     metric = METRICS.get(name.rpartition("/")[2]) if name.startswith("val/") else None
@@ -83,7 +83,7 @@ def title_of(name: str) -> str:
 
 
 def main() -> None:
-    """Reads the runs and writes the picture."""
+    """Reads the runs and writes the plot."""
     if not OUTPUT.value.lower().endswith(".png"):
         raise UserError("--output", f"{OUTPUT.value} is not the name of a PNG, such as curves.png")
     from gsjax.models.metrics import VALIDATED  # only now: --help needs no JAX

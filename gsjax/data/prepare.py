@@ -1,12 +1,12 @@
-"""Makes ArrayRecord shards of a data set: python -m gsjax.data.prepare --source=SPEC --output=DIR
+"""Converts a dataset to ArrayRecord shards: python -m gsjax.data.prepare --source=SPEC --output=DIR
 
-SPEC is folder:DIR, list:FILE, tfds:NAME[:SPLIT], array_record:GLOB or photos. Train on the
-result with --config.data.train=array_record:DIR
+SPEC is folder:DIR, list:FILE, tfds:NAME[:SPLIT], array_record:GLOB or photos. Train on the shards
+with --config.data.train=array_record:DIR
 
-Images whose short side is longer than --size are reduced to it, their aspect is kept, so that
-parts can still be cut out at random. Smaller ones keep their files, unless --reencode is given;
-none is ever enlarged. An image that cannot be read is left out and listed in index.json with the
-reason. The same command resumes where it was stopped or killed.
+Images are shrunk until their short side is --size. The aspect ratio is kept, so that training can
+still take random crops. Smaller images keep their files, unless --reencode is given; none are
+enlarged. An unreadable image is left out, and listed in index.json with the reason. Running the
+same command again resumes after a stop or a kill.
 """
 
 import os
@@ -16,30 +16,30 @@ from absl import flags
 from gsjax import cli
 from gsjax.errors import UserError, at
 
-SOURCE = flags.DEFINE_string("source", None, "the data set, such as folder:DIR or tfds:NAME:train")
-OUTPUT = flags.DEFINE_string("output", None, "the folder of the shards; it may be gs://BUCKET/DIR")
+SOURCE = flags.DEFINE_string("source", None, "the dataset, such as folder:DIR or tfds:NAME:train")
+OUTPUT = flags.DEFINE_string("output", None, "the folder for the shards; may be gs://BUCKET/DIR")
 SIZE = flags.DEFINE_integer(
-    "size", 256, "pixels of the short side; 0: every file stays as it is", 0, 2**16
+    "size", 256, "the short side in pixels; 0 to keep every file as it is", 0, 2**16
 )
 QUALITY = flags.DEFINE_integer(
-    "quality", 95, "of the JPEGs that reduced images become", lower_bound=1, upper_bound=100
+    "quality", 95, "JPEG quality of shrunk images", lower_bound=1, upper_bound=100
 )
-LOSSLESS = flags.DEFINE_bool("lossless", False, "make reduced images PNGs instead")
+LOSSLESS = flags.DEFINE_bool("lossless", False, "write shrunk images as PNG instead of JPEG")
 REENCODE = flags.DEFINE_bool(
-    "reencode", False, "make JPEGs of smaller images too, if they are none: WebP decodes slowly"
+    "reencode", False, "also convert smaller images to JPEG, which decodes faster than WebP and PNG"
 )
 SHARDS = flags.DEFINE_integer(
-    "shards", None, "files; without it, one for 4,096 images, or some more for few", 1, 10**5
+    "shards", None, "number of files; by default one per 4,096 images, more for few", 1, 10**5
 )
 WORKERS = flags.DEFINE_integer(
-    "workers", None, "processes; without it, one for every core", 1, 2**10
+    "workers", None, "number of processes; by default one per core", 1, 2**10
 )
-SEED = flags.DEFINE_integer("seed", 0, "of the order of the images", 0, 2**32 - 1)
+SEED = flags.DEFINE_integer("seed", 0, "seed of the order of the images", 0, 2**32 - 1)
 flags.mark_flags_as_required(["source", "output"])
 
 
 def main() -> None:
-    """Makes the shards and prints a summary."""
+    """Makes the shards, and prints a summary."""
     from gsjax.data import remote
     from gsjax.data.shard_workers import Settings
     from gsjax.data.shards import default_shards, make_shards

@@ -80,7 +80,7 @@ def test_a_run_that_was_killed_goes_on_with_no_output_missing_or_half_written(fo
     second = started(folder, checkpoint, "out")
     stdout, stderr = second.communicate()
     assert second.returncode == 0, stderr
-    assert f"{COUNT - len(made)} written, {len(made)} were there already" in stdout
+    assert f"{COUNT - len(made)} written, {len(made)} existed already" in stdout
     assert check_whole(folder, "out") == [f"{i:02}.png" for i in range(COUNT)]
     assert all((output / name).stat().st_mtime_ns == when[name] for name in made)
     assert not list(output.glob(".*"))
