@@ -117,7 +117,7 @@ def test_another_architecture_is_refused(workdir, whole, folder):
 def test_a_changed_model_is_refused_before_anything_is_written(workdir, folder):
     before = content(workdir)
     result = run(going_on(workdir, model__overlap="2"), folder / "cache")
-    assert_told(result, "model.overlap was 1 in this run so far and is 2 now", "Set it back")
+    assert_told(result, "model.overlap: it was 1 in this run so far and is 2 now", "set it back")
     assert content(workdir) == before
 
 

@@ -33,7 +33,7 @@ def test_an_unchanged_config_is_resumed_without_a_word(workdir, caplog):
     [("model.overlap", 2), ("model.residual_colors", False), ("dino.normalize", False)],
 )
 def test_networks_may_not_change_between_runs(workdir, field, value):
-    with pytest.raises(UserError, match=rf"{field} was .* in this run so far and is {value} now"):
+    with pytest.raises(UserError, match=rf"{field}: it was .* in this run .* is {value} now"):
         check_resumed(workdir, changed(field, value), 40)
 
 
