@@ -200,6 +200,65 @@ def test_touch_paints_and_two_fingers_zoom(page):
     assert painted(page) == one
 
 
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_photographs_are_dropped_and_pasted(page, kind):
+    program = """async ([kind, bytes]) => {
+        const transfer = new DataTransfer();
+        transfer.items.add(new File([new Uint8Array(bytes)], 'c.png', { type: 'image/png' }));
+        const options = { dataTransfer: transfer, clipboardData: transfer, bubbles: true };
+        const event = kind === 'drop' ? new DragEvent(kind, options)
+          : new ClipboardEvent(kind, options);
+        document.getElementById('stage').dispatchEvent(event);
+    }"""
+    page.evaluate(program, [kind, list(encoded(IMAGE))])
+    expect(page.locator("#name")).to_have_text("c.png · 160 × 120")
+
+
+def test_strokes_land_where_the_pointer_is_at_every_zoom(page):
+    open_file(page)
+    page.locator("#size").fill("0")
+    for key, times in (("0", 1), ("9", 1), ("+", 3), ("-", 9)):
+        for _ in range(times):
+            page.keyboard.press(key)
+        page.keyboard.press("Delete")
+        stroke(page, (0.5, 0.5), (0.5, 0.5))
+        y, x = np.nonzero(fill(page))
+        assert np.abs([y.mean() + 0.5 - 60, x.mean() + 0.5 - 80]).max() <= 1
+        assert len(x) <= 4
+
+
+def test_canceling_leaves_the_picture_and_the_mask(page, server):
+    side = 900
+    image, _ = picture(side, side)
+    open_file(page, "d.png", encoded(image))
+    page.keyboard.press("i")  # all of it
+    page.select_option("#deep", "network")
+    page.click("#fill")
+    expect(page.locator("#progress")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#progress")).to_be_hidden()
+    expect(page.locator("#status")).to_have_text("Canceled.")
+    expect(page.locator("#fill")).to_be_enabled()
+    page.keyboard.press("Control+z")
+    stroke(page, (0.5, 0.5), (0.52, 0.5))
+    assert 0 < fill(page).sum() < side**2 / 50
+
+
+def test_the_page_takes_the_token_out_of_its_address(browser, start):
+    token = "a-token-of-enough-characters"
+    server = start(GSJAX_TOKEN=token)
+    page = browser.new_page()
+    page.goto(f"{server.url}/#token={token}")
+    file = {"name": "a.png", "mimeType": "image/png", "buffer": encoded(IMAGE)}
+    page.set_input_files("#open", file)
+    expect(page.locator("#name")).to_contain_text("a.png")
+    stroke(page, (0.4, 0.4), (0.6, 0.5))
+    page.click("#fill")
+    expect(page.locator("#status")).to_contain_text("Filled in", timeout=60_000)
+    assert token not in page.url
+    page.close()
+
+
 def test_every_shortcut_is_listed_and_every_control_has_a_name(page):
     page.keyboard.press("?")
     expect(page.locator("#shortcuts")).to_be_visible()
