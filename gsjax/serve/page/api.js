@@ -27,10 +27,8 @@ export async function models() {
 function form(fields) {
   const body = new FormData();
   for (const [name, value] of Object.entries(fields)) {
-    if (value === null) continue;
-    // Names of files stay here.
-    if (value instanceof Blob) body.append(name, value, name);
-    else body.append(name, value);
+    if (value instanceof Blob) body.append(name, value, name); // its own name stays here
+    else if (value !== null) body.append(name, value);
   }
   return body;
 }

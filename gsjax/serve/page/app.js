@@ -163,7 +163,6 @@ function remember(undo) {
 
 function step(from, to) {
   const change = from.pop();
-  if (!change) return;
   change();
   to.push(change);
 }
@@ -175,12 +174,7 @@ function change(edit) {
 }
 
 async function loadMask(blob) {
-  let bitmap;
-  try {
-    bitmap = await createImageBitmap(blob);
-  } catch {
-    bitmap = await createImageBitmap(await api.preview(blob));
-  }
+  const { bitmap } = await show(blob);
   const { width, height } = view.masks.hole;
   if (bitmap.width !== width || bitmap.height !== height) {
     throw new Error(`The mask is ${bitmap.width} × ${bitmap.height} pixels, the picture ${width} × ${height}.`);
@@ -357,8 +351,8 @@ document.addEventListener("keydown", (event) => {
     view.pan(...ARROWS[event.key]);
     return;
   }
-  let pressed = event.key.length === 1 ? event.key.toUpperCase() : event.key;
   if (event.altKey) return;
+  let pressed = event.key.length === 1 ? event.key.toUpperCase() : event.key;
   if (control) pressed = `Ctrl+${event.shiftKey ? "Shift+" : ""}${pressed}`;
   pressed = { "Ctrl+Y": "Ctrl+Shift+Z", "=": "+", Backspace: "Delete" }[pressed] ?? pressed;
   const found = KEYS.find(([keys, , action]) => keys === pressed && action);

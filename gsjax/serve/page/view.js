@@ -107,20 +107,19 @@ export class View {
 
   drawPicture(width, height) {
     const context = this.picture;
-    context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, width, height);
     if (!this.shown) return;
-    this.drawOne(this.shown, 0, width, height);
-    if (this.divide !== null) this.drawOne(this.before, 0, this.divide * width, height);
+    this.drawOne(this.shown, width, height);
+    if (this.divide !== null) this.drawOne(this.before, this.divide * width, height);
   }
 
-  drawOne({ bitmap, preview }, from, to, height) {
+  drawOne({ bitmap, preview }, width, height) {
     const context = this.picture;
     context.save();
     context.beginPath();
-    context.rect(from, 0, to - from, height);
+    context.rect(0, 0, width, height);
     context.clip();
-    context.clearRect(from, 0, to - from, height);
+    context.clearRect(0, 0, width, height);
     context.imageSmoothingEnabled = this.scale < 3;
     context.imageSmoothingQuality = "high";
     const small = preview && this.scale * bitmap.width <= preview.width;
