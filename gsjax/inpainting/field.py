@@ -245,7 +245,7 @@ def _result_size(box, scale, size) -> tuple[int, int]:
     if height < 1 or width < 1 or height * width > _LARGEST:
         raise UserError(
             "",
-            f"{height}×{width} pixels (height×width) are not from 1 to {_LARGEST} in all",
+            f"{height}×{width} pixels (height×width) cannot be drawn, only 1 to {_LARGEST}",
             "give a box to draw a part",
         )
     return height, width

@@ -213,7 +213,7 @@ IMAGE, HOLE = np.zeros((20, 30, 3), np.uint8), np.zeros((20, 30), bool)
         (IMAGE, HOLE.T, "one of them is turned by 90°"),
         (IMAGE, np.zeros((20, 30, 3)), "hole: the array has shape"),
         (IMAGE, HOLE + np.nan, "hole: it contains NaN"),
-        (IMAGE, np.full((20, 30), "x"), "hole: of type"),
+        (IMAGE, np.full((20, 30), "x"), "hole: its type is"),
         ("x.png", HOLE, "image: the array has shape"),
     ],
 )
@@ -366,7 +366,7 @@ def test_what_is_no_field_is_refused(tmp_path):
     for name in ("text.npz", "other.npz", "pickled.npz"):
         with pytest.raises(UserError, match="is not a field"):
             Field.load(tmp_path / name)
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(UserError, match="it does not exist"):
         Field.load(tmp_path / "nowhere.npz")
 
 

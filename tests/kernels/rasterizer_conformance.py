@@ -33,7 +33,7 @@ CASES = [
     LARGE,
     MANY,  # with odd sides
     Case((3,), 1, 5, (5, 7)),
-    Case((3,), 2, 16, (7, 5)),  # more channels than Gaussians
+    Case((3,), 2, 16, (3, 5)),  # more channels than Gaussians
     Case((4,), 30, 1, (2, 6), 0.03),  # sharp ones, many of which fade
 ]
 
