@@ -80,7 +80,7 @@ def main() -> None:
     image, output = (Path(flag.value).expanduser() for flag in (IMAGE, OUTPUT))
     mask = Path(MASK.value).expanduser() if MASK.value is not None else None
     if not image.exists():
-        raise UserError("--image", f"{image} does not exist")
+        raise UserError(f"--image: {image}", "it does not exist")
 
     from gsjax.inpainting import pairing  # imported here, since --help needs no decoders
 
