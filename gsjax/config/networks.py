@@ -118,6 +118,12 @@ class Loss(Group, stage=True):
         1.0, "weight of the distance of the mapped class token to DINO's of the photograph", least=0
     )
     lpips: float = field(3.0, "weight of LPIPS between fill and photograph", least=0)
+    spectrum: float = field(
+        0.0,
+        "weight of the difference between the Fourier amplitudes of fill and photograph, against "
+        "chessboards and ripples (Lu et al. 2022, GLaMa)",
+        least=0,
+    )
     gan: float = field(0.3, "weight of the adversarial loss", least=0)
     features: float = field(
         0.0,
@@ -127,8 +133,8 @@ class Loss(Group, stage=True):
     )
     composite: bool = field(
         False,
-        "lpips, gan, features and the discriminator see the photograph with the hole filled, so "
-        "that known pixels get no gradient from them (Suvorov et al. 2022, LaMa)",
+        "lpips, spectrum, gan, features and the discriminator see the photograph with the hole "
+        "filled, so that known pixels get no gradient from them (Suvorov et al. 2022, LaMa)",
     )
     adversarial: str = field(
         "hinge",

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 from ml_collections import ConfigDict
@@ -156,6 +157,17 @@ def lpips(seen: Seen) -> Float[Array, ""]:
     return seen.distance(seen.fill, seen.images).mean()
 
 
+@term
+def spectrum(seen: Seen) -> Float[Array, ""]:
+    """Mean absolute difference between the Fourier amplitudes of fill and photograph.
+
+    Chessboards and ripples are peaks that the photograph's spectrum lacks (Lu et al. 2022, GLaMa).
+    Phases are left out: with them, a texture would have to be in its exact place, and the squared
+    difference would be that of the pixels (Parseval).
+    """
+    return jnp.abs(_amplitudes(seen.fill) - _amplitudes(seen.images)).mean()
+
+
 @term(needs="discriminator")
 def gan(seen: Seen) -> Float[Array, ""]:
     """The generator's adversarial loss.
@@ -235,3 +247,17 @@ def _mean_where(
     """Averages over the counted pixels of each image (0 if there are none), then over images."""
     count = counted.sum((1, 2, 3)) * values.shape[-1]
     return ((values * counted).sum((1, 2, 3)) / jnp.maximum(count, 1)).mean()
+
+
+def _amplitudes(images: Float[Array, "b h w c"]) -> Float[Array, "b h w//2+1 c"]:
+    """Returns the amplitudes of the orthonormal Fourier transform, one of each conjugate pair.
+
+    By matrix products: XLA divides these over devices, but gathers the batch for an FFT.
+    """
+    height, width = images.shape[1:3]
+    dtype = jnp.result_type(images, jnp.complex64)
+    rows, columns = (np.fft.fft(np.eye(side), norm="ortho") for side in (height, width))
+    waves = jnp.asarray(rows, dtype), jnp.asarray(columns[: width // 2 + 1], dtype)
+    spectra = jnp.einsum("uh,vw,bhwc->buvc", *waves, images, precision="highest")
+    # The bound is inside the root, so that an amplitude of 0 has a finite gradient.
+    return jnp.sqrt(spectra.real**2 + spectra.imag**2 + 1e-10)

@@ -26,6 +26,7 @@ CASES = {
     "hinge on the prediction": ("gan", {}),
     "logistic by patch": ("gan", BY_PATCH),
     "features on the composite": ("features", COMPOSITE),
+    "spectrum on the composite": ("spectrum", COMPOSITE),
 }
 LPIPS = {"lpips on the composite": ("lpips", COMPOSITE)}
 OF_THE_DISCRIMINATOR = {"discriminator, hinge": {}, "discriminator, logistic by patch": BY_PATCH}
