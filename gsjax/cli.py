@@ -1,8 +1,7 @@
-"""How every command starts: flags, configs, and mistakes told in one line.
+"""How every command starts: parses flags and configs, and reports mistakes in one line.
 
-A mistake in a flag, a config field or a config file, and any `UserError`, ends the
-command with `error: …` on stderr and exit code 2. Anything else is a bug of ours and
-keeps its traceback.
+A mistake in a flag, a config field or a config file, and any `UserError`, ends the command with
+`error: …` on stderr and exit code 2. Anything else is a bug and keeps its traceback.
 """
 
 import functools
@@ -48,7 +47,7 @@ def run(
     except UserError as error:
         _exit(str(error))
     except (AssertionError, RuntimeError):
-        if "jax" in sys.modules:  # a backend that cannot start is a mistake, not a bug
+        if "jax" in sys.modules:  # a backend that cannot start is not a bug
             from gsjax.kernels.backends import check_platform
 
             try:
@@ -82,15 +81,15 @@ def _end_on_interrupt(cleans_up: bool) -> None:
 
 
 def enable_compilation_cache() -> None:
-    """Keeps compiled programs for the next start of a command, unless JAX is told where."""
-    import jax  # only now: --help and mistyped flags need no JAX
+    """Caches compiled programs on disk, unless JAX's cache is already configured."""
+    import jax  # imported here, since --help needs no JAX
 
     from gsjax.fetch import cache_folder
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
-        jax.config.update("jax_compilation_cache_max_size", 2**31)  # bytes; the oldest go first
-        # A command that fills one picture has many small programs, of a second together.
+        jax.config.update("jax_compilation_cache_max_size", 2**31)  # bytes
+        # Filling a picture compiles many small programs, which take a second together.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
@@ -138,17 +137,17 @@ def _check_command(given: list[str], commands: tuple[str, ...]) -> None:
 
 
 class _Plain(python_logging.Formatter):
-    """Logs as errors are told: `warning: …`, without the time and the line of code."""
+    """Formats logs like errors: `warning: …`, without time and line of code."""
 
     def format(self, record: python_logging.LogRecord) -> str:
         return f"{record.levelname.lower()}: {super().format(record)}"
 
 
 def _quiet_libraries() -> None:
-    """Shows what libraries log only from warnings on; of our own, everything.
+    """Shows only warnings and errors of libraries, but all of our own logs.
 
-    Orbax alone logs some thirty lines a checkpoint, which hide what matters. When it cannot
-    save one it raises an error, which becomes one line, and logs a hundred tracebacks.
+    Orbax alone logs about thirty lines per checkpoint, which hide what matters. When it fails to
+    save, it raises an error, which becomes one line, but also logs a hundred tracebacks.
     """
     package = os.path.dirname(__file__)
     main = os.path.abspath(sys.argv[0])
@@ -164,18 +163,18 @@ def _quiet_libraries() -> None:
     logging.get_absl_handler().setFormatter(_Plain())
     python_logging.getLogger("asyncio").setLevel(python_logging.CRITICAL)
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata, which is read without it
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # about metadata, which we read ourselves
     sys.unraisablehook = _except_for_closed_loops
 
 
 def _except_for_closed_loops(unraisable) -> None:
-    """Shows what cannot be raised, unless it is of the other writes of a save that failed."""
+    """Shows unraisable exceptions, except for those of other writes of a failed save."""
     if str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)
 
 
 def _explanation(error: Exception) -> str | None:
-    """Says what is wrong with a flag; None if the error has another cause."""
+    """Returns a message about a wrong flag; None if the error has another cause."""
     if required := re.match(r"flag --(\S+)=None: ", str(error)):
         return f"--{required[1]} is missing: {flags.FLAGS[required[1]].help}"
     if isinstance(error, flags.UnrecognizedFlagError):
@@ -184,7 +183,7 @@ def _explanation(error: Exception) -> str | None:
         return f"there is no flag --{error.flagname}; {hint}"
     if isinstance(error, flags.Error):
         text = str(error).removeprefix("flag ")
-        # A wrong boolean has the arguments of absl's ValueError for a message.
+        # For a wrong boolean, the message is the arguments of absl's ValueError.
         return re.sub(r"\('(.*)', '.*'\)$", r"\1", text)
     return None
 

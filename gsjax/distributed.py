@@ -1,8 +1,8 @@
-"""Several processes as one run: how they meet, agree and end.
+"""Several processes as one run: how they connect, agree and end.
 
-All of them compute the same programs in the same order, each on its devices and its part
-of the data. So what one of them alone finds out (a wrong file, a signal) must be told to the
-others before any acts on it, and one that fails must end without waiting for them.
+All processes run the same programs in the same order, each on its devices and its part of the data.
+So whatever only one process notices (a wrong file, a signal) must be shared with the others before
+any of them acts on it, and a process that fails must exit without waiting for the others.
 """
 
 import contextlib
@@ -22,30 +22,30 @@ from typing import NoReturn
 from gsjax.errors import UserError, first_line
 
 OTHER_FAILED = "another process of this run failed; its output says why"
-GONE = os.EX_TEMPFAIL  # exit code of a process that ends since another one has; 75
+GONE = os.EX_TEMPFAIL  # exit code of a process that ends because another one did; 75
 _MEET = 300  # seconds that processes wait for each other at the start
-_SILENCE = 30  # seconds without a sign of life after which a process counts as gone
+_SILENCE = 30  # seconds without a heartbeat after which a process counts as dead
 _LEAVE = 30  # seconds that a failed process waits for its last checkpoint and the others
 
 _RESUMES = "the same command, on all processes, resumes from the last checkpoint"
-_keep_alive = []  # what C code calls
+_keep_alive = []  # callbacks used by C code
 
 
 def join(coordinator: str | None = None, processes: int | None = None, process: int | None = None):
-    """Makes this process one of several, if it is; call it before JAX computes anything.
+    """Connects this process to the others of the run, if any; call it before JAX computes anything.
 
-    With flags it is what they say. Without, it asks JAX, on a TPU pod (Google Cloud's or
-    Kubernetes' there) and in a SLURM step, and only if these have more than one process:
-    everywhere else this costs nothing.
+    The flags define the processes. Without flags, JAX detects them on TPU pods (of Google Cloud,
+    or in Kubernetes there) and in SLURM steps with more than one process. Elsewhere, this does
+    nothing.
 
     Args:
       coordinator: HOST:PORT of process 0.
-      processes: how many there are.
-      process: which one this is, from 0.
+      processes: number of processes.
+      process: index of this one, from 0.
 
     Raises:
-      UserError: the flags are wrong or not all there.
-      SystemExit: the processes cannot meet, with 1: unlike after a mistake, they may later.
+      UserError: the flags are wrong or incomplete.
+      SystemExit: the processes cannot connect; with code 1, since a retry may succeed.
     """
     import jax
 
@@ -67,7 +67,7 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
     if options.get("process_id") == 0:
         _check_port(int(coordinator.rpartition(":")[2]))
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # Its way to agree on a stop would take SIGTERM from `training.termination`.
+    # The preemption service would intercept SIGTERM, which `training.termination` handles.
     jax.config.update("jax_enable_preemption_service", False)
     _when_jax_aborts(
         f"error: the processes of this run have not met within {_MEET} s. Start all of them, with "
@@ -90,12 +90,12 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
 
 
 def _check_port(port: int) -> None:
-    """Ends process 0 if it cannot listen on its port; JAX 0.10 would crash without a word."""
+    """Exits process 0 if it cannot listen on its port; JAX 0.10 would crash without a message."""
     both = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if both else socket.AF_INET
     try:
         socket.create_server(("", port), family=family, dualstack_ipv6=both).close()
-    except OSError as error:  # the run before may not have left it yet
+    except OSError as error:  # the previous run may still use it
         _end_unmet(f"process 0 cannot listen on port {port}: {os.strerror(error.errno)}")
 
 
@@ -131,16 +131,16 @@ def _checked(coordinator: str, processes: int, process: int) -> dict | None:
 
 
 def _found() -> dict | None:
-    """Returns how JAX is to find the other processes; None if this one is alone."""
+    """Returns options for JAX to detect the other processes; None if this is the only one."""
     environment = os.environ
-    # Only inside of srun: a job's script and an interactive shell are one process.
+    # Only inside of srun: job scripts and interactive shells are single processes.
     if "SLURM_STEP_NODELIST" in environment:
         tasks = environment.get("SLURM_STEP_NUM_TASKS") or environment.get("SLURM_NTASKS", "1")
         if int(tasks) == 1:
             return None
         options = {"cluster_detection_method": "slurm"}
         gpus = environment.get("SLURM_GPUS_ON_NODE", "")
-        # JAX gives a task the one GPU with its number, which suits one task a GPU only.
+        # JAX gives each task the GPU with its index, which is right only for one task per GPU.
         if re.fullmatch(r"1(\(x\d+\))?", environment.get("SLURM_STEP_TASKS_PER_NODE", "")):
             options["local_device_ids"] = list(range(int(gpus))) if gpus.isdigit() else None
         return options
@@ -161,7 +161,7 @@ def _found() -> dict | None:
 
 
 def _metadata(attribute: str) -> str:
-    """Returns what Google Cloud's server tells a machine about itself, "" if there is none."""
+    """Returns an attribute from Google Cloud's metadata server; "" if there is none."""
     import requests
 
     server = os.environ.get("GCE_METADATA_IP", "metadata.google.internal")
@@ -174,15 +174,15 @@ def _metadata(attribute: str) -> str:
 
 
 def max_over_processes(value: int) -> int:
-    """Returns the highest of what all processes give; all of them must call it.
+    """Returns the maximum of a value over all processes, all of which must call it.
 
-    It also makes them wait for each other.
+    It is also a barrier.
     """
     return start_max(value)()
 
 
 def start_max(value: int) -> Callable[[], int]:
-    """Starts `highest` behind what the devices compute; the result is called for the answer."""
+    """Queues `max_over_processes` behind the devices' work; call the result to get the maximum."""
     import jax
     import numpy as np
 
@@ -208,7 +208,7 @@ def _reduction():
 
 @contextlib.contextmanager
 def shared_errors() -> Iterator[None]:
-    """Lets a UserError in the block on any process be one on all of them, at its end."""
+    """Raises a UserError of the block on all processes, at its end."""
     error = None
     try:
         yield
@@ -223,13 +223,13 @@ def shared_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def exit_on_failure(finish: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Ends this process when the block raises, if it is one of several.
+    """Exits this process when the block raises, if it is one of several.
 
-    The usual way out would wait for the others, which wait for this one. The exit code is 2
-    for a UserError, `GONE` if the error comes from another process being gone, else 1.
+    A normal exit would wait for the other processes, which wait for this one. The exit code is 2
+    for a UserError, `GONE` if another process died, else 1.
 
     Args:
-      finish: is done first, unless another process is gone or it takes too long.
+      finish: called first, unless another process died; abandoned if it takes too long.
     """
     try:
         yield
@@ -262,7 +262,7 @@ def _end(error: BaseException, finish: Callable[[], None]) -> None:
     def leave() -> None:
         with contextlib.suppress(Exception):
             finish()
-            jax.distributed.shutdown()  # waits for all, who may have failed alike
+            jax.distributed.shutdown()  # waits for the others, which may have failed, too
 
     if not loss:
         leaving = threading.Thread(target=leave, daemon=True)
@@ -273,7 +273,7 @@ def _end(error: BaseException, finish: Callable[[], None]) -> None:
 
 
 def _loss(error: BaseException | None) -> str:
-    """Returns the part of an error that says that a process cannot be reached, or ""."""
+    """Returns the line of an error that says that a process cannot be reached, or ""."""
     while error is not None:
         line = first_line(error)
         if re.search(r"Gloo|NCCL|UNAVAILABLE|DEADLINE_EXCEEDED|[Cc]oordination service", line):
@@ -283,10 +283,10 @@ def _loss(error: BaseException | None) -> str:
 
 
 def _when_jax_aborts(message: str, code: int) -> None:
-    """Ends the process with a message for the user where JAX ends it with one for developers.
+    """Replaces the message for developers with which JAX aborts a process by one for users.
 
-    If nothing is heard from a process, or nothing from process 0, JAX aborts the others from
-    a thread of its own, without an exception.
+    If the heartbeat of a process is missing, JAX aborts the others from a thread, without an
+    exception.
     """
 
     @ctypes.CFUNCTYPE(None, ctypes.c_int)

@@ -1,1 +1,1 @@
-"""A run: its loop, its step, and what it leaves in its workdir."""
+"""Training: the loop, the train step, and the contents of the workdir."""

@@ -1,7 +1,7 @@
-"""What the processes of a run agree on: whether it continues.
+"""How the processes of a run agree on whether it continues.
 
-A signal reaches one process, and bad data may too. But all processes must take the same steps and
-validation batches, or they wait for each other forever.
+A signal, or bad data, may reach only one process. But all processes must run the same steps and
+validation batches; otherwise they would wait for each other forever.
 """
 
 import enum
@@ -14,15 +14,15 @@ _Batch = TypeVar("_Batch")
 
 
 class Vote(enum.IntEnum):
-    """What a process asks for before a step. All of them do what the highest vote says."""
+    """What a process votes for before a step. All processes follow the highest vote."""
 
     CONTINUE = 0
-    STOP = 1  # save and end: a signal asks for it
-    FAIL = 2  # save and end with an error: there is no batch
+    STOP = 1  # save and end, because of a signal
+    FAIL = 2  # save and end with an error, because there is no batch
 
 
 class StopRequested(Exception):
-    """A validation ends before its last batch, on all processes."""
+    """Ends a validation before its last batch, on all processes."""
 
 
 def start_vote(stop_requested: bool, failed: bool) -> Callable[[], Vote]:
@@ -34,10 +34,10 @@ def start_vote(stop_requested: bool, failed: bool) -> Callable[[], Vote]:
 
 
 def until_stop(batches: Iterable[_Batch], stop_requested: Callable[[], bool]) -> Iterator[_Batch]:
-    """Yields the batches until a stop is requested of any process.
+    """Yields the batches until any process is requested to stop.
 
     Raises:
-      StopRequested: it was.
+      StopRequested: a stop was requested.
     """
     for batch in batches:
         if distributed.max_over_processes(stop_requested()):

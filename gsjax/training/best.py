@@ -1,4 +1,4 @@
-"""The generator that validated best, kept beside the last states of a run."""
+"""The generator that validated best, saved beside the last states of a run."""
 
 import enum
 import json
@@ -29,7 +29,7 @@ class _Content(enum.IntEnum):
 
 
 class Best:
-    """The folder `best` of a run: one checkpoint, and in `best.json` what is known of it."""
+    """The folder `best` of a run: one checkpoint, and a description of it in `best.json`."""
 
     def __init__(self, workdir: Path, config: ConfigDict, done: int):
         """Opens it.
@@ -90,17 +90,17 @@ class Best:
         )
 
     def offer(self, step: int, values: Mapping[str, float], generator: PyTree) -> None:
-        """Keeps the generator if its value is better than that of the one that is kept.
+        """Saves the generator if it validated better than the saved one.
 
-        A value that is NaN or infinite is not.
+        NaN and infinite values are never better.
 
         Args:
-          step: after which it was validated.
+          step: the step after which it was validated.
           values: the metrics, as `val/NAME`.
           generator: its variables.
 
         Raises:
-          UserError: if it cannot be written.
+          UserError: it cannot be written.
         """
         value = next(values[name] for name in self._names if name in values)
         least = -math.inf if self._best is None else self._sign * self._best

@@ -1,4 +1,4 @@
-"""What can be wrong with a config, found out before any work starts."""
+"""Checks a config before any work starts."""
 
 import functools
 import os
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 def check_config(config: ConfigDict, resumes: bool = False) -> "Sources":
-    """Checks that `config` can be run; returns the images, which are opened for that.
+    """Checks that `config` can be run, and returns the image sources that it opens for that.
 
-    Missing data comes first: it takes the longest to mend. A run that `resumes` does not
-    need what it started from any more.
+    Missing data is reported first, since it takes the longest to fix. A run that `resumes` no
+    longer needs what it started from.
 
     Raises:
-      UserError: it cannot; names the field, and what would be right.
+      UserError: the config cannot be run; names the field, and what would be right.
     """
     from gsjax.data.pipeline import check_data  # with Grain, which reading a run does not need
 
@@ -43,7 +43,7 @@ def check_config(config: ConfigDict, resumes: bool = False) -> "Sources":
 
 
 def check_program(config: ConfigDict, devices: int) -> None:
-    """Raises UserError for what needs neither data nor weights to be found wrong."""
+    """Raises UserError for mistakes that can be found without data and weights."""
     check_types(config.to_dict())
 
     def check(config: ConfigDict) -> None:
@@ -60,18 +60,18 @@ def check_program(config: ConfigDict, devices: int) -> None:
 
 
 def check_resumed(workdir: str | os.PathLike, config: ConfigDict, done: int) -> None:
-    """Says what has changed since a run's `config.json` was written.
+    """Logs what has changed since a run's `config.json` was written.
 
-    Most fields may change between runs. Data may, with a warning: the remaining steps are no
-    longer those of an uninterrupted run. The networks may not, nor the stages up to now.
+    Most fields may change. Data may change, with a warning, since the remaining steps then differ
+    from those of an uninterrupted run. Networks, and stages that have begun, may not change.
 
     Args:
       workdir: the run's folder.
-      config: as it is now.
+      config: the present config.
       done: the step that the run resumes after.
 
     Raises:
-      UserError: the networks have changed, or the place of step `done` among the stages.
+      UserError: the networks have changed, or the stages up to step `done`.
     """
     if (Path(workdir) / saved.CONFIG).exists():
         before = saved.read_config(workdir)
@@ -80,7 +80,7 @@ def check_resumed(workdir: str | os.PathLike, config: ConfigDict, done: int) -> 
 
 
 def _in_each_stage(check: Callable[[ConfigDict], None], config: ConfigDict) -> None:
-    """Calls a check with the config of each stage, and with that of validation beside stages."""
+    """Calls a check with the config of each stage, and with that of validation."""
     stages = plan(config)
     if not stages[0].name:
         return check(config)
@@ -94,9 +94,9 @@ def _in_each_stage(check: Callable[[ConfigDict], None], config: ConfigDict) -> N
 
 
 def _open_inputs(config: ConfigDict, resumes: bool) -> "Sources":
-    """Opens the images and checks the weights; one error names all that is missing.
+    """Opens the images and checks the weights; a single error names everything that is missing.
 
-    Images and weights take long to get.
+    That saves time, since images and weights take long to get.
     """
     from gsjax.data import pipeline
 

@@ -1,4 +1,4 @@
-"""The train steps of a run: each compiled once, on accelerators before it is needed."""
+"""The compiled train steps of a run; on accelerators, each is compiled before it is needed."""
 
 import os
 import sys
@@ -23,17 +23,16 @@ from gsjax.training.stages import Stage, stage_of
 from gsjax.training.state import TrainState, begin_stage
 from gsjax.training.step import make_train_step
 
-# What a step is compiled for: the index of its stage, and whether the discriminator takes part.
+# Identifies a compiled step: the index of its stage, and whether the discriminator takes part.
 _Key = tuple[int, bool]
 _THREAD = "compiles"
 
 
 class TrainSteps:
-    """Trains, step after step, by the programs of the stages that the steps belong to.
+    """Runs train steps with the compiled programs of their stages.
 
-    Where programs are compiled ahead, a thread compiles the next one while the present one
-    runs. What fails there, for lack of memory beside the running program for instance, is
-    compiled again when it is needed.
+    If programs are compiled ahead, a thread compiles the next one while the current one runs. If
+    that fails, for example for lack of memory, the program is compiled when it is needed.
     """
 
     def __init__(
@@ -49,15 +48,15 @@ class TrainSteps:
 
         Args:
           stages: of the run.
-          networks: of the run; stages may compute them in another precision.
-          state: its arrays or their shapes, with shardings.
+          networks: of the run; stages may change their precision.
+          state: arrays or shapes, with shardings.
           frozen: the variables of dino and lpips.
           mesh: of all devices.
           ahead: whether programs are compiled before they are needed.
         """
         self._stages, self._networks, self._mesh = stages, networks, mesh
         self._state, self._frozen = _abstract(state), frozen
-        # In the order of their use. A stage has two if the discriminator joins on its way.
+        # In the order of use. A stage has two programs if the discriminator joins in between.
         self._keys = list(
             dict.fromkeys(
                 (stage.index, stage.adversarial(step))
@@ -70,25 +69,25 @@ class TrainSteps:
         self._thread = ThreadPoolExecutor(1, _THREAD) if ahead else None
 
     def __call__(self, step: int, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        """Returns the state after step number `step`, which takes the place of `state`'s."""
+        """Runs step number `step` and returns the new state; donates `state`."""
         stage = stage_of(self._stages, step)
         if stage.index and step == stage.first + 1:
             state = begin_stage(stage.config, state)
         key = stage.index, stage.adversarial(step)
         if self._compiled is None or self._compiled[0] != key:
-            self._compiled = None  # a program may hold much memory
+            self._compiled = None  # free the memory of the old program first
             self._compiled = key, self._take(key)
         result = self._compiled[1](state, self._frozen, batch)
         self._start_next(key)
         return result
 
     def close(self) -> None:
-        """Begins no further compilation. The end of Python waits for one that has begun."""
+        """Cancels compilations that have not begun; Python waits for others at its exit."""
         if self._thread:
             self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _take(self, key: _Key) -> Compiled:
-        """Returns a program, which may have been compiled already."""
+        """Returns a program, compiled now or ahead."""
         ahead, self._next = self._next, None
         if ahead is not None and ahead[0] == key:
             try:
@@ -116,7 +115,7 @@ class TrainSteps:
 
 
 def exit_if_compiling() -> None:
-    """Ends this process with 0 if Python would wait for a compilation, minutes maybe."""
+    """Exits with 0 at once if Python would otherwise wait for a compilation, possibly minutes."""
     if any(thread.name.startswith(_THREAD) for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()
@@ -126,12 +125,12 @@ def exit_if_compiling() -> None:
 
 
 def jitted_step(stage: Stage, networks: Networks, state: TrainState, mesh: Mesh) -> Wrapped:
-    """Returns the train step of a stage, which takes the place of its state, not yet compiled.
+    """Returns the jitted train step of a stage, which donates its state; not yet compiled.
 
     Args:
-      stage: the stage; its step counts from its own beginning.
-      networks: as the stage computes them.
-      state: its arrays or their shapes, with shardings.
+      stage: the stage; its schedules count from its own beginning.
+      networks: with the precision of the stage.
+      state: arrays or shapes, with shardings.
       mesh: of all devices.
     """
     step = _since_begin(make_train_step(stage.config, networks), stage)
@@ -153,9 +152,9 @@ def abstract_batch(config: ConfigDict, mesh: Mesh) -> Batch:
 
 
 def _since_begin(step: Callable, stage: Stage) -> Callable:
-    """Returns a train step that counts steps from the begin of a stage, as its schedules do.
+    """Returns a train step that counts steps from the beginning of a stage, as schedules do.
 
-    Its random numbers are not those of the same step of another stage.
+    Its random numbers differ from those of the same step in another stage.
     """
     if not stage.index:
         return step

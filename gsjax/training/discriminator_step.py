@@ -1,4 +1,4 @@
-"""How the discriminator learns: to tell the generator's fills from photographs."""
+"""The discriminator's part of a step: learning to tell fills from photographs."""
 
 import jax
 from jaxtyping import PyTree
@@ -13,7 +13,7 @@ from gsjax.training.state import TrainState
 def discriminator_gradients(
     context: Context, discriminator: PyTree, drawn: Drawn, batch: Batch
 ) -> tuple[PyTree, Metrics]:
-    """Returns the gradient of the discriminator's loss by its variables, and its metrics."""
+    """Returns the gradients of the discriminator's loss, and its metrics."""
 
     def loss(variables: PyTree):
         return losses.discriminator_loss(loss_inputs(context, drawn, variables, batch))
@@ -25,12 +25,12 @@ def discriminator_gradients(
 def update_discriminator(
     context: Context, state: TrainState, gradients: PyTree, batch: Batch
 ) -> tuple[TrainState, Metrics]:
-    """Returns the state with the discriminator updated, and the metrics of its penalty, R1.
+    """Returns the state with the discriminator updated, and the metrics of the R1 penalty.
 
-    R1 is lazy (Karras et al. 2020) over the batch instead of over time: each step computes it for
-    one image in `loss.r1_every`. That costs as much as all images every `r1_every` steps, weighted
-    by as much, and has the same expected gradient; but it needs no second program, which would
-    take as long to compile as the first, and its gradients do not come in bursts.
+    R1 is lazy (Karras et al. 2020) over the batch instead of over time: every step computes it for
+    one in `loss.r1_every` images. That costs as much as all images every `r1_every` steps, with
+    r1_every times the weight, and has the same expected gradient. But it needs no second program,
+    which would take as long to compile as the first, and gradients do not come in bursts.
     """
     config, metrics = context.config, {}
     options = config.loss

@@ -1,4 +1,4 @@
-"""What is due at a step of a run, beside training."""
+"""What is due at a step, besides training."""
 
 from typing import NamedTuple
 
@@ -11,11 +11,11 @@ class Due(NamedTuple):
     """What is due at a step.
 
     Attributes:
-      announcement: before it: it is the first of its stage, or of this process in that stage.
-      log: of its metrics.
-      validation: of the generator after it.
-      stage_end: the generator is kept as that of the stage.
-      checkpoint: the state is saved.
+      announcement: announce the stage; the step is its first, or the first of this process in it.
+      log: log its metrics.
+      validation: validate the generator after the step.
+      stage_end: save the generator as that of the stage.
+      checkpoint: save the state.
     """
 
     announcement: bool
@@ -30,7 +30,7 @@ def due_at(config: ConfigDict, stage: Stage, step: int, done: int) -> Due:
 
     Args:
       config: of the run.
-      stage: that the step belongs to.
+      stage: the stage of the step.
       step: its number, from 1.
       done: the step that the run resumed after; 0 for a new run.
     """

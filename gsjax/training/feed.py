@@ -1,4 +1,4 @@
-"""What a run is fed: training batches, stage after stage."""
+"""Feeds training batches, stage after stage."""
 
 import time
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ from gsjax.training.stages import Stage, plan, stage_of
 
 
 class Fetched(NamedTuple):
-    """The batch of the next step, or why this process has none.
+    """The batch of the next step, or the reason why this process has none.
 
     Attributes:
-      local: this process's part, as `training_batches` has it.
-      batch: the whole, on the devices of all processes.
-      failure: what was raised instead; the other processes must hear of it first.
+      local: this process's part, from `training_batches`.
+      batch: the whole batch, on the devices of all processes.
+      failure: the exception, raised only after the other processes know of it.
     """
 
     local: dict[str, np.ndarray] | None = None
@@ -38,8 +38,8 @@ class Feed(Iterator):
 
         Args:
           config: of the run.
-          source: `config.data.train`, open.
-          done: steps of the run that are done.
+          source: the opened `config.data.train`.
+          done: number of steps done.
         """
         self._stages = plan(config)
         self._source = source
@@ -72,7 +72,7 @@ class Feed(Iterator):
         return {name: array for name, array in batch.items() if name != "unreadable"}
 
     def fetch(self, mesh: Mesh) -> Fetched:
-        """Returns the next batch, and raises nothing."""
+        """Returns the next batch; exceptions become `failure`."""
         try:
             local = next(self)
             return Fetched(local, sharding.put_batch(local, mesh))
@@ -80,7 +80,7 @@ class Feed(Iterator):
             return Fetched(failure=error)
 
     def rates(self) -> dict[str, float]:
-        """Returns the speed since the last call, over all processes, and the data's part in it."""
+        """Returns the speed since the last call, and the fraction of time waiting for data."""
         elapsed = time.perf_counter() - self._start
         rates = {
             "images_per_second": self._steps * self._stage.config.train.batch_size / elapsed,
@@ -95,5 +95,5 @@ class Feed(Iterator):
         self._batches.close()
 
     def restart(self) -> None:
-        """Lets the time since the last rates go uncounted."""
+        """Restarts the clock, so that the time since the last rates does not count."""
         self._start, self._waited, self._steps = time.perf_counter(), 0.0, 0

@@ -1,4 +1,4 @@
-"""The forward pass of a training step: what the generator draws, and what the losses see of it."""
+"""The forward pass of a train step: the generator's drawing, and the inputs of the losses."""
 
 import dataclasses
 from typing import NamedTuple
@@ -18,11 +18,11 @@ Metrics = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What a step uses and does not train.
+    """What a step uses but does not train.
 
     Attributes:
       config: of the stage.
-      networks: the modules, as the stage computes them.
+      networks: the modules, with the precision of the stage.
       frozen: the variables of dino and lpips.
     """
 
@@ -32,12 +32,12 @@ class Context:
 
 
 class Drawn(NamedTuple):
-    """What the generator makes of a batch.
+    """The generator's output for a batch.
 
     Attributes:
-      image: the picture, not clamped.
-      token: the mapped token of the masked images; None without semantic branch.
-      clean_token: DINO's own of the clean images; None without semantic branch.
+      image: the drawing, not clamped.
+      token: the mapped token of the masked images; None without a semantic branch.
+      clean_token: DINO's token of the clean images; None without a semantic branch.
     """
 
     image: Float[Array, "b h w 3"]
@@ -46,7 +46,7 @@ class Drawn(NamedTuple):
 
 
 def draw(context: Context, generator: PyTree, batch: Batch, key: jax.Array) -> Drawn:
-    """Runs the generator, with these variables, on the masked images of a batch.
+    """Runs the generator on the masked images of a batch.
 
     `key` is for layers that draw noise.
     """
@@ -61,12 +61,12 @@ def draw(context: Context, generator: PyTree, batch: Batch, key: jax.Array) -> D
 def judge(
     context: Context, discriminator: PyTree, images: Float[Array, "b h w 3"]
 ) -> DiscriminatorOutput:
-    """Returns what the discriminator makes of images, with these variables."""
+    """Applies the discriminator to images."""
     return context.networks.discriminator.apply(discriminator, images, method="judge")
 
 
 def loss_inputs(context: Context, drawn: Drawn, discriminator: PyTree, batch: Batch) -> losses.Seen:
-    """Returns what the losses of both networks are computed from."""
+    """Returns the inputs of the losses of both networks."""
     config, lpips = context.config, context.networks.lpips
     images, known = unpack(batch)
     labels = config.loss.patch_labels

@@ -1,4 +1,4 @@
-"""How the generator learns: from the loss of what it draws, and into its average."""
+"""The generator's part of a step: its gradients, its update, and its moving average."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,8 +19,8 @@ class GeneratorPass(NamedTuple):
     """A forward pass of the generator.
 
     Attributes:
-      drawn: what it draws.
-      pull_back: from the gradient by `drawn` to that by the generator's variables, in a tuple.
+      drawn: its output.
+      pull_back: maps the gradient with respect to `drawn` to that of the variables, in a tuple.
     """
 
     drawn: Drawn
@@ -30,7 +30,7 @@ class GeneratorPass(NamedTuple):
 def generator_pass(
     context: Context, generator: PyTree, batch: Batch, key: jax.Array
 ) -> GeneratorPass:
-    """Draws as `forward.draw`, and keeps what the backward pass needs."""
+    """Runs `forward.draw`, and keeps what the backward pass needs."""
     return GeneratorPass(
         *jax.vjp(lambda variables: draw(context, variables, batch, key), generator)
     )
@@ -43,7 +43,7 @@ def generator_gradients(
     batch: Batch,
     adversarial: bool,
 ) -> tuple[PyTree, Metrics]:
-    """Returns the gradient of the loss by the generator's variables, and the terms by name."""
+    """Returns the gradients of the generator's loss, and the terms by name."""
 
     def loss(drawn: Drawn):
         seen = loss_inputs(context, drawn, discriminator, batch)
@@ -66,7 +66,7 @@ def update_generator(config: ConfigDict, state: TrainState, gradients: PyTree) -
 
 
 def _averaged(average: PyTree | None, variables: PyTree, step: jax.Array, decay: float):
-    """Moves the average towards the variables, faster in the first steps."""
+    """Updates the moving average, faster in the first steps."""
     if average is None:
         return None
     decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))

@@ -1,4 +1,4 @@
-"""Sample grids: what the model was given, what it drew, and what was there, side by side."""
+"""Sample grids: input, prediction, composite and original, side by side."""
 
 import io
 import os
@@ -12,7 +12,7 @@ from gsjax.data.colors import to_uint8
 from gsjax.files import write_atomically
 
 COLUMNS = ("input", "prediction", "composite", "original")
-HOLE_COLOR = (255, 94, 170)  # a pink that photographs do not have: black could be a shadow
+HOLE_COLOR = (255, 94, 170)  # a pink that is rare in photographs; black could be a shadow
 
 _SHORTEST_SIDE = 128  # pixels; smaller images are enlarged
 _MARGIN = 6
@@ -29,9 +29,8 @@ def sample_grid(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Draws a row per image: input with its hole in pink, prediction, composite, original.
 
-    Values are in [0, 1] and clipped to it; NaN is drawn black. Images with a side
-    below 128 pixels are enlarged by a whole factor, every pixel a square. A caption
-    stands under its row, or is left out where there is none.
+    Values are clipped to [0, 1]; NaN is drawn black. Images with a side below 128 pixels are
+    enlarged by an integer factor, without interpolation. Captions, if any, are below the rows.
     """
     pink = np.asarray(HOLE_COLOR, np.float32) / 255
     known = np.asarray(known)
@@ -43,7 +42,7 @@ def sample_grid(
 def picture_grid(
     columns: Mapping[str, UInt8[np.ndarray, "b h w 3"]], captions: Sequence[str] = ()
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Draws columns of pictures of one size under their titles, as `sample_grid` does."""
+    """Draws columns of pictures of one size under their titles, like `sample_grid`."""
     rows, height, width = next(iter(columns.values())).shape[:3]
     factor = max(1, -(-_SHORTEST_SIDE // min(height, width)))
     height, width = height * factor, width * factor
@@ -69,7 +68,7 @@ def picture_grid(
 
 
 def write_png(path: str | os.PathLike, array: UInt8[np.ndarray, "height width 3"]) -> None:
-    """Writes a PNG that is whole or not there: a file of the same name stays until it is.
+    """Writes a PNG atomically.
 
     Raises:
       OSError: if the folder is missing, full or read-only; nothing is left behind.

@@ -1,7 +1,7 @@
-"""Which images a run has been trained on so far: `images.json` in its workdir.
+"""Records the images that a run trains on, in `images.json` of its workdir.
 
-What a step sees follows from its number and the list of images, so that a folder that has grown
-changes the data of all steps to come.
+A step's number and the list of images determine what the step sees. So a change of the folder
+changes the data of all remaining steps.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ FILE = "images.json"
 
 
 def record_images(workdir: str | os.PathLike, source: ImageSource, resumes: bool) -> None:
-    """Writes down the images of a run; warns if it resumes with others than so far.
+    """Records the images of a run; warns if it resumes with different ones.
 
     Args:
       workdir: the run's folder, which exists.
@@ -46,9 +46,9 @@ def record_images(workdir: str | os.PathLike, source: ImageSource, resumes: bool
 
 
 def _read(path: Path) -> dict | None:
-    """Returns what was written down, if it can be read: it matters less than the run."""
+    """Returns the record, or None if it cannot be read: the run matters more."""
     try:
         images = read_json(path)
-    except (OSError, ValueError):  # of runs before this was written down, or damaged
+    except (OSError, ValueError):  # missing in older runs, or damaged
         return None
     return images if isinstance(images, dict) else None

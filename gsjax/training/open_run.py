@@ -1,4 +1,4 @@
-"""The folder of a run, opened: its checkpoints, its record, its best generator."""
+"""Opens the folder of a run: its checkpoints, its record, its best generator."""
 
 import contextlib
 from pathlib import Path
@@ -21,7 +21,7 @@ from gsjax.training.workdir import check_shared, lock_workdir
 
 
 class OpenRun(NamedTuple):
-    """What a run reads from and writes to.
+    """The opened folder of a run.
 
     Attributes:
       done: the step that it resumes after; 0 for a new run.
@@ -39,9 +39,9 @@ class OpenRun(NamedTuple):
 def open_run(
     config: ConfigDict, workdir: Path, prepared: Prepared, stack: contextlib.ExitStack
 ) -> tuple[OpenRun, TrainState]:
-    """Opens the folder of a run; returns it, and the state that training resumes from.
+    """Opens the folder of a run; returns it, and the state to train from.
 
-    From here on no other run has the folder, and a process that fails ends the others.
+    From here on, the folder is locked, and a process that fails ends the others.
 
     Args:
       config: of the run.

@@ -9,7 +9,7 @@ SCHEDULES = ("steps", "cosine", "linear")
 
 
 def learning_rate(config: ConfigDict) -> optax.Schedule:
-    """Returns the rate as a function of the step, from `config.optimizer`."""
+    """Returns the learning rate as a function of the step, from `config.optimizer`."""
     options = config.optimizer
     steps = config.train.steps - options.warmup_steps
     if options.schedule == "cosine":
@@ -27,8 +27,8 @@ def learning_rate(config: ConfigDict) -> optax.Schedule:
 def adamw(options: ConfigDict) -> optax.GradientTransformation:
     """Returns AdamW on gradients clipped to `clip_norm`, from `config.optimizer`.
 
-    What it returns is to be multiplied by −`learning_rate(config)(step)`: the step of the
-    run is the only clock, also for a discriminator that starts late.
+    Its updates must be multiplied by −`learning_rate(config)(step)`: the step of the run is the
+    only clock, even for a discriminator that starts late.
     """
     return optax.chain(
         optax.clip_by_global_norm(options.clip_norm),
@@ -49,11 +49,11 @@ def update(
 
     Args:
       config: of the stage.
-      gradients: by the variables.
+      gradients: of the variables.
       state: of `adamw(config.optimizer)`.
       variables: before the update.
-      step: steps of the stage that are done.
-      factor: what the learning rate is multiplied by.
+      step: number of steps of the stage that are done.
+      factor: multiplies the learning rate.
     """
     updates, state = adamw(config.optimizer).update(gradients, state, variables)
     rate = learning_rate(config)

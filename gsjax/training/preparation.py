@@ -1,4 +1,4 @@
-"""What a run needs before it starts: checked, loaded and opened, and nothing written yet."""
+"""Prepares a run: checks the config, loads data and weights, and writes nothing yet."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from gsjax.training.checks import check_config, check_resumed
 
 
 class Prepared(NamedTuple):
-    """What a run needs beside its state.
+    """What a run needs besides its state.
 
     Attributes:
       mesh: of all devices.
@@ -80,7 +80,7 @@ def prepare(config: ConfigDict, workdir: Path) -> Prepared:
 
 
 def load_validation_data(config: ConfigDict, source: ImageSource) -> list[dict]:
-    """Returns this process's part of the validation batches, after a look for unreadable images."""
+    """Returns this process's part of the validation batches; warns of unreadable images."""
     share = jax.process_index(), jax.process_count()
     batches = validation_batches(config, config.train.batch_size, *share, source)
     seen = set()

@@ -1,8 +1,8 @@
-"""What a run leaves in its workdir for people to read: metrics and pictures.
+"""Records metrics and pictures of a run in its workdir.
 
-`metrics.jsonl` holds one JSON object a line: `step` and scalars by name. A step may
-have several lines, with different scalars (training's and validation's). A scalar
-that is NaN or infinite is null, which JSON has and which readers take for NaN.
+`metrics.jsonl` has one JSON object per line: `step` and scalars by name. A step may have several
+lines, with different scalars (of training and of validation). NaN and infinite scalars are written
+as null, which is valid JSON and which readers take for NaN.
 """
 
 import contextlib
@@ -24,12 +24,12 @@ from gsjax.training.grids import write_png
 
 @dataclasses.dataclass
 class Record:
-    """An open record; see `open_record`. Without files, it takes everything and writes nothing."""
+    """An open record; see `open_record`. Without files, it writes nothing."""
 
     workdir: Path
     metrics: BinaryIO | None = None
-    # tensorboardX's EventsWriter. Its SummaryWriter writes in a thread, which a full disk ends,
-    # after which it waits for that thread forever.
+    # tensorboardX's EventsWriter. Its SummaryWriter writes in a thread; when a full disk kills the
+    # thread, it would wait for it forever.
     events: Any = None
 
     def scalars(self, step: int, values: Mapping[str, Any]) -> None:
@@ -44,7 +44,7 @@ class Record:
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         line = json.dumps({"step": int(step)} | values | dict.fromkeys(values.keys() - finite))
         with explained(self.workdir):
-            (self.workdir / "metrics.jsonl").stat()  # writing to a file that was deleted works
+            (self.workdir / "metrics.jsonl").stat()  # detect deletion, which writing would not
             self.metrics.write(line.encode() + b"\n")
             self.metrics.flush()
             self._add_events(step, "scalar", finite)
@@ -71,10 +71,10 @@ class Record:
         self.events.flush()
 
     def close(self) -> None:
-        """Closes the files; everything is in them already."""
+        """Closes the files; everything has been flushed already."""
         if self.metrics is None:
             return
-        with contextlib.suppress(OSError):  # from what could not be written, which was told
+        with contextlib.suppress(OSError):  # errors have been reported already
             self.events.close()
         with contextlib.suppress(OSError):
             self.metrics.close()
@@ -84,22 +84,22 @@ class Record:
 def open_record(workdir: str | os.PathLike, step: int, active: bool = True) -> Record:
     """Opens the record of a run that resumes after `step`; 0 for a new run.
 
-    What a killed run recorded after its last checkpoint is dropped, since its steps
-    are run again: lines beyond `step`, and a line that was not finished. A run that
-    starts anew where another left a record keeps that as `metrics.1.jsonl` and so on.
+    What a killed run recorded after its last checkpoint is dropped, since these steps run again:
+    lines beyond `step`, and incomplete lines. A new run keeps the record of an earlier one as
+    `metrics.1.jsonl` etc.
 
     Args:
-      workdir: the run's folder; it is made if need be.
-      step: that of the restored checkpoint.
-      active: whether this process writes; of several processes, only one does.
+      workdir: the run's folder; created if necessary.
+      step: of the restored checkpoint.
+      active: whether this process writes; only one of several does.
 
     Raises:
-      UserError: if the workdir cannot be made or written to.
+      UserError: if the workdir cannot be created or written to.
     """
     workdir = Path(workdir)
     if not active:
         return Record(workdir)
-    # Imports PyTorch where that is installed, which takes seconds.
+    # Imported here, since it imports PyTorch if installed, which takes seconds.
     from tensorboardX.event_file_writer import EventsWriter
     from tensorboardX.proto.event_pb2 import Event, SessionLog
 
@@ -111,9 +111,9 @@ def open_record(workdir: str | os.PathLike, step: int, active: bool = True) -> R
         elif path.exists() and path.stat().st_size:
             set_aside(path)
         metrics = open(path, "ab")  # noqa: SIM115
-        goes_on = any(workdir.glob("events.out.tfevents.*"))
+        has_events = any(workdir.glob("events.out.tfevents.*"))
         events = EventsWriter(str(workdir / "events"))
-        if goes_on:  # TensorBoard then hides what earlier files say about this step and later
+        if has_events:  # makes TensorBoard hide earlier events of this step and later
             start = SessionLog(status=SessionLog.START)
             events.write_event(Event(step=step + 1, wall_time=time.time(), session_log=start))
         events.flush()
@@ -121,13 +121,13 @@ def open_record(workdir: str | os.PathLike, step: int, active: bool = True) -> R
 
 
 def last_validation(workdir: str | os.PathLike, step: int) -> dict[str, float]:
-    """Returns what a run's metrics hold of its last validation after that step, if anything."""
+    """Returns the metrics of the last validation that was recorded after a step, if any."""
     path = Path(workdir) / "metrics.jsonl"
     content = path.read_bytes() if path.exists() else b""
     for line in reversed(content.splitlines()):
         if b'"val/' not in line:
             continue
-        with contextlib.suppress(ValueError, RecursionError):  # a broken disk
+        with contextlib.suppress(ValueError, RecursionError):  # damaged lines
             values = json.loads(line)
             if isinstance(values, dict) and values.pop("step", None) == step:
                 return values

@@ -1,4 +1,4 @@
-"""What a run says on stderr, and records, while it trains."""
+"""Reports progress on stderr and records metrics during training."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ from gsjax.training.state import TrainState
 
 
 def announce(config: ConfigDict, workdir: Path, state: TrainState, done: int) -> None:
-    """Says what is about to run, on stderr; of several processes, one does."""
+    """Prints what is about to run to stderr, on one process."""
     if jax.process_index() != 0:
         return
     sizes = [
@@ -39,7 +39,7 @@ def announce(config: ConfigDict, workdir: Path, state: TrainState, done: int) ->
 
 
 def announce_stage(stage: Stage, stages: int, bar: tqdm.tqdm) -> None:
-    """Says which stage is about to run, on stderr and in front of the progress bar."""
+    """Logs which stage is about to run, and shows it in the progress bar."""
     bar.set_description_str(f"training, stage {stage.name}", refresh=False)
     if jax.process_index() == 0:
         logging.info(
@@ -52,7 +52,7 @@ def announce_stage(stage: Stage, stages: int, bar: tqdm.tqdm) -> None:
 def log_step(
     log: Record, bar: tqdm.tqdm, step: int, stage: Stage, metrics: Metrics, feed: Feed
 ) -> None:
-    """Waits for a step; records its metrics and the speed, and shows them behind the bar."""
+    """Waits for a step, records its metrics and the speed, and shows them in the progress bar."""
     scalars = {name: float(value) for name, value in metrics.items()} | feed.rates()
     if stage.name:
         scalars["stage"] = stage.index + 1

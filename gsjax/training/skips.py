@@ -13,35 +13,36 @@ from gsjax.files import write_atomically
 
 
 class Skips:
-    """Watches for steps that were skipped, and ends a run that skips too many in a row."""
+    """Detects skipped steps, and ends a run that skips too many in a row."""
 
     def __init__(self, workdir: Path, allowed: int, skipped: int):
         """Starts to watch.
 
         Args:
-          workdir: the run's folder; the batch of the first step of a row goes to its `skipped/`.
-          allowed: so many steps in a row end the run.
-          skipped: the state's count so far.
+          workdir: the run's folder; the batch of the first skipped step in a row is saved in
+            `skipped/`.
+          allowed: this many skipped steps in a row end the run.
+          skipped: the count in the state so far.
         """
         self._folder, self._allowed, self._skipped = workdir / "skipped", allowed, skipped
         self._row = 0
         self._watched: tuple[int, Mapping, Mapping[str, np.ndarray]] | None = None
 
     def watch(self, step: int, metrics: Mapping, batch: Mapping[str, np.ndarray]) -> None:
-        """Notes what is to be checked once a step that was started has ended.
+        """Registers a step that was started, to be checked when it has ended.
 
         Args:
           step: its number.
           metrics: from the train step.
-          batch: what this process gave to it; each process keeps its own part.
+          batch: this process's part of the batch.
         """
         self._watched = step, metrics, batch
 
     def check(self) -> None:
-        """Waits for the step that is watched, if any, and looks whether it was skipped.
+        """Waits for the watched step, if any, and checks whether it was skipped.
 
         Raises:
-          UserError: it was the last of too many in a row.
+          UserError: too many steps in a row were skipped.
         """
         if self._watched is None:
             return
@@ -64,7 +65,7 @@ class Skips:
             )
 
     def _keep(self, step: int, metrics: Mapping, batch: Mapping[str, np.ndarray]) -> None:
-        """Writes the batch of a step that was skipped, if the disk takes it."""
+        """Saves the batch of a skipped step, if possible."""
         process = jax.process_index()
         part = f"_process_{process}" if process else ""
         path = self._folder / f"step_{step:08d}{part}.npz"
@@ -77,5 +78,5 @@ class Skips:
         try:
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, content.getvalue())
-        except OSError as error:  # a batch to look at is not worth a run
+        except OSError as error:  # not worth ending the run
             logging.warning("the batch could not be kept: %s", error)

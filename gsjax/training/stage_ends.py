@@ -1,4 +1,4 @@
-"""The generator at the end of each stage, kept beside the last states of a run."""
+"""Saves the generator at the end of each stage."""
 
 import shutil
 from pathlib import Path
@@ -15,20 +15,20 @@ from gsjax.training.state import TrainState, best_variables
 
 
 def set_aside_other_stages(workdir: Path, done: int) -> None:
-    """Renames the folder `stages` of another run, if this one resumes after no step."""
+    """Renames the folder `stages` of an earlier run, if this one is new."""
     if not done and jax.process_index() == 0 and (workdir / "stages").exists():
         set_aside(workdir / "stages")
     distributed.max_over_processes(0)  # only now is it gone for all processes
 
 
 def save_stage_end(workdir: Path, config: ConfigDict, stage: Stage, state: TrainState) -> None:
-    """Writes `stages/NAME`, which is a workdir by itself, with one checkpoint of the generator.
+    """Writes `stages/NAME`, a workdir with one checkpoint of the generator.
 
-    What a run wrote there before it was killed, and comes to again, is replaced.
+    Replaces what the run wrote there before it was killed.
 
     Args:
       workdir: of the run.
-      config: of the run, which says what crops the generator is for.
+      config: of the run, with the size of crops.
       stage: the stage that has ended.
       state: after its last step.
 

@@ -1,8 +1,8 @@
-"""Stages of a run: parts with crops, batches, losses and rates of their own.
+"""Stages of a run: parts with their own crops, batches, losses and learning rates.
 
-A stage is a run by itself in all that counts steps: learning rate, warm-up, `gan_start`, the
-curriculum of the masks and the warm-up of the average begin anew with each. Only the numbers
-of steps and of training examples continue, so that no two stages draw the same holes.
+Everything that counts steps restarts with each stage: the learning rate and its warmup,
+`gan_start`, the curriculum of the masks and the warmup of the average. Only the counts of steps and
+of training examples continue, so that no two stages draw the same holes.
 """
 
 import dataclasses
@@ -20,15 +20,15 @@ from gsjax.models import losses
 
 
 class Stage(NamedTuple):
-    """One of the stages of a run, in the order in which they are run.
+    """A stage of a run.
 
     Attributes:
-      index: its place, from 0.
-      name: in `config.stages`; "" if the run has none and is one stage.
-      config: of a run that is this stage alone; `train.steps` are its own.
-      first: steps of the run that are done when it begins.
-      last: steps of the run that are done when it ends.
-      examples: training examples that the stages before it have used.
+      index: its index, from 0.
+      name: in `config.stages`; "" if the run has no stages and is a single one.
+      config: of a run that consists of this stage only, with its own `train.steps`.
+      first: number of steps of the run that are done when it begins.
+      last: number of steps of the run that are done when it ends.
+      examples: number of training examples used by earlier stages.
     """
 
     index: int
@@ -44,12 +44,12 @@ class Stage(NamedTuple):
 
 
 def plan(config: ConfigDict) -> tuple[Stage, ...]:
-    """Returns the stages that `config.train.stages` names; a run without is one stage.
+    """Returns the stages in `config.train.stages`; a run without stages is a single one.
 
     Raises:
-      UserError: a stage is not described, sets a field that stages may not, or has no steps.
+      UserError: a stage is not described, sets a field that stages may not set, or has no steps.
     """
-    # Older runs have not known stages.
+    # Missing in the configs of older runs.
     names = config.train.get("stages", ())
     if not names:
         return (Stage(0, "", config, 0, config.train.steps, 0),)
@@ -71,15 +71,15 @@ def plan(config: ConfigDict) -> tuple[Stage, ...]:
 
 
 def stage_of(stages: Sequence[Stage], step: int) -> Stage:
-    """Returns the stage that step number `step`, from 1, belongs to; the last if it is beyond."""
+    """Returns the stage of step number `step`, from 1; the last stage for steps beyond it."""
     return next((stage for stage in stages if step <= stage.last), stages[-1])
 
 
 def with_total_steps(config: ConfigDict) -> ConfigDict:
-    """Returns a run's config with `train.steps` of all its stages.
+    """Returns a run's config with `train.steps` set to the total of its stages.
 
     Raises:
-      UserError: as `plan`.
+      UserError: as for `plan`.
     """
     steps = plan(config)[-1].last
     if steps != config.train.steps:
@@ -89,9 +89,9 @@ def with_total_steps(config: ConfigDict) -> ConfigDict:
 
 
 def check_begun_stages(before: ConfigDict, now: ConfigDict, done: int) -> None:
-    """Raises UserError unless two configs have had the same stages up to step `done`.
+    """Raises UserError unless two configs have the same stages up to step `done`.
 
-    Stages that have not begun may change, and the present one may become longer or shorter.
+    Stages that have not begun may change, and the current one may become longer or shorter.
     """
     was, here = (_begun(plan(config), done) for config in (before, now))
     if was != here:
@@ -126,7 +126,7 @@ def _check_names(names: Sequence[str], described: ConfigDict) -> None:
 
 
 def _config_of(config: ConfigDict, name: str) -> ConfigDict:
-    """Returns the config of a run that is one stage alone."""
+    """Returns the config of a run that consists of one stage only."""
     fields = flatten_dict(config.stages[name].to_dict(), sep=".")
     steps = fields.pop("steps", None)
     check_whole(steps, 1, f"stages.{name}.steps")

@@ -1,4 +1,4 @@
-"""What training changes, and its beginning."""
+"""The training state, and its initialization."""
 
 from collections.abc import Callable, Mapping
 
@@ -17,29 +17,29 @@ from gsjax.training.optimizer import adamw
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything that a checkpoint must hold, but for the place in the data."""
+    """Everything that training changes, except the position in the data."""
 
-    step: jax.Array  # steps done
-    key: jax.Array  # the run's randomness; a step folds its number in
+    step: jax.Array  # number of steps done
+    key: jax.Array  # random key of the run; each step folds its number in
     generator: PyTree
     generator_optimizer: optax.OptState
     discriminator: PyTree
     discriminator_optimizer: optax.OptState
-    average: PyTree | None  # of the generator over the steps; None if not asked for
-    skipped: jax.Array  # steps that changed nothing, for a NaN or infinite loss or gradient
+    average: PyTree | None  # moving average of the generator, or None
+    skipped: jax.Array  # number of steps skipped because of a NaN or infinite loss or gradient
 
 
 def best_variables(state: TrainState) -> PyTree:
-    """Returns the generator that fills best: the average, if there is one."""
+    """Returns the generator's moving average, if there is one, else the generator."""
     return state.generator if state.average is None else state.average
 
 
 def init_state(
     config: ConfigDict, networks: Networks, mesh: Mesh, initial: Mapping[str, PyTree] | None = None
 ) -> TrainState:
-    """Returns the state at step 0, drawn from `config.seed`, already sharded over `mesh`.
+    """Returns the state at step 0, initialized from `config.seed` and sharded over `mesh`.
 
-    Networks in `initial`, from `trained.initial.load_initial`, take the place of those drawn.
+    Networks in `initial`, from `trained.initial.load_initial`, replace the random ones.
     """
     start = _starter(config, networks)
     shardings = sharding.over_fsdp(jax.eval_shape(start), mesh)
@@ -49,16 +49,16 @@ def init_state(
         **{name: sharding.put(initial[name], getattr(shardings, name)) for name in initial}
     )
     if state.average is not None and "generator" in initial:
-        # Copied: the step takes the place of its state, of which no two arrays may be one.
+        # Copied, because the step donates its state, and an array cannot be donated twice.
         state = state.replace(average=jax.tree.map(jnp.copy, state.generator))
     return state
 
 
 def begin_stage(config: ConfigDict, state: TrainState) -> TrainState:
-    """Returns the state in which a stage begins, which takes the place of the stage before's.
+    """Returns the state at the beginning of a stage; donates the final state of the previous one.
 
-    The generator continues from its average, the discriminator as it is; both optimizers begin
-    anew.
+    The generator continues from its moving average, and the discriminator as it is. Both optimizers
+    are reinitialized.
     """
     optimizer = adamw(config.optimizer)
 
@@ -78,7 +78,7 @@ def begin_stage(config: ConfigDict, state: TrainState) -> TrainState:
 
 
 def abstract_state(config: ConfigDict, networks: Networks, mesh: Mesh) -> TrainState:
-    """Returns the shapes and shardings of the state, without computing anything."""
+    """Returns the shapes and shardings of the state without computing anything."""
     state = jax.eval_shape(_starter(config, networks))
     return jax.tree.map(
         lambda array, where: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=where),
@@ -88,7 +88,7 @@ def abstract_state(config: ConfigDict, networks: Networks, mesh: Mesh) -> TrainS
 
 
 def _starter(config: ConfigDict, networks: Networks) -> Callable[[], TrainState]:
-    """Returns the function that draws the state."""
+    """Returns a function that initializes the state."""
     optimizer = adamw(config.optimizer)
 
     def start() -> TrainState:

@@ -1,4 +1,4 @@
-"""One step of training: both networks, one compiled function."""
+"""The train step: both networks in one compiled function."""
 
 from collections.abc import Callable
 
@@ -20,13 +20,13 @@ from gsjax.training.state import TrainState
 def make_train_step(config: ConfigDict, networks: Networks) -> Callable:
     """Returns `step(state, frozen, batch, adversarial) -> (state, metrics)`.
 
-    To be jitted, with `adversarial` static: whether the discriminator takes part yet.
-    It learns first, from the generator's picture of this step; the generator's
-    adversarial term then asks the discriminator that has learned. (Two programs rather
-    than a condition in one: XLA runs convolutions inside conditions 25 times slower on CPU.)
+    To be jitted, with `adversarial` static: whether the discriminator takes part. The
+    discriminator is updated first, on the generator's drawing in this step; the generator's
+    adversarial term then uses the updated discriminator. (There are two programs instead of a
+    conditional, because XLA runs convolutions inside conditionals 25 times slower on CPU.)
 
-    `frozen` has the variables of dino and lpips. Where the loss or a gradient is NaN or
-    infinite, everything stays as it was but for the counts of steps and of `skipped`.
+    `frozen` has the variables of dino and lpips. If a loss or gradient is NaN or infinite, only
+    the counts of steps and of `skipped` change.
     """
     parts = config.train.accumulate
 
@@ -36,8 +36,8 @@ def make_train_step(config: ConfigDict, networks: Networks) -> Callable:
         before, context = state, Context(config, networks, frozen)
         key = jax.random.fold_in(state.key, state.step)  # for layers that draw noise
         judged = {"loss/discriminator": jnp.zeros(())}
-        # Both networks learn from one forward pass. In parts, a whole batch's never exists at
-        # once, so that the discriminator learns from pictures that are drawn a second time.
+        # Both networks learn from one forward pass. With a split batch, that of the whole batch
+        # never exists at once, so the drawings are computed a second time for the discriminator.
         shared = generator_pass(context, before.generator, batch, key) if parts == 1 else None
 
         def for_discriminator(part: Batch):
@@ -71,7 +71,7 @@ def make_train_step(config: ConfigDict, networks: Networks) -> Callable:
 
 
 def _where(finite: jax.Array, after: TrainState, before: TrainState) -> TrainState:
-    """Returns the state after a step, or the one before where the step is to be skipped."""
+    """Returns the state after a step, or the one before it if the step is skipped."""
     state = jax.tree.map(
         lambda new, old: new if new is old else jnp.where(finite, new, old), after, before
     )

@@ -1,4 +1,4 @@
-"""How a run ends on request: SIGTERM, by which machines are taken back, and Ctrl-C."""
+"""Handles requests to stop: SIGTERM (preemption) and Ctrl-C."""
 
 import contextlib
 import os
@@ -13,9 +13,9 @@ _STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 def exit_at_once_on_signals() -> None:
-    """Lets SIGTERM and Ctrl-C end this process with 0 from now on.
+    """Makes SIGTERM and Ctrl-C exit this process with 0, except within `termination`.
 
-    Except where `termination` says otherwise. Only for the main thread.
+    Call it from the main thread.
     """
     _listen(lambda: None, lambda: True)
 
@@ -44,7 +44,7 @@ def termination(nothing_to_save: Callable[[], bool]) -> Iterator[Callable[[], bo
 
 
 def _listen(note: Callable[[], None], nothing_to_save: Callable[[], bool]) -> Callable[[], None]:
-    """Handles both signals as `termination` says, until what is returned is called."""
+    """Handles both signals as in `termination`; returns a function that restores the handlers."""
     interrupts = 0
 
     def at_once(number: int) -> None:

@@ -26,12 +26,12 @@ from gsjax.training.validator import Validator
 
 
 class Outcome(NamedTuple):
-    """How a run ended.
+    """The outcome of a run.
 
     Attributes:
-      steps: those done in all.
-      values: the metrics of the last validation; none if the run was stopped.
-      stopped: whether SIGTERM or Ctrl-C ended it; the state is saved, the same command resumes.
+      steps: total number of steps done.
+      values: the metrics of the last validation; empty if the run was stopped.
+      stopped: whether SIGTERM or Ctrl-C ended it; the state is saved, and the same command resumes.
     """
 
     steps: int
@@ -40,26 +40,26 @@ class Outcome(NamedTuple):
 
 
 def train(config: ConfigDict, workdir: Path) -> Outcome:
-    """Trains up to the last step of the last stage, resuming from what is in `workdir`.
+    """Trains up to the last step of the last stage, resuming from the checkpoints in `workdir`.
 
-    Every stage ends with a checkpoint and a validation, whose images have the size that the
-    config names outside of stages.
+    Every stage ends with a checkpoint and a validation, whose images have the size that the config
+    sets outside of its stages.
 
     Raises:
-      UserError: a mistake in the config, or data or weights that are missing, said
-        before anything is written; or too many steps with a NaN or infinite loss.
+      UserError: the config is invalid, or data or weights are missing (raised before anything is
+        written); or too many steps had a NaN or infinite loss.
     """
     config, trained = with_total_steps(config), False
     alone, first = jax.process_count() == 1, jax.process_index() == 0
     with contextlib.ExitStack() as stack:
-        # One of several processes must not end without the others, even with nothing to save.
+        # With several processes, none may exit alone, even if there is nothing to save.
         stop_requested = stack.enter_context(termination(lambda: alone and not trained))
         prepared = prepare(config, workdir)
-        stages = plan(config)  # only now does config.dino say what its folder holds
+        stages = plan(config)  # after `prepare`, which completes config.dino
         run, state = open_run(config, workdir, prepared, stack)
         feed = Feed(config, prepared.sources.training, run.done)
         stack.callback(feed.close)
-        # On a CPU, the compiler would take its cores from the program that runs.
+        # On a CPU, the compiler would compete with the running program for cores.
         ahead, mesh = jax.default_backend() != "cpu", prepared.mesh
         train_steps = TrainSteps(stages, prepared.networks, state, prepared.frozen, mesh, ahead)
         stack.callback(train_steps.close)
@@ -75,7 +75,7 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
         while step < config.train.steps:
             fetched = feed.fetch(mesh)
             all_votes = start_vote(stop_requested(), failed=fetched.failure is not None)
-            skips.check()  # waits: one step computes while the next is fed, no more
+            skips.check()  # waits, so that at most one step runs while the next is fed
             if vote := all_votes():
                 break
             step += 1
@@ -104,6 +104,6 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
             raise fetched.failure or UserError("", distributed.OTHER_FAILED)
         if vote == Vote.STOP:
             return Outcome(step, {}, stopped=True)
-        # There are none if the run had ended before, or its last validation was stopped.
+        # There are none if the run was already complete, or its last validation was stopped.
         values = values or validator(step, state)
         return Outcome(step, values, stopped=not values)

@@ -1,4 +1,4 @@
-"""How good the fills are: metrics over fixed images and holes, and a picture of some."""
+"""Validation: metrics over fixed images and holes, and a grid of samples."""
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
@@ -21,12 +21,11 @@ from gsjax.training.grids import sample_grid
 def make_validation_step(config: ConfigDict, networks: Networks) -> Callable:
     """Returns `step(generator_variables, frozen, batch) -> (pictures, values)`.
 
-    To be jitted with replicated results. `pictures` are the four that `sample_grid`
-    takes, f32[S, H, W, ·] in [0, 1], of the first `validate.samples` images (all of them
-    on every device would not fit); `values` the metrics of each image by name and
-    its `weight`, f32[B]. Metrics of the `hole` count the hole alone, the others all of
-    the composite. `mean_fill` is the hole filled with the mean color of the known
-    pixels, what a model must beat. `band` is each image's.
+    To be jitted with replicated results. `pictures` are the four arguments of `sample_grid`,
+    f32[S, H, W, ·] in [0, 1], for the first `validate.samples` images (all of them would not fit
+    on every device). `values` has the metrics of each image by name, its `weight` and its `band`,
+    each [B]. Metrics named `hole` are over the hole only, the others over the whole composite.
+    `mean_fill` fills the hole with the mean color of the known pixels, a baseline to beat.
     """
     tokens = make_tokens(config.dino, networks.dino)
 
@@ -65,9 +64,9 @@ def validate(
 
     Args:
       step: from `make_validation_step`, jitted.
-      variables: the generator's.
+      variables: of the generator.
       frozen: the variables of dino and lpips.
-      batches: global arrays; images that fill up the last batch have weight 0.
+      batches: global arrays; images that pad the last batch have weight 0.
       samples: rows of the grid.
       bands: their names.
     """

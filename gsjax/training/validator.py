@@ -1,4 +1,4 @@
-"""The validations of a run: recorded, stopped on request, and made up for."""
+"""Runs and records the validations of a run, and repeats those that were interrupted."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +37,7 @@ class Validator:
           workdir: its folder.
           prepared: from `prepare`.
           run: from `open_run`.
-          stop_requested: whether this process was asked to stop.
+          stop_requested: returns whether this process was requested to stop.
         """
         self._config, self._workdir, self._prepared, self._run = config, workdir, prepared, run
         self._stop_requested = stop_requested
@@ -46,8 +46,8 @@ class Validator:
     def __call__(self, step: int, state: TrainState) -> dict[str, float]:
         """Returns the metrics after a step, as `val/NAME`.
 
-        None if a stop was requested before the last batch; nothing is recorded then, and the
-        run makes up for the validation when it resumes.
+        Empty if a stop was requested before the last batch. Then nothing is recorded, and the run
+        validates when it resumes.
         """
         prepared, config, generator = self._prepared, self._config, best_variables(state)
         batches = until_stop(prepared.validation_data, self._stop_requested)
@@ -62,17 +62,17 @@ class Validator:
             )
         except StopRequested:
             return {}
-        # First, since what is recorded is not validated again after a kill.
+        # Before recording, since a recorded validation is not repeated after a kill.
         if self._run.best:
             self._run.best.offer(step, values, generator)
-        # A run that had ended and is started again may have recorded the same already.
+        # A complete run that is started again may have recorded the same values already.
         if step > self._run.done or values != record.last_validation(self._workdir, step):
             self._run.log.scalars(step, values)
         self._run.log.image(step, "validation", grid)
         return values
 
     def make_up(self, state: TrainState) -> None:
-        """Validates what the run resumes from, if that was due and a stop or a kill came before."""
+        """Validates the state that the run resumes from, if its validation was interrupted."""
         config, done = self._config, self._run.done
         stage = stage_of(plan(config), done)
         due = 0 < done < config.train.steps and due_at(config, stage, done, done).validation

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and what the system says when it cannot be written."""
+"""The workdir of a run: shared by its processes, and locked against other runs."""
 
 import contextlib
 import fcntl
@@ -16,16 +16,16 @@ from gsjax.errors import UserError
 from gsjax.files import explained
 
 _ENDS = 5  # seconds that a run may take to end after it was killed or stopped
-# One of several processes lives on for a minute when another is gone, and NFS keeps what a machine
-# that is gone has locked for 90 s.
+# When one of several processes dies, the others end within a minute, and NFS keeps the locks of a
+# dead machine for 90 s.
 _ALL_END = 120
 
 
 def check_shared(workdir: str | os.PathLike) -> None:
-    """Makes the workdir of a run of several processes and checks that they all see it.
+    """Creates the workdir of a run with several processes, and checks that all of them see it.
 
     Raises:
-      UserError: they do not, or it cannot be made.
+      UserError: a process does not see it, or it cannot be created.
     """
     import jax
 
@@ -49,13 +49,13 @@ def check_shared(workdir: str | os.PathLike) -> None:
 
 @contextlib.contextmanager
 def lock_workdir(workdir: str | os.PathLike) -> Iterator[None]:
-    """Keeps other runs out of a workdir, which would delete each other's files; makes it.
+    """Creates a workdir and locks it, since two runs would delete each other's files.
 
-    Process 0 does so for all. It waits a little for a run that is ending, longer if there are
-    several processes. Between machines it works as far as their file system has locks (NFS does).
+    Process 0 does so for all. It waits a few seconds for a run that is ending, longer with several
+    processes. Between machines, this needs a file system with locks (NFS has them).
 
     Raises:
-      UserError: another run has it, or it cannot be made.
+      UserError: another run has locked it, or it cannot be created.
     """
     import jax
 
@@ -75,11 +75,10 @@ def lock_workdir(workdir: str | os.PathLike) -> Iterator[None]:
 
 
 def _locked(file: BinaryIO, patience: float) -> bool:
-    """Locks a file until it is closed, by us or by our end; returns whether that was possible.
+    """Locks a file until it is closed or the process ends; returns whether that succeeded.
 
-    It tries for `patience` seconds, and says so.
-
-    Not by filelock: where there are no locks it makes do with a file that outlives a killed run.
+    Tries for `patience` seconds, and logs that it waits. filelock is no alternative: without
+    file-system locks, it falls back to a file that outlives a killed run.
     """
     deadline = time.monotonic() + patience
     for attempt in itertools.count():
