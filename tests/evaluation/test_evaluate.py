@@ -206,7 +206,7 @@ def test_without_pypatchmatch_what_needs_it_is_left_out_or_refused(monkeypatch):
     assert "patchmatch" not in methods.choose(None, every, notes)
     assert methods.choose(None, list(methods.OURS), notes) == ["network"]
     assert [note.split(":")[0] for note in notes] == ["no patchmatch", "no exemplar"]
-    with pytest.raises(UserError, match="--baselines: patchmatch: pypatchmatch is not installed"):
+    with pytest.raises(UserError, match=r"^patchmatch: pypatchmatch is not installed"):
         methods.choose(["patchmatch"], every, notes)
 
 
@@ -242,7 +242,7 @@ def test_mistakes_end_with_code_2_and_one_message_before_any_work(pictures, tmp_
         "--images: 9 is more than": [data, "--images=9"],
         "--checkpoint: there is no folder": [data, "--checkpoint=/nowhere"],
         "--lpips: 'resnet' is none of alex, vgg, squeeze": [data, "--lpips=resnet"],
-        "--lpips: alexnet is not in the cache": [data, "--lpips=alex"],
+        "--lpips: alexnet: it is not in the cache": [data, "--lpips=alex"],
         "--fid: 'torchvision' is neither inception": [data, "--fid=torchvision", "--lpips=none"],
         "--dino: '/nowhere' is none of dinov2_vits14": [
             data, "--dino=/nowhere", "--lpips=none", "--fid=none",
@@ -285,8 +285,8 @@ def test_a_command_measures_everything_with_converted_weights(pictures, checkpoi
     offline = {"HTTPS_PROXY": "http://127.0.0.1:9", "GSJAX_CACHE": str(tmp_path / "cache")}
     first, again = commands([arguments, arguments], tmp_path, **offline)
     assert first[0] == again[0] == 0, first[2]
-    assert "no LPIPS: alexnet is not in the cache" in first[1]
-    assert "no distances on DINO: dinov2_vits14 is not in the cache" in first[1]
+    assert "no LPIPS: alexnet: it is not in the cache" in first[1]
+    assert "no distances on DINO: dinov2_vits14: it is not in the cache" in first[1]
     assert "gsjax+exemplar" not in first[1]
     assert "FID over 4 images, fewer than its 2048 features" in first[1]
     assert len(list((tmp_path / "cache" / "features").iterdir())) == 1
