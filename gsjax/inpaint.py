@@ -98,7 +98,7 @@ def main() -> None:
     from gsjax.inpainting import batch, opened
     from gsjax.inpainting.painter import Inpainter
     from gsjax.kernels.backends import check_platform  # JAX from here on
-    from gsjax.trained.load import check_path
+    from gsjax.trained.place import check_path
 
     check_path(checkpoint)
     check_platform()

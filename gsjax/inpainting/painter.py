@@ -79,7 +79,7 @@ class Inpainter:
         Args:
           path: a run's workdir (its best generator, else the last one); a folder of checkpoints,
             or one of them; the output of `python -m gsjax.convert`; or the name of bundled
-            weights.
+            weights. See `gsjax.trained.place`.
           deep: what fills holes where they are deeper than `gsjax.inpainting.exemplar.DEEP`:
             "exemplar", texture copied from the image itself, or "network".
 

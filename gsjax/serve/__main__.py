@@ -92,7 +92,7 @@ def main() -> None:
 
 def _checkpoints(given: list[str]) -> dict[str, str]:
     """Returns the paths of checkpoints by name."""
-    from gsjax.trained.load import check_path
+    from gsjax.trained.place import check_path
 
     paths: dict[str, str] = {}
     for one in given:

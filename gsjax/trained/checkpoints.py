@@ -217,11 +217,6 @@ def find_checkpoint(path: str | os.PathLike) -> epath.Path:
     raise UserError(path, reason, "give a run's workdir or one of its checkpoints")
 
 
-def workdir_of(path: str | os.PathLike) -> epath.Path:
-    """Returns the workdir of a checkpoint, which is given as for `find_checkpoint`."""
-    return find_checkpoint(path).parent.parent
-
-
 def latest_step(directory: str | os.PathLike) -> int | None:
     """Returns the step of the newest finished checkpoint in a folder, or None."""
     return max(steps_in(epath.Path(absolute(directory))), default=None)

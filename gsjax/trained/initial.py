@@ -11,19 +11,20 @@ from gsjax.config.values import value_of
 from gsjax.errors import UserError, at
 from gsjax.models.build import Networks, init_networks
 from gsjax.trained import checkpoints, packed, restore
+from gsjax.trained.place import Place, bundled_hint, locate
 
 
 def check_initial(config: ConfigDict) -> None:
     """Raises UserError if `config.initial` is not a checkpoint; does not read its arrays."""
-    if config.initial and not packed.is_packed(packed.find(config.initial)):
+    if config.initial:
         try:
-            checkpoints.find_checkpoint(config.initial)
+            locate(config.initial, "last")
         except UserError as error:
             raise UserError(
                 f"initial: {error.where}",
                 error.what,
                 f"{error.remedy}. `python -m gsjax.convert` makes one from PyTorch weights; or "
-                f"give {packed.bundled_hint(config.initial)}",
+                f"give {bundled_hint(config.initial)}",
             ) from None
 
 
@@ -39,9 +40,10 @@ def load_initial(config: ConfigDict, networks: Networks) -> dict[str, PyTree]:
     if not config.initial:
         return {}
     check_initial(config)
+    place = locate(config.initial, "last")
     wanted = _shapes(config, networks)
     with at("initial"):
-        loaded = _read_initial(config.initial)
+        loaded = _read_initial(place)
         for name in loaded:
             checkpoints.check_same_shapes(
                 config.initial,
@@ -49,7 +51,7 @@ def load_initial(config: ConfigDict, networks: Networks) -> dict[str, PyTree]:
                 {name: wanted[name]},
                 "set model, discriminator and dino to what they are in its config.json",
             )
-        _warn_of_differences(config)
+        _warn_of_differences(config, place)
     logging.info("%s taken from %s", " and ".join(loaded), config.initial)
     return loaded
 
@@ -62,27 +64,20 @@ def _shapes(config: ConfigDict, networks: Networks) -> dict[str, PyTree]:
     return dict(zip(("generator", "discriminator"), shapes, strict=True))
 
 
-def _read_initial(path: str) -> dict[str, PyTree]:
-    folder = packed.find(path)
-    if packed.is_packed(folder):
-        return {"generator": packed.read_packed(folder)}
-    found = restore.names_in(path)
-    branches = {"generator": restore.generator_in(path), "discriminator": "discriminator"}
-    return {
-        name: restore.restore_params(path, branch)
-        for name, branch in branches.items()
-        if name in found
-    }
+def _read_initial(place: Place) -> dict[str, PyTree]:
+    if place.packed:
+        return {"generator": packed.read_packed(place.folder)}
+    branches = {"generator": restore.generator_in(place.folder)}
+    if "discriminator" in restore.names_in(place.folder):
+        branches["discriminator"] = "discriminator"
+    return {name: restore.restore_params(place.folder, branch) for name, branch in branches.items()}
 
 
-def _warn_of_differences(config: ConfigDict) -> None:
+def _warn_of_differences(config: ConfigDict, place: Place) -> None:
     """Warns of differences that shapes do not show: fields the checkpoint was trained with."""
-    folder = packed.find(config.initial)
-    if not packed.is_packed(folder):
-        folder = checkpoints.workdir_of(config.initial)
-    if not (folder / saved.CONFIG).exists():
+    if not (place.workdir / saved.CONFIG).exists():
         return
-    before = saved.read_config(str(folder))
+    before = saved.read_config(place.workdir)
     groups = ("model.", "dino.") if config.model.semantic else ("model.",)
     for name in (name for name, field in FIELDS.items() if field.resume == "fixed"):
         trained, configured = value_of(before, name), value_of(config, name)

@@ -18,6 +18,7 @@ from gsjax.models.dino import DinoViT
 from gsjax.models.inpainter import GaussianInpainter, init_variables
 from gsjax.trained import checkpoints, packed, restore
 from gsjax.trained.dino import describe_networks, load_dino
+from gsjax.trained.place import Place, check_path, locate
 
 
 class Trained(NamedTuple):
@@ -38,26 +39,6 @@ class Trained(NamedTuple):
     dino_variables: PyTree
 
 
-def check_path(path: str | os.PathLike) -> Path:
-    """Returns the folder of a path, or of bundled weights by their name.
-
-    Raises:
-      UserError: there is no such folder.
-    """
-    name, folder = os.fspath(path), packed.find(path)
-    if not folder.exists():
-        raise UserError(
-            "checkpoint",
-            f"there is no folder {name!r}",
-            f"give a run's workdir, or {packed.bundled_hint(name)}",
-        )
-    if not folder.is_dir():
-        raise UserError(
-            "checkpoint", f"{name} is a file", "give a run's workdir or a checkpoint in it"
-        )
-    return folder
-
-
 def read_generator(path: str | os.PathLike) -> tuple[ConfigDict, PyTree]:
     """Returns the config and variables of a trained inpainter; of a run, the best generator.
 
@@ -74,8 +55,8 @@ def load_trained(path: str | os.PathLike) -> Trained:
       UserError: there is no checkpoint, or no inpainter in it.
     """
 
-    def read(folder: Path) -> Trained:
-        config, generator = _read_checked(folder)
+    def read(place: Place) -> Trained:
+        config, generator = _read_checked(place)
         # After the checks, since the weights of a DINO may be large.
         dino, dino_variables = load_dino(config)
         networks = build_networks(config, dino)
@@ -84,23 +65,21 @@ def load_trained(path: str | os.PathLike) -> Trained:
     return _read(read, path)
 
 
-def _read(read: Callable[[Path], Any], path: str | os.PathLike) -> Any:
-    """Calls `read` with the best generator of a run, or with the folder; errors name the flag."""
-    folder = check_path(path)
-    best = folder / "best"
+def _read(read: Callable[[Place], Any], path: str | os.PathLike) -> Any:
+    """Calls `read` with the place of the best generator; errors name the flag."""
+    check_path(path)
     try:
-        return read(best if checkpoints.latest_step(best) is not None else folder)
+        return read(locate(path, "best"))
     except UserError as error:
         raise UserError("checkpoint", " ".join(str(error).splitlines())) from None
 
 
-def _read_generator(folder: Path) -> tuple[ConfigDict, PyTree]:
-    if packed.is_packed(folder):
-        return _read_config(folder), packed.read_packed(folder)
-    checkpoint = checkpoints.find_checkpoint(folder)
-    has_dino = "dino" in restore.names_in(checkpoint)
-    config = _read_config(checkpoints.workdir_of(checkpoint), has_dino)
-    return config, restore.restore_params(checkpoint, restore.generator_in(checkpoint))
+def _read_generator(place: Place) -> tuple[ConfigDict, PyTree]:
+    if place.packed:
+        return _read_config(place.workdir), packed.read_packed(place.folder)
+    has_dino = "dino" in restore.names_in(place.folder)
+    config = _read_config(place.workdir, has_dino)
+    return config, restore.restore_params(place.folder, restore.generator_in(place.folder))
 
 
 def _read_config(folder: str | os.PathLike, has_dino: bool = False) -> ConfigDict:
@@ -122,11 +101,10 @@ def _read_config(folder: str | os.PathLike, has_dino: bool = False) -> ConfigDic
     return config
 
 
-def _read_checked(folder: Path) -> tuple[ConfigDict, PyTree]:
+def _read_checked(place: Place) -> tuple[ConfigDict, PyTree]:
     """Returns a config and the variables of the generator that it describes."""
-    config, generator = _read_generator(folder)
-    workdir = folder if packed.is_packed(folder) else checkpoints.workdir_of(folder)
-    config_file = f"{workdir}/{saved.CONFIG}"
+    config, generator = _read_generator(place)
+    config_file = place.workdir / saved.CONFIG
     with at(config_file):
         _check_sizes(config, generator)
     try:
@@ -140,7 +118,7 @@ def _read_checked(folder: Path) -> tuple[ConfigDict, PyTree]:
             config_file, f"it does not describe an inpainter of this version: {first_line(error)}"
         ) from error
     checkpoints.check_same_shapes(
-        str(folder), generator, wanted, "its config.json must be that of the same run"
+        str(place.folder), generator, wanted, "its config.json must be that of the same run"
     )
     return config, generator
 

@@ -1,6 +1,5 @@
 """Packed inpainters: a generator in half precision in one file, with its config beside it."""
 
-import difflib
 import os
 from pathlib import Path
 
@@ -18,25 +17,7 @@ from gsjax.fetch import REMOTE
 from gsjax.files import new_folder, write_atomically
 
 FILE = "generator.safetensors"
-# Folders of the bundled weights by name, relative to the package.
-BUNDLED: dict[str, str] = {
-    "photos": "weights/photos",  # fills that look best
-    "photos-smooth": "weights/photos-smooth",  # fills with the highest PSNR
-}
 _LARGEST = float(np.finfo(np.float16).max)
-
-
-def find(path: str | os.PathLike) -> Path:
-    """Returns the folder of a path, or of bundled weights by their name."""
-    bundled = BUNDLED.get(os.fspath(path))
-    return Path(__file__).parents[1] / bundled if bundled else Path(path).expanduser()
-
-
-def bundled_hint(path: str | os.PathLike) -> str:
-    """Returns a hint for errors: the bundled weights, and the one that was probably meant."""
-    meant = difflib.get_close_matches(os.fspath(path).lower(), BUNDLED, 1)
-    suggestion = f"; did you mean {meant[0]}?" if meant else ""
-    return f"one of the weights that come with gsjax: {', '.join(BUNDLED)}{suggestion}"
 
 
 def is_packed(folder: str | os.PathLike) -> bool:

@@ -10,10 +10,10 @@ from skimage import data
 
 import gsjax
 from gsjax.data.masks import draw_hole
-from gsjax.trained import packed
+from gsjax.trained import place
 
 
-@pytest.fixture(scope="module", params=packed.BUNDLED)
+@pytest.fixture(scope="module", params=place.BUNDLED)
 def name(request):
     return request.param
 
@@ -73,7 +73,7 @@ def test_photos_paints_the_fine_detail_that_photos_smooth_leaves_out(name, fille
 
 
 def test_they_are_small_and_tell_nothing_of_where_they_were_made(name):
-    folder = Path(packed.__file__).parents[1] / packed.BUNDLED[name]
+    folder = Path(place.__file__).parents[1] / place.BUNDLED[name]
     assert sum(path.stat().st_size for path in folder.iterdir()) < 17e6
     fields = json.loads((folder / "config.json").read_text())
     assert fields["data"]["train"] == fields["data"]["validation"] == fields["initial"] == ""
@@ -81,7 +81,7 @@ def test_they_are_small_and_tell_nothing_of_where_they_were_made(name):
 
 def test_they_fill_in_the_same_crops_and_differ_only_in_parameters():
     photos, smooth = (
-        json.loads((packed.find(name) / "config.json").read_text()) for name in packed.BUNDLED
+        json.loads((place.find(name) / "config.json").read_text()) for name in place.BUNDLED
     )
     assert photos == smooth
     assert photos["data"]["image_size"] == [256, 256]

@@ -10,6 +10,7 @@ import tensorstore
 
 from gsjax.errors import UserError
 from gsjax.trained import checkpoints, restore
+from gsjax.trained.place import locate
 
 
 def _state(value):
@@ -151,4 +152,4 @@ def test_a_path_through_a_link_and_back_is_the_folder_that_the_system_finds(run)
 def test_checkpoints_that_a_link_in_the_workdir_leads_to_belong_to_it(run, tmp_path):
     (run / "checkpoints").rename(tmp_path / "large_disk")
     (run / "checkpoints").symlink_to(tmp_path / "large_disk")
-    assert checkpoints.workdir_of(run) == run
+    assert locate(run, "last").workdir == run

@@ -12,7 +12,8 @@ from gsjax.errors import UserError
 from gsjax.models.build import build_networks
 from gsjax.trained import converted, packed
 from gsjax.trained.initial import check_initial, load_initial
-from gsjax.trained.load import check_path, load_trained, read_generator
+from gsjax.trained.load import load_trained, read_generator
+from gsjax.trained.place import check_path
 from tests.runs import run
 from tests.tiny import make_config
 from tests.weights import random_variables
