@@ -115,6 +115,24 @@ def test_a_killed_run_goes_on_without_duplicate_or_loss(arguments, straight, tmp
     assert not (output / ".prepare").exists()
 
 
+def test_ctrl_c_ends_it_with_one_line_while_its_workers_start(arguments, tmp_path):
+    process = subprocess.Popen(
+        command(output=tmp_path / "interrupted", **arguments),
+        **{"cwd": ROOT, "stderr": subprocess.PIPE, "text": True},
+        # As in a terminal, where Ctrl-C goes to all processes of the command.
+        **{"start_new_session": True},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    while len(children(process.pid)) < 3:  # two workers, and what looks after their semaphores
+        assert process.poll() is None
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in errors
+
+
 def children(pid):
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return [child for task in tasks for child in (task / "children").read_text().split()]
