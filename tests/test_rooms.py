@@ -1,12 +1,14 @@
 """The house: which room may import which, and how large its parts may become."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "gsjax"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "gsjax"
 # From the lowest to the highest. A module imports from its own room and from lower ones.
 ROOMS = (
     "errors",
@@ -92,3 +94,12 @@ def test_files_have_at_most_300_lines_and_functions_70(path):
         if isinstance(node, functions)
     }
     assert {name: length for name, length in lengths.items() if length > 70} == {}
+
+
+def test_the_page_on_architecture_names_files_that_exist():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    names = re.findall(r"`([\w./]*(?:\.py|/))`", page)
+    names += re.findall(r"[\w./]+(?:\.py|/)", page.partition("```text")[2].partition("```")[0])
+    assert len(names) > 60
+    missing = {name for name in names if not (PACKAGE / name).exists()}
+    assert {name for name in missing if not (ROOT / name).exists()} == set()
