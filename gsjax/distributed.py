@@ -17,7 +17,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from gsjax.errors import UserError, first_line
 
@@ -28,7 +28,7 @@ _SILENCE = 30  # seconds without a heartbeat after which a process counts as dea
 _LEAVE = 30  # seconds that a failed process waits for its last checkpoint and the others
 
 _RESUMES = "the same command, on all processes, resumes from the last checkpoint"
-_keep_alive = []  # callbacks used by C code
+_keep_alive: list[Any] = []  # callbacks used by C code
 
 
 def join(coordinator: str | None = None, processes: int | None = None, process: int | None = None):
@@ -53,7 +53,7 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
     missing = [name for name, value in flags.items() if value is None]
     if len(missing) == 3:
         options = _found()
-    elif missing:
+    elif coordinator is None or processes is None or process is None:
         raise UserError(
             " and ".join(missing),
             "missing",
@@ -65,7 +65,7 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
     if options is None:
         return
     if options.get("process_id") == 0:
-        _check_port(int(coordinator.rpartition(":")[2]))
+        _check_port(int(options["coordinator_address"].rpartition(":")[2]))
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     # The preemption service would intercept SIGTERM, which `training.termination` handles.
     jax.config.update("jax_enable_preemption_service", False)
@@ -96,7 +96,7 @@ def _check_port(port: int) -> None:
     try:
         socket.create_server(("", port), family=family, dualstack_ipv6=both).close()
     except OSError as error:  # the previous run may still use it
-        _end_unmet(f"process 0 cannot listen on port {port}: {os.strerror(error.errno)}")
+        _end_unmet(f"process 0 cannot listen on port {port}: {os.strerror(error.errno or 0)}")
 
 
 def _end_unmet(reason: str) -> NoReturn:
@@ -138,7 +138,7 @@ def _found() -> dict | None:
         tasks = environment.get("SLURM_STEP_NUM_TASKS") or environment.get("SLURM_NTASKS", "1")
         if int(tasks) == 1:
             return None
-        options = {"cluster_detection_method": "slurm"}
+        options: dict[str, Any] = {"cluster_detection_method": "slurm"}
         gpus = environment.get("SLURM_GPUS_ON_NODE", "")
         # JAX gives each task the GPU with its index, which is right only for one task per GPU.
         if re.fullmatch(r"1(\(x\d+\))?", environment.get("SLURM_STEP_TASKS_PER_NODE", "")):
@@ -154,8 +154,8 @@ def _found() -> dict | None:
     # JAX sets this where it sees no TPU.
     if "TPU_SKIP_MDS_QUERY" in environment:
         return None
-    several = "," in _metadata("worker-network-endpoints") or re.search(
-        r"MEGASCALE_NUM_SLICES: '?([2-9]|\d\d)", _metadata("tpu-env")
+    several = "," in _metadata("worker-network-endpoints") or bool(
+        re.search(r"MEGASCALE_NUM_SLICES: '?([2-9]|\d\d)", _metadata("tpu-env"))
     )
     return {"cluster_detection_method": "gcetpu"} if several else None
 

@@ -10,6 +10,7 @@ worst.png.
 """
 
 import os
+from typing import Any
 
 from absl import flags
 
@@ -22,7 +23,9 @@ CHECKPOINT = flags.DEFINE_string(
     "a run's workdir, a checkpoint, a converted or packed folder, photos or photos-smooth; without "
     "it, only baselines are evaluated",
 )
-DATA = flags.DEFINE_string("data", None, "the images: photos, folder:DIR, list:FILE, …")
+DATA = flags.DEFINE_string(
+    "data", None, "the images: photos, folder:DIR, list:FILE, …", required=True
+)
 MASKS = flags.DEFINE_string(
     "masks",
     None,
@@ -68,7 +71,6 @@ DINO = flags.DEFINE_string(
     "a name like dinov2_vits14 (downloaded once), a converted folder, a file, or none; by default "
     "dinov2_vits14, if available",
 )
-flags.mark_flag_as_required("data")
 
 
 def main() -> None:
@@ -84,12 +86,12 @@ def main() -> None:
 
     check_platform()
     cli.enable_compilation_cache()
-    paths = {
+    paths: dict[str, Any] = {
         flag.name: flag.value and os.path.expanduser(flag.value)
         for flag in (CHECKPOINT, MASKS, OUTPUT, LPIPS, FID, DINO)
     }
     listed = (DATA, INVERT, DEEP, BASELINES, BANDS, IMAGES, SIZE, SEED)
-    others = {flag.name: flag.value for flag in listed}
+    others: dict[str, Any] = {flag.name: flag.value for flag in listed}
     outcome = evaluate(Settings(**paths, **others))
     print(report.markdown(outcome), end="")
     if OUTPUT.value is not None:

@@ -202,8 +202,9 @@ def _reason(error: Exception) -> str:
     """The first cause, which requests wraps in several layers of classes' names."""
     import requests
 
-    if getattr(error, "response", None) is not None:
-        return f"HTTP status {error.response.status_code}"
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"HTTP status {response.status_code}"
     if isinstance(error, requests.exceptions.Timeout):
         return "no answer in time"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):

@@ -27,11 +27,11 @@ CHECKPOINT = flags.DEFINE_string(
     "a run's workdir, a checkpoint, a converted or packed folder, or bundled weights: photos, "
     "which look best, or photos-smooth, with the highest PSNR",
 )
-IMAGE = flags.DEFINE_string("image", None, "the picture, or a folder of pictures")
+IMAGE = flags.DEFINE_string("image", None, "the picture, or a folder of pictures", required=True)
 MASK = flags.DEFINE_string(
     "mask", None, "its mask, or a folder of masks; without it, the alpha channel is the mask"
 )
-OUTPUT = flags.DEFINE_string("output", None, "the file, or the folder, to write")
+OUTPUT = flags.DEFINE_string("output", None, "the file, or the folder, to write", required=True)
 FORMAT = flags.DEFINE_string(
     "format", None, "format of the outputs, if not that of the inputs: png, jpg, webp or tif"
 )
@@ -71,7 +71,6 @@ SHARD = flags.DEFINE_string(
     "shard", None, "I/N: fill only part I of N of a folder, from 0; by default that of the process"
 )
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "replace existing outputs")
-flags.mark_flags_as_required(["image", "output"])
 
 
 def main() -> None:
@@ -96,6 +95,7 @@ def main() -> None:
     checkpoint = os.path.expanduser(CHECKPOINT.value)
 
     from gsjax.inpainting import batch, opened
+    from gsjax.inpainting.exemplar import check_deep
     from gsjax.inpainting.painter import Inpainter
     from gsjax.kernels.backends import check_platform  # JAX from here on
     from gsjax.trained.place import check_path
@@ -104,7 +104,7 @@ def main() -> None:
     check_platform()
     cli.enable_compilation_cache()
     options = opened.Options(
-        THRESHOLD.value, QUALITY.value, BATCH_SIZE.value, OVERWRITE.value, DEEP.value,
+        THRESHOLD.value, QUALITY.value, BATCH_SIZE.value, OVERWRITE.value, check_deep(DEEP.value),
         INVERT.value, GROW.value, FEATHER.value, MAX_PIXELS.value or opened.MAX_PIXELS,
     )  # fmt: skip
 
@@ -141,13 +141,13 @@ def _check_flags() -> tuple[str | None, tuple[int, int] | None]:
         suffix = "." + FORMAT.value.lower().removeprefix(".")
         if suffix not in (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"):
             raise UserError("--format", f"{FORMAT.value!r} is none of png, jpg, webp, tif")
-    ranges = (
+    ranges: tuple[tuple[flags.FlagHolder, int, int], ...] = (
         (THRESHOLD, 0, 254), (QUALITY, 1, 100), (BATCH_SIZE, 1, 4096), (GROW, 0, 1000),
         (FEATHER, 0, 1000),
     )  # fmt: skip
-    for flag, low, high in ranges:
-        if flag.value is not None and not low <= flag.value <= high:
-            raise UserError(f"--{flag.name}", f"{flag.value} is not from {low} to {high}")
+    for number, low, high in ranges:
+        if number.value is not None and not low <= number.value <= high:
+            raise UserError(f"--{number.name}", f"{number.value} is not from {low} to {high}")
     if SHARD.value is None:
         return suffix, None
     match = re.fullmatch(r"(\d+)/(\d+)", SHARD.value)

@@ -13,9 +13,10 @@ from absl import flags
 from gsjax import cli
 from gsjax.files import check_new_folder
 
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "a run's workdir, or a checkpoint in it")
-OUTPUT = flags.DEFINE_string("output", None, "the folder to write the two files to")
-flags.mark_flags_as_required(["checkpoint", "output"])
+CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "a run's workdir, or a checkpoint in it", required=True
+)
+OUTPUT = flags.DEFINE_string("output", None, "the folder to write the two files to", required=True)
 
 
 def main() -> None:

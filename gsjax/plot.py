@@ -14,12 +14,11 @@ from gsjax import cli
 from gsjax.errors import UserError, suggestion
 from gsjax.files import read_regular, write_atomically
 
-RUNS = flags.DEFINE_list("runs", None, "workdirs of runs, separated by commas")
+RUNS = flags.DEFINE_list("runs", None, "workdirs of runs, separated by commas", required=True)
 SCALARS = flags.DEFINE_list("metrics", None, "scalars to plot; by default losses and validation")
 OUTPUT = flags.DEFINE_string("output", "curves.png", "the PNG to write")
-flags.mark_flag_as_required("runs")
 
-Curves = dict[str, tuple[list[int], list[float]]]  # by metric: steps, values
+Curves = dict[str, tuple[list[float], list[float]]]  # by metric: steps, values
 
 
 def read_curves(run: str | Path) -> Curves:

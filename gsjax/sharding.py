@@ -62,7 +62,7 @@ def over_fsdp(tree, mesh: Mesh):
         fitting = [size if size % parts == 0 else 0 for size in array.shape]
         if parts == 1 or array.size < 2**12 or not any(fitting):
             return replicated(mesh)
-        axes = [None] * array.ndim
+        axes: list[str | None] = [None] * array.ndim
         axes[int(np.argmax(fitting))] = "fsdp"
         return NamedSharding(mesh, PartitionSpec(*axes))
 

@@ -1,6 +1,7 @@
 import functools
 import os
 
+import jaxtyping
 import pytest
 
 # Before JAX is imported: with libtpu installed it would look for TPUs first.
@@ -15,3 +16,9 @@ def tiny_run():
     run = Run()
     run.steps = functools.cache(run.steps)
     return run
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Lets wrong shapes through to the function, for its own error."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

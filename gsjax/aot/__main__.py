@@ -19,7 +19,9 @@ from gsjax import cli
 from gsjax.errors import UserError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "the config file, one of configs/")
-TOPOLOGY = flags.DEFINE_string("topology", None, "the TPU slice, GENERATION:SIZE, like v5e:4x4")
+TOPOLOGY = flags.DEFINE_string(
+    "topology", None, "the TPU slice, GENERATION:SIZE, like v5e:4x4", required=True
+)
 JSON = flags.DEFINE_string("json", None, "a file to write the figures to")
 INFERENCE = flags.DEFINE_boolean(
     "inference", False, "compile inference on a batch of images instead of the train step"
@@ -30,7 +32,7 @@ STAGE = flags.DEFINE_string(
 CONFIRM = flags.DEFINE_boolean(
     "confirm", False, "compile again with the largest suggested batch, to confirm that it fits"
 )
-flags.mark_flags_as_required(["config", "topology"])
+flags.mark_flag_as_required("config")
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from gsjax.errors import UserError, first_line
 
@@ -111,7 +112,9 @@ def devices_of(topology: str) -> Sequence:
       UserError: there is no such slice, or this compiler does not know it.
     """
     _, sides = parse(topology)
-    options = {"chip_config_name": "megacore"} if topology.startswith("v4:") else {}  # as on TPUs
+    options: dict[str, Any] = {}
+    if topology.startswith("v4:"):
+        options["chip_config_name"] = "megacore"  # as on TPUs
     if math.prod(sides) == 1:
         options["chips_per_host_bounds"] = [1, 1, 1]
 

@@ -94,7 +94,9 @@ def _collective(computation: str, line: str, devices: int, times: int) -> Collec
 
 def _computations(text: str) -> tuple[dict[str, list[str]], str]:
     """Returns the lines of each computation by its name, and the name of the entry computation."""
-    computations, entry, lines = {}, "", None
+    computations: dict[str, list[str]] = {}
+    entry = ""
+    lines: list[str] | None = None
     for line in text.splitlines():
         if lines is None:
             if match := _COMPUTATION.match(line):
@@ -139,7 +141,8 @@ def _trips(line: str, computations: dict[str, list[str]]) -> int:
     if known := re.search(r'known_trip_count\W+n\W+"?(\d+)', line):
         return int(known[1])
     condition = next((name for how, name in _calls(line) if how == "condition"), None)
-    constants, less = [], False
+    constants: list[int] = []
+    less = False
     for inner in _reachable(computations, condition):
         less = less or (" compare(" in inner and "direction=LT" in inner)
         constants += map(int, re.findall(r"= [su]32\[\]\S* constant\((\d+)\)", inner))
@@ -147,7 +150,7 @@ def _trips(line: str, computations: dict[str, list[str]]) -> int:
 
 
 def _reachable(computations: dict[str, list[str]], name: str | None) -> Iterator[str]:
-    for line in computations.get(name, ()):
+    for line in computations.get(name or "", ()):
         yield line
         for _, called in _calls(line):
             yield from _reachable(computations, called)

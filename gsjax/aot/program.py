@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from gsjax import sharding
 from gsjax.kernels import mosaic
 from gsjax.models import losses
 from gsjax.models.build import Networks
-from gsjax.models.inpainter import composite
+from gsjax.models.inpainter import Inpainting, composite
 from gsjax.models.lpips import BACKBONES, Lpips
 from gsjax.models.semantic import make_tokens
 from gsjax.trained.dino import describe_networks
@@ -92,7 +92,7 @@ def make_fill(config: ConfigDict, networks: Networks) -> Callable:
     def fill(variables: PyTree, frozen: PyTree, batch: dict[str, jax.Array]) -> jax.Array:
         images, known = unpack(batch)
         token, _ = tokens(frozen["dino"], images * known, known)
-        out = networks.generator.apply(variables, images * known, token, known)
+        out = cast(Inpainting, networks.generator.apply(variables, images * known, token, known))
         return composite(images, out.image, known)
 
     return fill

@@ -75,6 +75,8 @@ def _of_compiled(
     compiled: Compiled, chip: Chip, sides: Sequence[int], parts: int
 ) -> dict[str, Any]:
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    assert memory is not None  # the compiler for TPUs gives both
+    assert cost is not None
     result = {
         "arguments_bytes": memory.argument_size_in_bytes,
         "temporary_bytes": memory.temp_size_in_bytes,
@@ -83,7 +85,7 @@ def _of_compiled(
         "code_bytes": memory.generated_code_size_in_bytes,
     }
     peak = sum(result.values()) - 2 * result["aliased_bytes"]
-    found = collectives.find(compiled.as_text(), math.prod(sides))
+    found = collectives.find(compiled.as_text() or "", math.prod(sides))
     result |= {
         "peak_bytes": peak,
         "fits": peak <= chip.hbm_bytes,

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections.config_flags import config_flags
@@ -107,7 +108,7 @@ def _error_in_file(error: BaseException | None, path: Path) -> str | None:
         frames = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
         lines = [frame.lineno for frame in frames if _same_file(frame.filename, path)]
         if isinstance(error, SyntaxError) and _same_file(error.filename or "", path):
-            lines.append(error.lineno)
+            lines.append(error.lineno or 0)
         if lines:
             text = error.msg if isinstance(error, SyntaxError) else _text(error)
             kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
@@ -139,7 +140,7 @@ def _overrides(flag: flags.Flag, argv: list[str]) -> Iterator[tuple[str, str | N
 def _wrong_override(
     error: Exception, flag: flags.Flag, path: Path, overrides: dict[str, str | None]
 ) -> str | None:
-    config = flag.parser.parse(str(path))  # flag.value is only set once all is well
+    config: Any = flag.parser.parse(str(path))  # flag.value is only set once all is well
     names = list(flat(config))
     for name, text in overrides.items():
         field = f"--{flag.name}.{name}"

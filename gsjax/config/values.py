@@ -44,7 +44,7 @@ def value_of(config: ConfigDict, name: str) -> Any:
 
 def flat(values: Mapping[str, Any] | ConfigDict, prefix: str = "") -> dict[str, Any]:
     """Returns all values of nested mappings by dotted names, in alphabetical order."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in sorted(values.items()):
         if isinstance(value, Mapping | ConfigDict):
             found |= flat(value, f"{prefix}{name}.")

@@ -13,6 +13,8 @@ Files are .pth, .pt or .bin (which need PyTorch), .safetensors or .npz; code in 
 """
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 from absl import flags
 
@@ -20,8 +22,10 @@ from gsjax import cli
 from gsjax.errors import UserError
 from gsjax.files import check_new_folder
 
-INPUT = flags.DEFINE_string("input", None, "the file of published weights")
-OUTPUT = flags.DEFINE_string("output", None, "the folder to write; must be new or empty")
+INPUT = flags.DEFINE_string("input", None, "the file of published weights", required=True)
+OUTPUT = flags.DEFINE_string(
+    "output", None, "the folder to write; must be new or empty", required=True
+)
 OVERLAP = flags.DEFINE_integer(
     "overlap",
     None,
@@ -51,12 +55,11 @@ OFFSET = flags.DEFINE_float(
 LINEAR = flags.DEFINE_string(
     "linear", None, "lpips: the file of linear heads; downloaded if neither given nor in --input"
 )
-flags.mark_flags_as_required(["input", "output"])
 
 
 def main(what: str) -> None:
     """Reads, converts, writes, and prints what was recognized."""
-    options = {
+    options: dict[str, dict[str, Any]] = {
         "reference": {"overlap": OVERLAP.value},
         "dino": {
             "image_size": IMAGE_SIZE.value,
@@ -76,14 +79,14 @@ def main(what: str) -> None:
 
     from gsjax.convert import command  # imported here, since --help needs no JAX
 
-    convert = {
+    commands: dict[str, Callable[..., str]] = {
         "reference": command.convert_reference,
         "dino": command.convert_dino,
         "lpips": command.convert_lpips,
         "inception": command.convert_inception,
-    }[what]
+    }
     given = {name: value for name, value in options[what].items() if value is not None}
-    print(convert(source, output, **given))
+    print(commands[what](source, output, **given))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from gsjax.trained import converted
 _DINO_PREFIX = "dino_model."  # of the frozen DINO in the published inpainter
 
 
-def convert_dino(source: str, output: str, **options: Any) -> str:
+def convert_dino(source: str | Path, output: str | Path, **options: Any) -> str:
     """Converts a DINO; returns a message for the user.
 
     Args:
@@ -41,7 +41,7 @@ def convert_dino(source: str, output: str, **options: Any) -> str:
     return f"{_describe_dino(module, variables)}\nwrote {output}: use it with {use}"
 
 
-def convert_reference(source: str, output: str, overlap: int = 1) -> str:
+def convert_reference(source: str | Path, output: str | Path, overlap: int = 1) -> str:
     """Converts an inpainter and the DINO in the file, if any; returns a message for the user.
 
     Raises:
@@ -65,7 +65,7 @@ def convert_reference(source: str, output: str, overlap: int = 1) -> str:
     config, default = configs.default(), configs.default()
     config.dino.normalize = config.lpips.normalize = False
     config.model.update({name: getattr(module, name) for name in config.model})
-    if inside:
+    if dino is not None:
         config.dino.weights = str(Path(output).absolute())
         set_architecture(config.dino, dino)
     converted.write(output, networks, config, dino)
@@ -82,7 +82,7 @@ def convert_reference(source: str, output: str, overlap: int = 1) -> str:
     return "\n".join([*lines, f"wrote {output}: train on from it with", " \\\n    ".join(use)])
 
 
-def convert_lpips(source: str, output: str, linear: str | None = None) -> str:
+def convert_lpips(source: str | Path, output: str | Path, linear: str | None = None) -> str:
     """Converts LPIPS; returns a message for the user.
 
     Heads are downloaded if they are neither in the file nor in a file of their own.
@@ -97,8 +97,8 @@ def convert_lpips(source: str, output: str, linear: str | None = None) -> str:
     heads, named = None, source
     if linear or not has_heads(backbone):
         with at("--linear"):
-            linear = linear or fetch(f"lpips_{kind}")
-            heads, named = read_state_dict(linear), f"{source} with {linear}"
+            file = linear or fetch(f"lpips_{kind}")
+            heads, named = read_state_dict(file), f"{source} with {file}"
     with at(f"--input: {named}"):
         _, variables = convert.lpips(backbone, heads=heads)
     converted.write(output, {"lpips": variables})
@@ -106,7 +106,7 @@ def convert_lpips(source: str, output: str, linear: str | None = None) -> str:
     return f"LPIPS on {kind}, {_millions(variables)} parameters\nwrote {output}: use it with {use}"
 
 
-def convert_inception(source: str, output: str) -> str:
+def convert_inception(source: str | Path, output: str | Path) -> str:
     """Converts FID's Inception; returns a message for the user.
 
     Raises:
@@ -121,7 +121,7 @@ def convert_inception(source: str, output: str) -> str:
     return f"FID's Inception, {_millions(variables)} parameters\nwrote {output}: use it with {use}"
 
 
-def _path(output: str) -> str:
+def _path(output: str | Path) -> str:
     """Returns the absolute path, quoted for a shell."""
     return shlex.quote(str(Path(output).absolute()))
 

@@ -122,7 +122,7 @@ def require(state_dict: Mapping[str, np.ndarray], ranks: Mapping[str, int], netw
         raise UserError(network, _problems(missing, (), wrong))
 
 
-def count(arrays: Mapping[str, np.ndarray], prefix: str, network: str) -> int:
+def count(arrays: Mapping[str, Any], prefix: str, network: str) -> int:
     """Counts layers: returns one more than the highest number after `prefix`.
 
     Gaps show up later as missing keys.

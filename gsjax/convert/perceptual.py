@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from gsjax.convert import keys
 from gsjax.convert.state_dicts import read_state_dict
 from gsjax.errors import UserError, shown
 from gsjax.fetch import fetch
-from gsjax.models.lpips import BACKBONES, MIN_SIDE, Lpips, Tap
+from gsjax.models.lpips import BACKBONES, MIN_SIDE, Conv, Lpips, Tap
 
 _NETWORK = "LPIPS weights"
 # Indices of torchvision's convolutions among activations and pools.
@@ -75,7 +76,7 @@ def backbone_of(state_dict: Mapping) -> str:
         )
     if any(".squeeze." in key for key in arrays):
         return "squeeze"
-    return "alex" if first.shape[-1] == BACKBONES["alex"][0].kernel else "vgg"
+    return "alex" if first.shape[-1] == cast(Conv, BACKBONES["alex"][0]).kernel else "vgg"
 
 
 def backbone_of_params(params: Mapping) -> str:

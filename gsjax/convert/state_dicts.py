@@ -5,7 +5,7 @@ import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -99,17 +99,17 @@ def _safetensors(path: Path) -> dict[str, np.ndarray]:
 def _npz(path: Path) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
-            with archive.open(entry) as file:
-                _check_header(file, entry)
+            _check_header(archive, entry)
     with np.load(path, allow_pickle=False) as archive:
         return {key: archive[key] for key in archive.files}
 
 
-def _check_header(file: IO[bytes], entry: zipfile.ZipInfo) -> None:
+def _check_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
     """Raises ValueError if the array in an entry claims to be larger than the entry."""
     readers = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
-    major, _ = np.lib.format.read_magic(file)
-    shape, _, dtype = readers[major](file)
+    with archive.open(entry) as file:
+        major, _ = np.lib.format.read_magic(file)
+        shape, _, dtype = readers[major](file)
     if math.prod(shape) * dtype.itemsize > entry.file_size:
         raise ValueError(f"{shown(entry.filename)} claims {math.prod(shape)} values and has fewer")
 

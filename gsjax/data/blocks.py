@@ -55,7 +55,7 @@ class Blocks:
         stored = tags.number(ORIENTATION) if tags else None
         if stored is None and self.xmp and (match := _ORIENTATION.search(self.xmp)):
             stored = int(match[1])
-        return stored if stored in range(1, 9) else 1
+        return stored if stored and 1 <= stored <= 8 else 1
 
 
 def png_blocks(chunks: list[tuple[bytes, memoryview]]) -> Blocks:
@@ -130,7 +130,7 @@ def webp_blocks(data: bytes) -> Blocks:
     return blocks
 
 
-def other_blocks(info: Mapping[str, Any]) -> Blocks:
+def other_blocks(info: Mapping[str | tuple[int, int], Any]) -> Blocks:
     """Returns the metadata that Pillow found in a BMP, GIF, AVIF or HEIC."""
     exif, xmp, comment = info.get("exif"), info.get("xmp"), info.get("comment")
     blocks = Blocks(icc=info.get("icc_profile"))
@@ -138,7 +138,8 @@ def other_blocks(info: Mapping[str, Any]) -> Blocks:
     blocks.xmp = xmp.encode() if isinstance(xmp, str) else xmp
     blocks.comment = _decoded(comment) if isinstance(comment, bytes) else comment
     if info.get("dpi"):
-        blocks.resolution = resolution(*info["dpi"], 1)
+        across, down = info["dpi"]
+        blocks.resolution = resolution(across, down, 1)
     return blocks
 
 

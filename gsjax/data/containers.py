@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 PNG = b"\x89PNG\r\n\x1a\n"
 _NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # chunks that affect the pixels
@@ -43,7 +43,7 @@ def png_chunks(data: bytes) -> list[tuple[bytes, memoryview]]:
     return chunks
 
 
-def join_png(chunks: list[tuple[bytes, bytes | memoryview]]) -> bytes:
+def join_png(chunks: Sequence[tuple[bytes, bytes | memoryview]]) -> bytes:
     """Returns the PNG with these chunks."""
     parts = [PNG]
     for name, content in chunks:

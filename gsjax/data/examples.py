@@ -7,6 +7,7 @@ depend on the process or thread that makes it.
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -116,7 +117,8 @@ def make_example(
     image = _resize(image, _crop_box(rng, image.shape, recipe), width, height)
     if recipe.flip and rng.random() < 0.5:
         image = image[:, ::-1]
-    example = {"image": image, "unreadable": np.int64(image_index if replaced else -1)}
+    unreadable = np.int64(image_index if replaced else -1)
+    example: dict[str, Any] = {"image": image, "unreadable": unreadable}
     if recipe.stream == VALIDATION:  # cycle, so that a few examples have every kind
         # Shift by one in every round; otherwise some images would always be in the same band.
         rounds, place = divmod(index, len(source))
@@ -126,7 +128,7 @@ def make_example(
         band = recipe.bands[place]
         kind, ratio = band.kinds[turn % len(band.kinds)], rng.uniform(band.low, band.high)
     else:
-        kind = recipe.kinds[rng.integers(len(recipe.kinds))]
+        kind = recipe.kinds[int(rng.integers(len(recipe.kinds)))]
         ratio = rng.uniform(
             *ratio_at(recipe.curriculum, (index - recipe.first) // recipe.batch_size)
         )
@@ -178,5 +180,5 @@ def _resize(
         h, w = h // factor, w // factor
         image = image[: h * factor, : w * factor]
         image = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA)
-    image = Image.fromarray(np.ascontiguousarray(image))
-    return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
+    part = Image.fromarray(np.ascontiguousarray(image))
+    return np.asarray(part.resize((width, height), Image.Resampling.LANCZOS))

@@ -4,7 +4,7 @@ Values are never decoded, so texts in any encoding and makers' private tags are 
 """
 
 import struct
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 _SIZES = {
     1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8,
@@ -14,12 +14,14 @@ ORIENTATION, EXIF, GPS, INTEROPERABILITY = 0x0112, 0x8769, 0x8825, 0xA005
 _SUB = (EXIF, GPS, INTEROPERABILITY)
 _MOST = 4096  # maximum number of tags in a directory; more is damage
 
+ByteOrder = Literal["<", ">"]
+
 
 class Tag(NamedTuple):
-    """A tag's type and count, as in TIFF, and its value in the file's byte order."""
+    """A tag's type and number of items, as in TIFF, and its value in the file's byte order."""
 
     kind: int
-    count: int
+    items: int
     value: bytes
 
 
@@ -32,7 +34,7 @@ class Exif(NamedTuple):
       below: tags of the directories EXIF, GPS and INTEROPERABILITY.
     """
 
-    order: str
+    order: ByteOrder
     tags: dict[int, Tag]
     below: dict[int, dict[int, Tag]]
 
@@ -59,7 +61,8 @@ def parse(data: bytes) -> Exif | None:
     The second directory, which has the thumbnail of EXIF, is not read; neither are tags with values
     outside of the data.
     """
-    order = {b"II": "<", b"MM": ">"}.get(bytes(data[:2]))
+    orders: dict[bytes, ByteOrder] = {b"II": "<", b"MM": ">"}
+    order = orders.get(bytes(data[:2]))
     if order is None or len(data) < 8:
         return None
     (version,) = struct.unpack_from(order + "H", data, 2)
@@ -67,13 +70,15 @@ def parse(data: bytes) -> Exif | None:
     if big and len(data) < 16:
         return None
     (start,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
-    tags, below = _directory(data, order, start, big), {}
+    tags = _directory(data, order, start, big)
+    below: dict[int, dict[int, Tag]] = {}
     for name in _SUB:
         holder = below.get(EXIF, {}) if name == INTEROPERABILITY else tags
         pointer = holder.pop(name, None)
         if pointer is not None and len(pointer.value) in (4, 8):
             code = order + ("I" if len(pointer.value) == 4 else "Q")
-            below[name] = _directory(data, order, *struct.unpack(code, pointer.value), big)
+            (start,) = struct.unpack(code, pointer.value)
+            below[name] = _directory(data, order, start, big)
     return Exif(order, tags, below)
 
 
@@ -138,11 +143,11 @@ def _written(
     free = start + _length(tags) if free is None else free
     entries, values = struct.pack(order + "H", len(tags)), b""
     for name in sorted(tags):
-        kind, count, value = tags[name]
+        kind, items, value = tags[name]
         if len(value) <= 4:
             field = value.ljust(4, b"\0")
         else:
             field = struct.pack(order + "I", free + len(values))
             values += value + b"\0" * (len(value) % 2)
-        entries += struct.pack(order + "HHI", name, kind, count) + field
+        entries += struct.pack(order + "HHI", name, kind, items) + field
     return entries + b"\0\0\0\0" + after + values

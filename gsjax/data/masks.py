@@ -76,7 +76,7 @@ def ratio_at(curriculum: Sequence[tuple[int, float, float]], step: int) -> tuple
     return next((low, high) for start, low, high in reversed(curriculum) if start <= step)
 
 
-def check_curriculum(curriculum: Sequence[tuple[int, float, float]]) -> None:
+def check_curriculum(curriculum: Sequence) -> None:
     """Raises UserError unless it is ((0, low, high), (step, low, high), …), steps ascending."""
     example = "such as ((0, 0.2, 0.2), (20000, 0.2, 0.4))"
     try:
@@ -95,7 +95,7 @@ def check_curriculum(curriculum: Sequence[tuple[int, float, float]]) -> None:
             check_ratio((low, high))
 
 
-def check_ratio(ratio: tuple[float, float]) -> None:
+def check_ratio(ratio: Sequence) -> None:
     """Raises UserError unless `ratio` is (low, high) with 0 < low ≤ high < 1."""
     try:
         low, high = (float(bound) for bound in ratio)
@@ -126,13 +126,13 @@ def _rectangles(rng: np.random.Generator, shape: tuple[int, int], count: int) ->
     # All but the last cover less than `count` pixels together, even without overlap.
     for share in shares[:-1]:
         h, w = _random_sides(rng, shape, share * count)
-        y, x = rng.integers(height - h + 1), rng.integers(width - w + 1)
+        y, x = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
         hole[y : y + h, x : x + w] = True
-    needed = count - np.count_nonzero(hole)
+    needed = count - int(np.count_nonzero(hole))
     allowance = _allowance(shape)
     for attempt in range(8):
         h, w = _random_sides(rng, shape, needed / (1 - hole.mean()))
-        y, x = rng.integers(height - h + 1), rng.integers(width - w + 1)
+        y, x = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
         if attempt == 7:  # from the corner, a rectangle can cover everything
             y, x = 0, 0
         # free[i, j]: how many pixels a rectangle of sides i + 1, j + 1 would add.
@@ -164,8 +164,8 @@ def _side_lengths(
     """Returns the sides (h, w), nearest to the aspect h / w, where areas[h-1, w-1] ≈ count."""
     h, w = np.nonzero(np.abs(areas - count) <= allowance)
     if not len(h):
-        h, w = np.unravel_index(np.argmin(np.abs(areas - count)), areas.shape)
-        return int(h) + 1, int(w) + 1
+        nearest = np.unravel_index(np.argmin(np.abs(areas - count)), areas.shape)
+        return int(nearest[0]) + 1, int(nearest[1]) + 1
     best = np.argmin(np.abs(np.log((h + 1) / (w + 1) / aspect)))
     return int(h[best]) + 1, int(w[best]) + 1
 

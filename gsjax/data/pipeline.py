@@ -222,7 +222,8 @@ def _start_worker(index: int, count: int) -> None:
     import jax  # Grain has imported it already
 
     def end_with_run():
-        multiprocessing.parent_process().join()
+        if (parent := multiprocessing.parent_process()) is not None:
+            parent.join()
         os._exit(1)
 
     del index, count

@@ -16,8 +16,12 @@ from absl import flags
 from gsjax import cli
 from gsjax.errors import UserError, at
 
-SOURCE = flags.DEFINE_string("source", None, "the dataset, such as folder:DIR or tfds:NAME:train")
-OUTPUT = flags.DEFINE_string("output", None, "the folder for the shards; may be gs://BUCKET/DIR")
+SOURCE = flags.DEFINE_string(
+    "source", None, "the dataset, such as folder:DIR or tfds:NAME:train", required=True
+)
+OUTPUT = flags.DEFINE_string(
+    "output", None, "the folder for the shards; may be gs://BUCKET/DIR", required=True
+)
 SIZE = flags.DEFINE_integer(
     "size", 256, "the short side in pixels; 0 to keep every file as it is", 0, 2**16
 )
@@ -35,7 +39,6 @@ WORKERS = flags.DEFINE_integer(
     "workers", None, "number of processes; by default one per core", 1, 2**10
 )
 SEED = flags.DEFINE_integer("seed", 0, "seed of the order of the images", 0, 2**32 - 1)
-flags.mark_flags_as_required(["source", "output"])
 
 
 def main() -> None:

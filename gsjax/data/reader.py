@@ -127,6 +127,7 @@ def _read_kind(kind: str, data: bytes, check_size, side: int) -> Raster:
         raise Refused(missing)
     # Decoders are called directly: Image.open has its own size limit, and tries every format.
     content, frames = io.BytesIO(data), 0
+    image: Image.Image
     if kind == "WEBP":
         image = WebPImagePlugin.WebPImageFile(content)
     elif kind == "BMP":
@@ -195,10 +196,11 @@ def _read_tiff(data: bytes, check_size) -> Raster:
     from gsjax.data.tiff import read_tiff  # tifffile takes half a second to import
 
     stored, blocks = read_tiff(data, check_size)
-    if stored.image is not None:
-        raster = from_pillow(stored.image, "TIFF")
-    else:
+    if stored.pixels is not None:
         raster = Raster(stored.pixels, stored.alpha, "TIFF")
+    else:
+        assert stored.image is not None  # one of the two
+        raster = from_pillow(stored.image, "TIFF")
     raster.notes += stored.notes
     raster.lossy, raster.uncompressed = stored.lossy, stored.uncompressed
     raster.blocks = blocks

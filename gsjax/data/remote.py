@@ -5,11 +5,15 @@ package: gcsfs for gs://, s3fs for s3://.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from gsjax.data.images import MissingData
 from gsjax.errors import UserError
 from gsjax.files import read_regular, write_atomically
+
+Listing = TypeVar("Listing")
 
 
 def is_remote(path: str | os.PathLike) -> bool:
@@ -94,7 +98,7 @@ def sizes(folder: str) -> dict[str, int]:
     return {entry["name"].rpartition("/")[2]: entry["size"] for entry in files}
 
 
-def listing(path: str, list_files) -> list[str]:
+def listing(path: str, list_files: Callable[[str], Listing]) -> Listing:
     """Returns `list_files(path)`, for `walk` or `glob`.
 
     Raises:

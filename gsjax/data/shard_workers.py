@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
+from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,8 +64,8 @@ class _Worker(NamedTuple):
     source: ImageSource
     settings: Settings
     output: str
-    counter: object  # number of images done by all workers
-    stop: object  # an event that makes workers stop
+    counter: Synchronized  # number of images done by all workers
+    stop: Event  # makes workers stop
 
 
 _worker: _Worker | None = None
@@ -112,7 +114,8 @@ def _start(worker: _Worker) -> None:
     _worker = worker
 
     def exit_with_parent():
-        parent_process().join()
+        if (parent := parent_process()) is not None:
+            parent.join()
         os._exit(1)  # the parent was killed, and nothing else would end this process
 
     threading.Thread(target=exit_with_parent, daemon=True).start()
@@ -120,6 +123,7 @@ def _start(worker: _Worker) -> None:
 
 def _make_shard(shard: int) -> dict:
     """Makes one shard and returns its note."""
+    assert _worker is not None  # `_start` has been called
     source, settings, output, counter, stop = _worker
     order = np.random.default_rng(settings.seed).permutation(settings.images)
     file = f"images-{shard:05d}-of-{settings.shards:05d}{records.SUFFIX}"
@@ -190,13 +194,13 @@ def shrink(data: bytes, settings: Settings) -> bytes:
       UnreadableImage: it cannot be decoded.
     """
     # Decoding at twice the size leaves enough for the filter below.
-    image = decode_image(data, "", side=2 * settings.size)
-    height, width = image.shape[:2]
+    pixels = decode_image(data, "", side=2 * settings.size)
+    height, width = pixels.shape[:2]
     large = 0 < settings.size < min(height, width)
     start = b"\x89PNG" if settings.lossless else b"\xff\xd8"
     if not large and (data.startswith(start) or not settings.reencode):
         return data
-    image = Image.fromarray(image)
+    image = Image.fromarray(pixels)
     if large:
         scale = settings.size / min(height, width)
         shape = round(width * scale), round(height * scale)

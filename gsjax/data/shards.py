@@ -58,13 +58,13 @@ def make_shards(
         with progress_bar(settings.images, done, "preparing", active, " images") as bar:
             for note in make_shards_in_processes(source, settings, output, left, workers, bar):
                 notes[note["shard"]] = note
-        notes = [notes[shard] for shard in range(settings.shards)]
+        ordered = [notes[shard] for shard in range(settings.shards)]
         index = {
             "settings": dataclasses.asdict(settings),
-            "records": sum(note["records"] for note in notes),
-            "bytes": sum(note["bytes"] for note in notes),
-            "shards": [{key: note[key] for key in note if key != "skipped"} for note in notes],
-            "skipped": [skipped for note in notes for skipped in note["skipped"]],
+            "records": sum(note["records"] for note in ordered),
+            "bytes": sum(note["bytes"] for note in ordered),
+            "shards": [{key: note[key] for key in note if key != "skipped"} for note in ordered],
+            "skipped": [skipped for note in ordered for skipped in note["skipped"]],
         }
         with writing(output):
             write_json(output, records.INDEX, index)

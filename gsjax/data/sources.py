@@ -63,7 +63,7 @@ class FileSource(ImageSource):
         self._paths = list(paths)
         self._folder = folder
         self._keep = keep
-        self._kept = {}
+        self._kept: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -188,8 +188,9 @@ def _readable_suffixes() -> tuple[str, ...]:
 
 
 def _all_files(folder: str | os.PathLike) -> list[str]:
-    paths, visited = [], set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    paths: list[str] = []
+    visited: set[str] = set()
+    for parent, folders, files in os.walk(os.fspath(folder), followlinks=True):
         real = os.path.realpath(parent)
         if real in visited:
             folders.clear()

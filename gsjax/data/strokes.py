@@ -62,7 +62,7 @@ def nth_largest(values: np.ndarray, n: int) -> float:
         low, high = 2 * low, low
     near = values[(values >= low) & (values < high)]
     place = len(near) - (n - _count_from(values, high))
-    return np.partition(near, place)[place]
+    return float(np.partition(near, place)[place])
 
 
 def _count_from(values: np.ndarray, bound: float) -> int:

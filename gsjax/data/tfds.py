@@ -76,7 +76,9 @@ def open_tfds(where: str, split: str) -> TfdsSource:
             "pip install tensorflow-datasets importlib_resources",
         ) from e
 
-    name, given = _SPEC.fullmatch(where).groups()
+    match = _SPEC.fullmatch(where)
+    assert match is not None
+    name, given = match.groups()
     folder = os.path.expanduser(name)
     is_folder = name.startswith(("/", ".", "~")) or "://" in name
     is_folder = is_folder or os.path.isfile(os.path.join(folder, "dataset_info.json"))

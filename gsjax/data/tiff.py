@@ -254,9 +254,8 @@ def _blocks(data: bytes, page: tifffile.TiffPage) -> Blocks:
             start, length = page.tags[tag].valueoffset, page.tags[tag].valuebytecount
             setattr(blocks, name, data[start : start + length] or None)
     tags = parse(data)
-    across, down = (tags.rational(tag) if tags else None for tag in (282, 283))
-    if across and down:
-        unit = {1: None, 3: 2.54}.get(tags.number(296), 1)
+    if tags and (across := tags.rational(282)) and (down := tags.rational(283)):
+        unit = {1: None, 3: 2.54}.get(tags.number(296) or 2, 1)
         blocks.resolution = resolution(across, down, unit)
     if 330 in page.tags:
         blocks.pictures.append("pictures in directories below it")

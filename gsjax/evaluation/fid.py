@@ -16,7 +16,7 @@ from gsjax.fetch import cache_folder
 from gsjax.files import write_atomically
 from gsjax.models.inception import FEATURES
 
-Extract = Callable[[UInt8[Array, "b h w 3"]], Float[Array, "b 2048"]]
+Extract = Callable[[UInt8[Array | np.ndarray, "b h w 3"]], Float[Array, "b 2048"]]
 _BATCH = 8
 
 
@@ -62,7 +62,7 @@ def cached_features(
     """
     key = hashlib.sha256(digest.encode())
     for leaf in jax.tree.leaves(jax.device_get(weights)):
-        key.update(np.ascontiguousarray(leaf))
+        key.update(np.ascontiguousarray(leaf).data)
     path = cache_folder() / "features" / f"{key.hexdigest()[:32]}.npy"
     try:
         features = np.load(path, allow_pickle=False)
@@ -82,10 +82,11 @@ def cached_features(
 
 
 def extract_all(
-    extract: Extract, images: Iterable[UInt8[np.ndarray, "h w 3"]]
-) -> Float[np.ndarray, "n 2048"]:
+    extract: Callable, images: Iterable[UInt8[np.ndarray, "h w 3"]]
+) -> Float[np.ndarray, "n d"]:
     """Returns the features of images of one size, in batches of 8; the last one is padded."""
-    features, batch = [], []
+    features: list[np.ndarray] = []
+    batch: list[np.ndarray] = []
 
     def flush():
         filler = [batch[-1]] * (_BATCH - len(batch))

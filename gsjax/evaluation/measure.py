@@ -119,7 +119,7 @@ def _measure(plan: Protocol, ways: Sequence[Method], measures: Scores) -> _Colle
     total = len(plan.indices) * len(plan.bands) * len(ways)
     with progress_bar(total, 0, "evaluating", unit=" fills") as bar:
         for index, image in plan.crops():
-            digest.update(image)
+            digest.update(image.data)
             name = plan.source.short_name(index)
             holes = {band.name: plan.hole(index, band) for band in plan.bands}
             if not collected.names:
@@ -152,13 +152,13 @@ def _collect(collected, name, image, holes, cases, filled, measures) -> None:
     """Measures all fills of an image, and keeps what the report needs."""
     of_case = np.stack([holes[band] for band, _, _ in cases])
     values = jax.device_get(measures.measure(filled, image[None], of_case))
-    features = {}
+    features: dict[str, np.ndarray] = {}
     if measures.extract is not None:
         features["fid"] = np.asarray(measures.extract(filled))
     if collected.semantics is not None:
         distances = semantics.compare(collected.semantics, filled, image, of_case)
         values |= {"dino_class": distances.class_token, "dino_patches": distances.patch_tokens}
-        features["fd_dino"] = distances.features
+        features["fd_dino"] = np.asarray(distances.features)
     for metric, rows in features.items():
         kept = collected.features.setdefault(metric, {})
         for (band, way, _), row in zip(cases, rows, strict=True):

@@ -104,6 +104,7 @@ def trained(checkpoint: str, deep: Sequence[str]) -> list[Method]:
     Raises:
       UserError: there is no inpainter.
     """
+    from gsjax.inpainting.exemplar import check_deep
     from gsjax.inpainting.painter import Inpainter
 
     try:
@@ -113,6 +114,10 @@ def trained(checkpoint: str, deep: Sequence[str]) -> list[Method]:
         raise
 
     def method(way: str) -> Method:
-        return Method(OURS[way], lambda *given: painter(*given, deep=way).image, compiles=True)
+        return Method(
+            OURS[way],
+            lambda image, hole: painter(image, hole, check_deep(way)).image,
+            compiles=True,
+        )
 
     return [method(way) for way in deep]

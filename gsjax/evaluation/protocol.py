@@ -91,7 +91,7 @@ def parse_bands(names: Sequence[str]) -> list[Band]:
     Raises:
       UserError: a name is neither, or is repeated.
     """
-    bands = []
+    bands: list[Band] = []
     for name in names:
         match = re.fullmatch(r"(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)", name.strip())
         if name.strip() == CENTER:
@@ -148,14 +148,14 @@ def match_masks(
                 f"{source.short_name(index)} has {len(masks)} masks, {masks[0]} and {masks[1]}",
                 "keep one",
             )
-    found = [str(masks[0]) if masks else None for masks in fitting]
-    if not any(found):
+    found = [str(masks[0]) for masks in fitting if masks]
+    if not found:
         found = [files[index % len(files)] for index in indices]
-    elif not all(found):
-        missing = found.index(None)
+    elif len(found) < len(fitting):
+        missing = fitting.index([])
         raise UserError(
             "--masks",
-            f"{folder} has masks for {len(found) - found.count(None)} of {len(found)} images, but "
+            f"{folder} has masks for {len(found)} of {len(fitting)} images, but "
             f"none for {source.short_name(indices[missing])}: "
             f"{matcher.expected(places[missing])}. Name one for each, or none of them like an "
             "image to have them used in turn",

@@ -54,7 +54,7 @@ def load_scores(lpips: str | None, fid: str | None, dino: str | None) -> Scores:
     Raises:
       UserError: requested weights are unavailable.
     """
-    notes = []
+    notes: list[str] = []
     module, variables = _optional("--lpips", lpips, LPIPS, _read_lpips, "LPIPS", notes)
     inception, weights = _optional("--fid", fid, INCEPTION, _read_inception, "FID", notes)
     vit, tokens = _optional("--dino", dino, DINO, load_dino, "distances on DINO", notes)

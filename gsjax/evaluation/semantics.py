@@ -7,7 +7,7 @@ those on Inception features do not.
 import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import cv2
 import jax
@@ -138,4 +138,4 @@ def _distance(tokens, others, mean):
 
 def _apply(module: DinoViT, variables: PyTree, images: UInt8[Array, "b s s 3"]) -> DinoOutput:
     side = _SIDE // module.patch_size * module.patch_size  # whole patches
-    return module.apply(variables, preprocess(images / 255.0, side))
+    return cast(DinoOutput, module.apply(variables, preprocess(images / 255.0, side)))

@@ -92,7 +92,7 @@ def fill_folder(load: Callable[[], Inpainter], jobs: list[Job], options: Options
             bar.update()
             return 1
 
-        def to_paint() -> Iterator[tuple]:
+        def to_paint() -> Iterator[Task]:
             for job in todo:
                 try:
                     if job.problem:

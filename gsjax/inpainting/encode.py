@@ -12,7 +12,7 @@ from PIL import Image
 
 from gsjax.data.blocks import XMP_KEYWORD
 from gsjax.data.containers import join_png, png_chunks
-from gsjax.data.exif import Exif, Tag, directories
+from gsjax.data.exif import ByteOrder, Exif, Tag, directories
 from gsjax.errors import UserError
 from gsjax.inpainting.metadata import IPTC, SEGMENT, Metadata
 from gsjax.inpainting.pictures import FORMATS, Picture
@@ -145,9 +145,9 @@ def _with_segments(jpeg: bytes, metadata: Metadata) -> bytes:
 def _encode_png(array: np.ndarray) -> bytes:
     if array.ndim == 3 and array.shape[2] == 2:
         if array.dtype == np.uint8:
-            content = io.BytesIO()
-            Image.fromarray(array).save(content, format="PNG")
-            return content.getvalue()
+            file = io.BytesIO()
+            Image.fromarray(array).save(file, format="PNG")
+            return file.getvalue()
         array = array[..., [0, 0, 0, 1]]  # OpenCV writes no gray with alpha
     if array.ndim == 3:
         array = array[..., [2, 1, 0, 3][: array.shape[2]]]
@@ -211,8 +211,7 @@ def _encode_tiff(array: np.ndarray, metadata: Metadata, uncompressed: bool) -> b
         tags[317] = tag(3, 2)
     if channels in (2, 4):
         tags[338] = tag(3, 2)
-    if metadata.resolution:
-        tags |= metadata.resolution_tags(exif.order)
+    tags |= metadata.resolution_tags(exif.order)
     blocks = {34675: metadata.icc, 700: metadata.xmp, 34377: metadata.photoshop_block(iptc=False)}
     blocks[33723] = metadata.photoshop[IPTC][1] if IPTC in metadata.photoshop else None
     tags |= {name: Tag(7, len(block), block) for name, block in blocks.items() if block}
@@ -222,7 +221,7 @@ def _encode_tiff(array: np.ndarray, metadata: Metadata, uncompressed: bool) -> b
     return b"".join([head, struct.pack(exif.order + "I", start), *content])
 
 
-def _strips(array: np.ndarray, order: str, uncompressed: bool) -> tuple[list[bytes], int]:
+def _strips(array: np.ndarray, order: ByteOrder, uncompressed: bool) -> tuple[list[bytes], int]:
     """Returns strips of about a megabyte before compression, and the number of rows per strip."""
     rows = max(1, 2**20 // max(array[0].nbytes, 1))
     strips = []

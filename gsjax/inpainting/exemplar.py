@@ -9,7 +9,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import cv2
 import numpy as np
@@ -36,7 +36,7 @@ def check_deep(deep: str) -> Deep:
     """Returns its argument; raises UserError if it is not a way to fill deep holes."""
     if deep not in get_args(Deep):
         raise UserError("deep", f"{deep!r} is neither {' nor '.join(get_args(Deep))}")
-    return deep
+    return cast(Deep, deep)
 
 
 def copy_deep(
@@ -133,10 +133,11 @@ def _fill(image, hole, avoid, part: _Part) -> Integer[np.ndarray, "n 3"] | None:
 def _search_box(box, shape) -> tuple[slice, slice]:
     """Returns the part of the picture to search for a hole, given the box of its deep part."""
     margin = DEEP + round(SEARCH_MARGIN * (2 * DEEP + max(b.stop - b.start for b in box)))
-    return tuple(
+    rows, columns = (
         slice(max(0, b.start - margin), min(end, b.stop + margin))
         for b, end in zip(box, shape, strict=True)
     )
+    return rows, columns
 
 
 def _shrink(pixels, hole, usable, factor):
@@ -201,7 +202,8 @@ def _in_threads(function: Callable[[Any], Any], items: Sequence[Any]) -> list[An
     pypatchmatch releases the GIL, but does not react to Ctrl-C. So the main thread only
     waits, and the daemon threads do not keep the program from exiting.
     """
-    todo, done = queue.SimpleQueue(), queue.SimpleQueue()
+    todo: queue.SimpleQueue = queue.SimpleQueue()
+    done: queue.SimpleQueue = queue.SimpleQueue()
     for number, item in enumerate(items):
         todo.put((number, item))
 

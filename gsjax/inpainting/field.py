@@ -194,7 +194,7 @@ class Field:
         if len(gaussians.means) == rows * columns:
             return self._geometry, self.patches
         size = (crop.height, crop.width)
-        grid = tuple(side // self.patches.size for side in size)
+        grid = (crop.height // self.patches.size, crop.width // self.patches.size)
         return self._geometry._replace(size=size), self.patches._replace(grid=grid)
 
     def _all_depths(self) -> Float[np.ndarray, "h w"]:

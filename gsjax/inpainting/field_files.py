@@ -45,7 +45,7 @@ def write(
         "normalize": patches.normalize,
         "crossfade": patches.crossfade,
     }
-    arrays = {} if copied is None else {"copied": np.packbits(copied, axis=1)}
+    arrays: dict[str, Any] = {} if copied is None else {"copied": np.packbits(copied, axis=1)}
     arrays |= {
         "layout": np.frombuffer(json.dumps(layout).encode(), np.uint8),
         "image": image,

@@ -56,10 +56,11 @@ class Geometry(NamedTuple):
         Crops do not fade at the edges of the image, so a crop as long as the image can paint all of
         it.
         """
-        return tuple(
+        height, width = (
             side if side <= own * factor else core * factor
             for side, own, core in zip(self.shape, self.size, self.core, strict=True)
         )
+        return height, width
 
     @property
     def levels(self) -> int:
@@ -116,14 +117,17 @@ class Geometry(NamedTuple):
 
     def core_of(self, crop: Crop) -> tuple[slice, slice]:
         """Returns the image pixels of a crop's core."""
-        parts = []
-        for start, length, context, end in zip(
-            crop[:2], crop[2:4], self.context, self.shape, strict=True
-        ):
-            low = start + context * crop.factor if start > 0 else 0
-            stop = start + length
-            parts.append(slice(low, stop - context * crop.factor if stop < end else end))
-        return tuple(parts)
+        rows, columns = (
+            self._core_along(*along, crop.factor)
+            for along in zip(crop[:2], crop[2:4], self.context, self.shape, strict=True)
+        )
+        return rows, columns
+
+    @staticmethod
+    def _core_along(start: int, length: int, context: int, end: int, factor: int) -> slice:
+        low = start + context * factor if start > 0 else 0
+        stop = start + length
+        return slice(low, stop - context * factor if stop < end else end)
 
     def _margins(self) -> list[tuple[int, float]]:
         """Returns context and seam along each axis, in network pixels."""
@@ -156,5 +160,5 @@ def overlapping(crops: Sequence[Crop], others: Sequence[Crop]) -> list[list[Crop
     for crop in crops:
         down = (top < crop.top + crop.height) & (crop.top < top + height)
         across = (left < crop.left + crop.width) & (crop.left < left + width)
-        result.append([others[i] for i in np.flatnonzero(down & across)])
+        result.append([others[i] for i in np.flatnonzero(down & across).tolist()])
     return result

@@ -60,14 +60,14 @@ class Metadata:
     def exif_block(self, resolution: bool = False) -> bytes | None:
         """Returns the EXIF as a TIFF structure, optionally with the resolution; None if empty."""
         exif = self.exif or Exif(">", {}, {})
-        if resolution and self.resolution:
+        if resolution:
             exif = exif._replace(tags=exif.tags | self.resolution_tags(exif.order))
         return serialize(exif) if exif.tags or exif.below else None
 
     def small_exif_block(self) -> bytes | None:
         """Returns the EXIF without its largest tags, so that it fits into a JPEG segment."""
         small = copy.deepcopy(self)
-        while small.exif and len(small.exif_block()) > SEGMENT:
+        while small.exif and _longer(small.exif_block()):
             held = [small.exif.tags, *small.exif.below.values()]
             _, tags, name = max(
                 (len(tag.value), place, name)
@@ -78,11 +78,15 @@ class Metadata:
         return small.exif_block() if small.exif else None
 
     def resolution_tags(self, order: str) -> dict[int, Tag]:
-        """Returns the resolution as TIFF or EXIF tags."""
-        *values, unit = self.resolution
-        across, down = (struct.pack(order + "II", round(100 * x), 100) for x in values)
-        unit = Tag(3, 1, struct.pack(order + "H", unit))
-        return {282: Tag(5, 1, across), 283: Tag(5, 1, down), 296: unit}
+        """Returns the resolution as TIFF or EXIF tags; none if it is unknown."""
+        if self.resolution is None:
+            return {}
+        across, down, unit = self.resolution
+        tags = {
+            name: Tag(5, 1, struct.pack(order + "II", round(100 * value), 100))
+            for name, value in ((282, across), (283, down))
+        }
+        return tags | {296: Tag(3, 1, struct.pack(order + "H", unit))}
 
     def lost(self, kind: str) -> list[str]:
         """Returns the names of the metadata that a format cannot store."""
@@ -94,12 +98,12 @@ class Metadata:
         iptc = (self.photoshop, "IPTC" if IPTC in self.photoshop else "Photoshop's resources")
         unitless = self.resolution and self.resolution[2] == 1
         large = [
-            (self.exif and len(self.exif_block()) > SEGMENT, "the largest tags of EXIF over 64 KB"),
-            (self.xmp and len(self.xmp) > SEGMENT, "XMP over 64 KB"),
-            (len(self.photoshop_block()) > SEGMENT, "IPTC over 64 KB"),
+            (_longer(self.exif_block()), "the largest tags of EXIF over 64 KB"),
+            (_longer(self.xmp), "XMP over 64 KB"),
+            (_longer(self.photoshop_block()), "IPTC over 64 KB"),
         ]
         comment = (self.comment, "comment")
-        lacks = {
+        lacks: dict[str, list[tuple[object, str]]] = {
             "PNG": [],
             "JPEG": [*only_png, *large],
             "WEBP": [*only_png, iptc, comment],
@@ -211,6 +215,11 @@ def _clean_xmp(xmp: bytes) -> bytes | None:
     return None if _holds_picture(xmp) or b":Orientation" in xmp else xmp
 
 
+def _longer(block: bytes | None) -> bool:
+    """Returns whether a block does not fit into a segment of a JPEG."""
+    return block is not None and len(block) > SEGMENT
+
+
 def _fits(profile: bytes, channels: int) -> bool:
     """Returns whether a color profile fits the number of channels; gray may have an RGB profile."""
     return profile[16:20] == b"RGB " or (profile[16:20] == b"GRAY" and channels == 1)
@@ -218,7 +227,8 @@ def _fits(profile: bytes, channels: int) -> bool:
 
 def _resources(data: bytes) -> dict[int, tuple[bytes, bytes]]:
     """Returns names and values of Photoshop's resources by number, without thumbnails."""
-    resources, position = {}, 0
+    resources: dict[int, tuple[bytes, bytes]] = {}
+    position = 0
     while data[position : position + 4] == b"8BIM" and position + 12 <= len(data):
         (number,) = struct.unpack_from(">H", data, position + 4)
         start = position + 6

@@ -1,9 +1,10 @@
 """The compiled program that paints crops: the network, then a color correction at the border."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from gsjax.models import patches
 from gsjax.models.coarse_fill import push_pull
 from gsjax.models.dino import DinoViT
 from gsjax.models.gaussian_head import Gaussians
-from gsjax.models.inpainter import GaussianInpainter
+from gsjax.models.inpainter import GaussianInpainter, Inpainting
 from gsjax.models.semantic import make_tokens
 
 _FEWEST_OPACITY = 0.25  # lower bound of the opacity by which corrections are divided
@@ -33,7 +34,7 @@ class Painted(NamedTuple):
         padded by the module's `drawn_overlap`.
     """
 
-    drawn: Float[np.ndarray, "b h w 3"]
+    drawn: Float[Array, "b h w 3"]
     gaussians: Gaussians
 
 
@@ -112,7 +113,8 @@ class Network:
 def _small(size: tuple[int, int], module: GaussianInpainter) -> tuple[int, int] | None:
     """Returns about 3/16 of the size of crops, a multiple of what the layers need."""
     step = module.stride()
-    small = tuple(side * 3 // 16 // step * step for side in size)
+    height, width = (side * 3 // 16 // step * step for side in size)
+    small = (height, width)
     return small if min(small) >= 2 * step else None
 
 
@@ -124,7 +126,7 @@ def make_program(config: ConfigDict, module: GaussianInpainter, dino: DinoViT | 
     def paint(variables, dino_variables, images, known) -> Painted:
         masked = images * known
         token, _ = tokens(dino_variables, masked, known)
-        out = module.apply(variables, masked, token, known)
+        out = cast(Inpainting, module.apply(variables, masked, token, known))
         return correct(masked, known, Painted(out.image, out.gaussians))
 
     return paint
@@ -147,7 +149,7 @@ def make_correction(module: GaussianInpainter) -> Callable:
         # and loses 0.03 to 0.07 dB on photographs.
         error = push_pull((masked - drawn) * known, known)
         error = _at(patches.cut(error, p, overlap), gaussians.means) / share
-        gaussians = gaussians.replace(colors=gaussians.colors + error)
+        gaussians = dataclasses.replace(gaussians, colors=gaussians.colors + error)
         return Painted(module.picture(gaussians, masked.shape[1:3]), gaussians)
 
     return correct

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 from absl import logging
-from jaxtyping import Bool, Float, Integer, UInt8
+from jaxtyping import Bool, Float, Integer, Shaped, UInt8
 
 from gsjax.data.mask_files import hole_warning
 from gsjax.errors import UserError
@@ -91,10 +91,10 @@ class Inpainter:
     def __call__(
         self,
         image: UInt8[np.ndarray, "h w 3"] | Float[np.ndarray, "h w 3"],
-        hole: Bool[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"],
+        hole: Shaped[np.ndarray, "h w *_"],
         deep: Deep | None = None,
-        avoid: Bool[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"] | None = None,
-        known: Bool[np.ndarray, "h w"] | UInt8[np.ndarray, "h w"] | None = None,
+        avoid: Shaped[np.ndarray, "h w *_"] | None = None,
+        known: Shaped[np.ndarray, "h w *_"] | None = None,
         grow: float = 0,
         feather: float = 0,
     ) -> Result:
@@ -139,9 +139,10 @@ class Inpainter:
         def make_field() -> Field:
             # These come first, so that the crops of the ring are drawn over them.
             inner = [] if copied is None else list(self._encode(filled, copied))
-            crops, gaussians = ([pair[i] for pair in inner + kept] for i in (0, 1))
-            layout = (self.size, self._patches, crops, gaussians, self._network.rim)
-            return Field(seen, hole, *layout, copied)
+            crops = [crop for crop, _ in inner + kept]
+            gaussians = [drawn for _, drawn in inner + kept]
+            rim = self._network.rim
+            return Field(seen, hole, self.size, self._patches, crops, gaussians, rim, copied)
 
         return Result(finish(prepared, filled), make_field)
 
@@ -158,7 +159,7 @@ class Inpainter:
 
     def paint(
         self,
-        tasks: Iterable[Task | None],
+        tasks: Iterable[Task | tuple | None],
         batch_size: int | None = None,
         keep: Callable[[tuple[Crop, Gaussians]], None] | None = None,
         deep: Deep | None = None,

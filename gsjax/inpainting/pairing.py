@@ -89,7 +89,8 @@ def folder_jobs(images: Path, masks: Path | None, output: Path, suffix: str | No
     matcher = None
     if masks is not None and masks.is_dir():
         matcher = MaskMatcher(list_images(masks), masks, marked=beside)
-    jobs, taken = [], {}
+    jobs: list[Job] = []
+    taken: dict[Path, Path] = {}
     for file in files:
         place = file.relative_to(images)
         target = output / _output_name(place, suffix)

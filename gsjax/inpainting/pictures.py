@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Integer
@@ -13,6 +15,8 @@ from gsjax.data.reader import MAX_PIXELS, read
 from gsjax.errors import UserError
 from gsjax.files import read_regular
 from gsjax.inpainting.metadata import Metadata, clean
+
+Read = TypeVar("Read")
 
 FORMATS = {
     ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF",
@@ -117,8 +121,9 @@ def _raster(data: bytes, max_pixels: int) -> Raster:
     return raster
 
 
-def _explained(path: str, reading):
+def _explained(path: str, reading: Callable[[], Read]) -> Read:
     """Calls `reading` and turns problems with the file into UserErrors."""
+    cause: Exception
     try:
         return reading()
     except FileNotFoundError as error:

@@ -63,8 +63,9 @@ def make_plan(
         halve the work; None to use none.
     """
     geometry = Geometry(hole.shape, size, rim)
-    fits = small and all(side >= least for side, least in zip(hole.shape, small, strict=True))
-    specks = Geometry(hole.shape, small, rim) if fits else None
+    specks = None
+    if small and hole.shape[0] >= small[0] and hole.shape[1] >= small[1]:
+        specks = Geometry(hole.shape, small, rim)
     depth = np.zeros(hole.shape, np.float32)  # untouched pages take no memory
     targets: dict[int, list[Box]] = {1: []}
     tiny: list[tuple[list[Box], list[Box]]] = []
@@ -87,11 +88,11 @@ def make_plan(
             if deepest <= geometry.opaque_depth(factor):
                 break
     layers = []
-    if tiny:
+    if specks and tiny:
         pieces, boxes = ([*itertools.chain(*parts)] for parts in zip(*tiny, strict=True))
         alone, merged = _crops(pieces, specks, 1, 1), _crops(targets[1] + boxes, geometry, 1, 1)
         others = len(_crops(targets[1], geometry, 1, 1))
-        if 2 * (others + len(alone) / small_crops_per_full(size, small)) <= len(merged):
+        if 2 * (others + len(alone) / small_crops_per_full(size, specks.size)) <= len(merged):
             layers.append(Layer(specks, 1, _waves(alone)))
         else:
             targets[1] += boxes
@@ -144,11 +145,13 @@ def _groups(
         part = hole[y : y + mine.shape[0], x : x + mine.shape[1]] & mine
         box = _box_of(part, y, x)
         part = part[box.top - y : box.bottom - y, box.left - x : box.right - x]
-        slices, pad = [], []
-        for start, stop, end in ((box.top, box.bottom, height), (box.left, box.right, width)):
-            slices.append(slice(max(start - 1, 0), min(stop + 1, end)))
-            pad.append((int(start > 0), int(stop < end)))
-        yield tuple(slices), np.pad(part, pad)
+        above, below = int(box.top > 0), int(box.bottom < height)
+        before, after = int(box.left > 0), int(box.right < width)
+        part_of_image = (
+            slice(box.top - above, box.bottom + below),
+            slice(box.left - before, box.right + after),
+        )
+        yield part_of_image, np.pad(part, ((above, below), (before, after)))
 
 
 def _any_in_cell(mask: np.ndarray, cell: int) -> Bool[np.ndarray, "rows columns"]:
@@ -215,10 +218,10 @@ def _cover(
         for y in range(0, rows, high):
             band = own[y : y + high]
             x = 0
-            for column in np.flatnonzero(band.any(0)):
+            for column in np.flatnonzero(band.any(0)).tolist():
                 if column < x:
                     continue
-                x = int(column) + wide
+                x = column + wide
                 start = (corner[0] + (top + y) * cell, corner[1] + (left + column) * cell)
                 boxes.append(_box_of(band[:, column:x], *start, cell))
     return boxes
@@ -235,10 +238,10 @@ def _merge(boxes: list[Box], room: tuple[int, int]) -> list[Box]:
         band = [box for box in candidates if box.bottom <= bottom] or candidates[:1]
         chosen = set(band)
         left = [box for box in candidates if box not in chosen] + left
-        joined = None
-        for box in sorted(band, key=lambda box: box.left):
-            if joined is None or box.right - joined.left > room[1]:
-                merged += [joined] if joined else []
+        joined, *others = sorted(band, key=lambda box: box.left)
+        for box in others:
+            if box.right - joined.left > room[1]:
+                merged.append(joined)
                 joined = box
             joined = Box(
                 min(joined.top, box.top),

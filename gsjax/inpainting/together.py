@@ -47,7 +47,7 @@ class _Active:
 
 
 def paint_together(
-    tasks: Iterable[Task | None],
+    tasks: Iterable[Task | tuple | None],
     network: Network,
     layout: Layout,
     deep: Deep,

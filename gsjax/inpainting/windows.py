@@ -5,6 +5,7 @@ samples become pixels, and splatted as usual. Seams between patches are blended 
 `models.patches`, with weights that are interpolated between the centers of the network's pixels.
 """
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -41,7 +42,7 @@ class Axis(NamedTuple):
 
     step: float
     start: float
-    count: int
+    samples: int
 
 
 def draw_samples(
@@ -57,7 +58,7 @@ def draw_samples(
     side, at_once = larger * (layout.size + 2 * layout.overlap), _AT_ONCE // larger**2
     rows = _windows(layout, layout.grid[0], y, side)
     columns = _windows(layout, layout.grid[1], x, side)
-    result = np.zeros((y.count + side, x.count + side, 3), np.float32)
+    result = np.zeros((y.samples + side, x.samples + side, 3), np.float32)
     listed = [(row, column) for row in rows for column in columns]
     for start in range(0, len(listed), at_once):
         some = listed[start : start + at_once]
@@ -72,7 +73,7 @@ def draw_samples(
         )
         for (row, column), window in zip(some, drawn, strict=False):
             result[row[1] : row[1] + side, column[1] : column[1] + side] += window
-    return result[: y.count, : x.count]
+    return result[: y.samples, : x.samples]
 
 
 def _windows(layout: Patches, patches: int, axis: Axis, side: int) -> list[tuple[int, int]]:
@@ -82,7 +83,7 @@ def _windows(layout: Patches, patches: int, axis: Axis, side: int) -> list[tuple
     for patch in range(patches):
         low = (patch * layout.size - reach - axis.start) / axis.step - 0.5
         high = ((patch + 1) * layout.size + reach - axis.start) / axis.step - 0.5
-        first, last = max(int(np.ceil(low)), 0), min(int(np.floor(high)), axis.count - 1)
+        first, last = max(int(np.ceil(low)), 0), min(int(np.floor(high)), axis.samples - 1)
         windows += [(patch, sample) for sample in range(first, last + 1, side)]
     return windows
 
@@ -129,7 +130,7 @@ def _between_pixels(scaled: Gaussians, share, own: Gaussians, layout: Patches, p
     colors = scaled.colors * share
     if layout.normalize:
         colors = jnp.concatenate([colors, share], axis=-1)
-    drawn = draw(scaled.replace(colors=colors), (side, side), False, layout.backend)
+    drawn = draw(dataclasses.replace(scaled, colors=colors), (side, side), False, layout.backend)
     if layout.normalize:
         opacity = drawn[..., -1:]
         part = opacity / (opacity + _FAINT)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from absl import logging
 from jax.sharding import AxisType, PartitionSpec
-from numpy.typing import DTypeLike
+from jax.typing import DTypeLike
 
 from gsjax.errors import UserError, first_line
 
@@ -71,7 +71,7 @@ def check_platform() -> None:
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:  # JAX has either, with or without a text
-        asked = jax.config.jax_platforms
+        asked = jax.config.jax_platforms  # type: ignore[attr-defined]
         named = f"JAX_PLATFORMS={asked}" if asked else "the accelerator"
         extra = {"cuda": "cuda12", "gpu": "cuda12", "tpu": "tpu"}.get((asked or "").split(",")[0])
         how = f'pip install "jax[{extra}]", or unset it' if extra else "unset it, or name cpu"

@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -31,7 +31,7 @@ class Launch(NamedTuple):
     writes: tuple[tuple[int, ...], ...]
     programs: tuple[int, ...]
     warps: int
-    constants: dict[str, int | float]
+    constants: Mapping[str, int | float]
 
 
 def require_triton() -> None:
@@ -90,11 +90,11 @@ def mappable(function: Callable) -> Callable:
 
     @mapped.def_vmap
     def _rule(size, are_mapped, *arrays):
-        arrays = [
+        spread = [
             array if is_mapped else jnp.broadcast_to(array, (size, *array.shape))
             for array, is_mapped in zip(arrays, are_mapped, strict=True)
         ]
-        results = mapped(*arrays)
+        results = mapped(*spread)
         return results, jax.tree.map(lambda _: True, results)
 
     return mapped

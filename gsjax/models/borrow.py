@@ -5,10 +5,13 @@ patches that resemble it. The values are their detail, which a smooth fill lacks
 sharp peak therefore copies texture as sharp as in the photograph.
 """
 
+from typing import no_type_check
+
 import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from gsjax.models import patches
@@ -19,6 +22,7 @@ _TEMPERATURE = 16.0  # initial factor of the cosine similarities
 _SMOOTH = 5  # side of the smoothing window, in half patches
 
 
+@no_type_check  # JAX builds it from anything: shapes, shardings, axes
 @flax.struct.dataclass
 class Borrowed:
     """What patches borrow.
@@ -49,14 +53,14 @@ class Borrow(nn.Module):
     patch_size: int
     overlap: int
     cell: int
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(
         self,
-        cells: Float[Array, "b h//cell w//cell f"],
-        fill: Float[Array, "b h w c"],
-        known: Float[Array, "b h w 1"],
+        cells: Float[Array, "b y x f"],
+        fill: Float[Array, "b y*{self.cell} x*{self.cell} c"],
+        known: Float[Array, "b y*{self.cell} x*{self.cell} 1"],
     ) -> Borrowed:
         """Borrows for all patches of an image whose holes are filled smoothly."""
         size, half = self.patch_size, self.patch_size // 2

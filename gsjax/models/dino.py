@@ -6,14 +6,15 @@ and "Vision Transformers Need Registers" (Darcet et al. 2024).
 """
 
 import functools
+from typing import no_type_check
 
 import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
-from numpy.typing import DTypeLike
 
 from gsjax.errors import UserError
 from gsjax.models.patch_conv import PatchConv
@@ -34,6 +35,7 @@ SIZES = {
 _normal = nn.initializers.truncated_normal(0.02)
 
 
+@no_type_check  # JAX builds it from anything: shapes, shardings, axes
 @flax.struct.dataclass
 class DinoOutput:
     """The transformer's tokens for a batch of images, after its last LayerNorm."""
@@ -94,12 +96,12 @@ class DinoViT(nn.Module):
             but shapes do not depend on the data. Their own output tokens are meaningless.
         """
         tokens = PatchConv(self.width, self.patch_size, self.dtype, name="patch_embed")(images)
-        batch, *grid, _ = tokens.shape
-        tokens = tokens.reshape(batch, grid[0] * grid[1], self.width)
+        batch, rows, columns, _ = tokens.shape
+        tokens = tokens.reshape(batch, rows * columns, self.width)
 
         cls_token = self.param("cls_token", _normal, (1, 1, self.width))
         tokens = jnp.concatenate([self._repeat(cls_token, batch), tokens], axis=1)
-        tokens = tokens + self._positions(tuple(grid)).astype(self.dtype)
+        tokens = tokens + self._positions((rows, columns)).astype(self.dtype)
         if self.registers:  # after the positions, since registers have none
             registers = self.param("register_tokens", _normal, (1, self.registers, self.width))
             registers = self._repeat(registers, batch)
@@ -127,7 +129,9 @@ class DinoViT(nn.Module):
         rows, columns = self.grid
         return rows * self.patch_size, columns * self.patch_size
 
-    def _positions(self, grid: tuple[int, int]) -> Float[Array, "1 1+t d"]:
+    def _positions(
+        self, grid: tuple[int, int]
+    ) -> Float[Array | np.ndarray, "1 1+{grid[0]*grid[1]} {self.width}"]:
         """Returns the positions of the class token, as learned, and of the patches, resampled."""
         rows, columns = self.grid
         learned = self.param("pos_embed", _normal, (1, 1 + rows * columns, self.width))
@@ -142,7 +146,9 @@ class DinoViT(nn.Module):
         )
         return jnp.concatenate([learned[:, :1], patches.reshape(1, -1, self.width)], axis=1)
 
-    def _repeat(self, tokens: Float[Array, "1 n d"], batch: int) -> Float[Array, "b n d"]:
+    def _repeat(
+        self, tokens: Float[Array | np.ndarray, "1 n d"], batch: int
+    ) -> Float[Array, "{batch} n d"]:
         return jnp.tile(tokens.astype(self.dtype), (batch, 1, 1))
 
 
@@ -267,4 +273,4 @@ def preprocess(
     images = resize(images, (image_size, image_size), "bilinear", antialias=True)
     if not normalize:
         return images
-    return (images - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
+    return (images - np.array(IMAGENET_MEAN, np.float32)) / np.array(IMAGENET_STD, np.float32)

@@ -8,8 +8,8 @@ from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
-from numpy.typing import DTypeLike
 
 _GROUPS = 16
 

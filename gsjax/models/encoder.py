@@ -4,10 +4,12 @@ LaMa's generator (Suvorov et al. 2022) without Fourier convolutions, but with Gr
 skip connections and adaptive normalization in the residual blocks.
 """
 
+import functools
 from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 # torch.nn's default for convolutions: uniform within ±1/√fan_in.
@@ -20,7 +22,7 @@ class ReflectConv(nn.Module):
 
     features: int
     size: int
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h w o"]:
@@ -44,10 +46,10 @@ class UpConv(nn.Module):
     """
 
     features: int
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b 2*h 2*w o"]:
+    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b 2*h 2*w {self.features}"]:
         batch, height, width, channels = x.shape
         # Output channels come first, as in torch, whose fan-in counts these.
         kernel = self.param("kernel", _conv_init, (3, 3, self.features, channels))
@@ -58,17 +60,18 @@ class UpConv(nn.Module):
         taps = (((0, 1),), ((0, 2), (1, 0)))  # of even and odd rows: input row, kernel row
 
         def parity(row: int, column: int) -> Float[Array, "b h w o"]:
-            return sum(
+            products = (
                 x[:, i : i + height, j : j + width] @ kernel[k, m]
                 for i, k in taps[row]
                 for j, m in taps[column]
             )
+            return functools.reduce(jnp.add, products)
 
         rows = [jnp.stack([parity(row, column) for column in (0, 1)], axis=3) for row in (0, 1)]
         return jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, -1) + bias
 
 
-def _group_norm(dtype: jnp.dtype | None, name: str) -> nn.GroupNorm:
+def _group_norm(dtype: DTypeLike | None, name: str) -> nn.GroupNorm:
     return nn.GroupNorm(GROUPS, epsilon=1e-5, dtype=dtype, name=name)
 
 
@@ -79,7 +82,7 @@ class AdaptiveBlock(nn.Module):
     token, this is LaMa's block, x + convs(x).
     """
 
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(
@@ -124,7 +127,7 @@ class Encoder(nn.Module):
     blocks: int = 9
     skips: bool = True
     recompute: bool = False
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     # What divides both widths, and why.
     width_multiple: ClassVar[tuple[int, str]] = (GROUPS, "groups that are normalized")

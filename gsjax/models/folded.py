@@ -10,6 +10,7 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from gsjax.models.patch_conv import fold
@@ -19,7 +20,9 @@ SIDE_BLOCKS = 2  # at each resolution except the lowest, on each side of the U
 _zeros = nn.initializers.zeros
 
 
-def unfold(x: Float[Array, "b h w side*side*c"], side: int) -> Float[Array, "b side*h side*w c"]:
+def unfold(
+    x: Float[Array, "b h w c"], side: int
+) -> Float[Array, "b {side}*h {side}*w c//{side}**2"]:
     """Undoes `fold`."""
     batch, height, width, _ = x.shape
     x = x.reshape(batch, height, width, side, side, -1)
@@ -39,7 +42,7 @@ def _normalized(x, token, name: str, dtype):
 class Block(nn.Module):
     """A residual block, x + conv(gelu(conv(normalized(x)))), initialized to the identity."""
 
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(
@@ -60,7 +63,7 @@ class Block(nn.Module):
 class AttentionBlock(nn.Module):
     """A transformer layer over the cells; their positions show in the zero padding of `Block`."""
 
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(
@@ -99,7 +102,7 @@ class FoldedEncoder(nn.Module):
     downs: int = 1
     blocks: int = 4
     recompute: bool = False
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     # What divides both widths, and why.
     width_multiple: ClassVar[tuple[int, str]] = (HEAD_CHANNELS, "heads of attention")
@@ -117,7 +120,7 @@ class FoldedEncoder(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, "b h w i"], token: Float[Array, "b d"] | None
-    ) -> Float[Array, "b h//fold w//fold f"]:
+    ) -> Float[Array, "b h//{self.fold} w//{self.fold} {self.features}"]:
         widths = [min(self.width * 2**level, self.max_width) for level in range(self.downs + 1)]
         block = nn.remat(Block) if self.recompute else Block
         attention = nn.remat(AttentionBlock) if self.recompute else AttentionBlock

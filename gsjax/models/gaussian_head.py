@@ -4,6 +4,7 @@ All Gaussians of all patches share the same small networks.
 """
 
 import itertools
+from typing import no_type_check
 
 import flax.linen as nn
 import flax.struct
@@ -15,6 +16,7 @@ from gsjax.kernels.mixture import mix
 from gsjax.models.mlp import Mlp
 
 
+@no_type_check  # JAX builds it from anything: shapes, shardings, axes
 @flax.struct.dataclass
 class Gaussians:
     """2D Gaussians in the pixel coordinates of their padded patches.
@@ -67,7 +69,7 @@ class GaussianHead(nn.Module):
         colors = Mlp((width, width, width, width // 2, 3), name="color")(features)
 
         offsets = nn.tanh(Mlp((width, width, width // 2, 2), name="offset")(features))
-        means = anchors(round(count**0.5), extent) + offsets
+        means = offsets + anchors(round(count**0.5), extent)
 
         atoms = jnp.asarray(dictionary())
         keys = Mlp((width // 2, width, width, width, width), name="atoms")(atoms)

@@ -156,7 +156,8 @@ class _Block(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        return jnp.concatenate([_through(branch, x) for branch in _BLOCKS[self.name]], -1)
+        branches = _BLOCKS[self.name or ""]
+        return jnp.concatenate([_through(branch, x) for branch in branches], -1)
 
 
 class _Convolution(nn.Module):

@@ -1,12 +1,15 @@
 """The whole model: a masked image and its semantic token in, an image of Gaussians out."""
 
+import dataclasses
 import math
+from typing import no_type_check
 
 import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from gsjax.kernels.rasterizer import rasterize
@@ -20,6 +23,7 @@ from gsjax.models.mlp import Mlp
 from gsjax.models.patch_conv import PatchConv
 
 
+@no_type_check  # JAX builds it from anything: shapes, shardings, axes
 @flax.struct.dataclass
 class Inpainting:
     """What the model returns.
@@ -61,7 +65,7 @@ class GaussianInpainter(nn.Module):
     normalize_splats: bool = False
     backend: str = "auto"
     recompute: bool = False
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
     crossfade: int = 0
     normalize_images: bool = False
     borrow: bool = False
@@ -92,8 +96,9 @@ class GaussianInpainter(nn.Module):
         if height % self.patch_size or width % self.patch_size:
             raise ValueError(f"patches of {self.patch_size} px do not divide {height}×{width} px")
         token = self._align(dino_token) if self.semantic else None
-        fill = push_pull(images, known) if self.residual_colors else None
-        seen, contrast = images if fill is None else fill, 1.0
+        fill = None if known is None or not self.residual_colors else push_pull(images, known)
+        seen = images if fill is None else fill
+        contrast: Array | float = 1.0
         if self.normalize_images:
             seen, contrast = normalized(seen)
         cells, features = self._encode(seen, token, known)
@@ -108,9 +113,11 @@ class GaussianInpainter(nn.Module):
                 corrections += share * (copied - corrections)
             filled = patches.cut(fill, self.patch_size, self.overlap)
             colors = contrast * corrections + self._sample_at_anchors(filled)
-            gaussians = gaussians.replace(colors=colors)
-        gaussians = gaussians.replace(means=gaussians.means + (self.drawn_overlap - self.overlap))
-        return Inpainting(self.picture(gaussians, images.shape[1:3]), token, gaussians)
+            gaussians = dataclasses.replace(gaussians, colors=colors)
+        gaussians = dataclasses.replace(
+            gaussians, means=gaussians.means + (self.drawn_overlap - self.overlap)
+        )
+        return Inpainting(self.picture(gaussians, (height, width)), token, gaussians)
 
     @property
     def drawn_overlap(self) -> int:

@@ -66,11 +66,13 @@ class Seen:
     @functools.cached_property
     def real(self) -> DiscriminatorOutput:
         """The discriminator's output for the photographs."""
+        assert self.judge is not None  # a term needs it
         return self.judge(self.images)
 
     @functools.cached_property
     def fake(self) -> DiscriminatorOutput:
         """The discriminator's output for the fills."""
+        assert self.judge is not None  # a term needs it
         return self.judge(self.fill)
 
 
@@ -154,6 +156,7 @@ def semantic(seen: Seen) -> Float[Array, ""]:
 @term
 def lpips(seen: Seen) -> Float[Array, ""]:
     """LPIPS between fill and photograph (Zhang et al. 2018)."""
+    assert seen.distance is not None  # the config has a network
     return seen.distance(seen.fill, seen.images).mean()
 
 
@@ -185,7 +188,8 @@ def features(seen: Seen) -> Float[Array, ""]:
     Averaged over each layer, then over the layers (Wang et al. 2018, pix2pixHD).
     """
     pairs = zip(seen.fake.maps, seen.real.maps, strict=True)
-    return sum(jnp.abs(fake - real).mean() for fake, real in pairs) / len(seen.real.maps)
+    means = [jnp.abs(fake - real).mean() for fake, real in pairs]
+    return functools.reduce(jnp.add, means) / len(means)
 
 
 class Adversarial(NamedTuple):
@@ -232,7 +236,7 @@ def discriminator_loss(seen: Seen) -> tuple[Float[Array, ""], dict[str, Float[Ar
     return kind.scale * (kind.real(real).mean() + loss.mean()), accuracies
 
 
-def r1(judge: Callable, images: Float[Array, "b h w 3"]) -> Float[Array, ""]:
+def r1(judge: Callable, images: Float[Array, "b h w c"]) -> Float[Array, ""]:
     """R1: ½ |∇ Σ logits|² with respect to an image's pixels, averaged over the images.
 
     On photographs only; it keeps the discriminator flat around real images (Mescheder et al. 2018).
@@ -242,7 +246,8 @@ def r1(judge: Callable, images: Float[Array, "b h w 3"]) -> Float[Array, ""]:
 
 
 def _mean_where(
-    counted: Float[Array, "b h w 1"] | Bool[Array, "b h w 1"], values: Float[Array, "b h w c"]
+    counted: Float[Array, "b h w 1"] | Bool[Array, "b h w 1"],
+    values: Float[Array, "b h w c"] | Bool[Array, "b h w c"],
 ) -> Float[Array, ""]:
     """Averages over the counted pixels of each image (0 if there are none), then over images."""
     count = counted.sum((1, 2, 3)) * values.shape[-1]

@@ -4,14 +4,15 @@ The features of a frozen classifier, at several layers, are normalized per pixel
 squared, weighted per channel by a learned linear head, and averaged over the image.
 """
 
+import functools
 import itertools
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
-from numpy.typing import DTypeLike
 
 
 class Conv(NamedTuple):
@@ -94,8 +95,8 @@ class Lpips(nn.Module):
         both = jnp.stack([images, others], axis=1).reshape(-1, *images.shape[1:])
         if self.normalize:
             both = 2.0 * both - 1.0
-        both = (both - np.float32(_SHIFT)) / np.float32(_SCALE)
-        distance = 0.0
+        both = (both - np.array(_SHIFT, np.float32)) / np.array(_SCALE, np.float32)
+        distances = []
         for index, features in enumerate(self._features(both.astype(self.dtype))):
             features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
             length = jnp.sqrt(jnp.sum(jnp.square(features), -1, keepdims=True) + 1e-20)
@@ -103,8 +104,8 @@ class Lpips(nn.Module):
             unit = unit.reshape(-1, 2, *unit.shape[1:])
             squares = jnp.square(unit[:, 0] - unit[:, 1])
             head = self.param(f"head_{index}", nn.initializers.uniform(1.0), squares.shape[-1:])
-            distance += jnp.sum(squares * head, axis=-1).mean((1, 2))
-        return distance
+            distances.append(jnp.sum(squares * head, axis=-1).mean((1, 2)))
+        return functools.reduce(jnp.add, distances)
 
     def _features(self, x):
         """Yields the features that are compared."""

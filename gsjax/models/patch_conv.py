@@ -1,11 +1,13 @@
 """A convolution over non-overlapping patches, as one matrix product."""
 
 import flax.linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
-from numpy.typing import DTypeLike
 
 
-def fold(x: Float[Array, "b h w c"], side: int) -> Float[Array, "b h//side w//side side*side*c"]:
+def fold(
+    x: Float[Array, "b h w c"], side: int
+) -> Float[Array, "b h//{side} w//{side} {side}**2*c"]:
     """Puts squares of side×side pixels into the channels of one cell."""
     batch, height, width, channels = x.shape
     x = x.reshape(batch, height // side, side, width // side, side, channels)
@@ -29,7 +31,9 @@ class PatchConv(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h//s w//s f"]:
+    def __call__(
+        self, x: Float[Array, "b h w i"]
+    ) -> Float[Array, "b h//{self.size} w//{self.size} {self.features}"]:
         """Convolves; pixels beyond the last whole patch are ignored."""
         _, height, width, channels = x.shape
         size, rows, columns = self.size, height // self.size, width // self.size

@@ -50,7 +50,9 @@ def crossfade(
     return image.reshape(batch, grid[1] * size, -1, channels).swapaxes(1, 2)
 
 
-def _add_up(strips: Float[Array, "b n s x"], size: int, overlap: int) -> Float[Array, "b n*p x"]:
+def _add_up(
+    strips: Float[Array, "b n s x"], size: int, overlap: int
+) -> Float[Array, "b n*{size} x"]:
     """Joins padded strips along the first axis, adding them with weights where they overlap."""
     batch, count, extent, _ = strips.shape
     rise = np.minimum((np.arange(extent) + 0.5) / (2 * overlap), 1)

@@ -89,7 +89,7 @@ def _interpolated(inputs: int, centers: np.ndarray, method: str) -> np.ndarray:
     return matrix
 
 
-def _antialiased(inputs: int, centers: np.ndarray, step: float, method: str) -> np.ndarray:
+def _antialiased(inputs: int, centers: np.ndarray, step: np.float32, method: str) -> np.ndarray:
     """Returns rows of the kernel widened by `step`; taps beyond the border are left out."""
     width = np.maximum(step, np.float32(1))
     distance = (np.arange(inputs)[None] + 0.5 - centers[:, None]) / width

@@ -1,6 +1,7 @@
 """The semantic branch: a frozen DINO, whose class token describes what an image shows."""
 
 from collections.abc import Callable
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 from ml_collections import ConfigDict
 
 from gsjax.models.coarse_fill import push_pull
-from gsjax.models.dino import DinoViT, preprocess
+from gsjax.models.dino import DinoOutput, DinoViT, preprocess
 from gsjax.models.resize import resize
 
 # The share of a patch that must be known for DINO to be shown it. Of 0, 1/4, 1/2 and 3/4, a
@@ -43,7 +44,8 @@ def make_tokens(dino: ConfigDict, module: DinoViT | None) -> Callable:
             images = [clean, *images]
             keep = [jnp.ones_like(mask) for mask in keep] + keep
         inputs = preprocess(_interleave(images), side, dino.normalize)
-        output = module.apply(variables, inputs, _interleave(keep) if keep else None)
+        shown = _interleave(keep) if keep else None
+        output = cast(DinoOutput, module.apply(variables, inputs, shown))
         cls_tokens = output.cls_token.reshape(-1, len(images), output.cls_token.shape[-1])
         return cls_tokens[:, -1], None if clean is None else cls_tokens[:, 0]
 

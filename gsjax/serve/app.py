@@ -92,7 +92,7 @@ class Service:
                 filled = await self._wait(request, job, deadline)
             finally:
                 job.cancel()
-                self._named.pop(name, None)
+                self._named.pop(name or "", None)
         headers = {}
         if filled.warnings:
             headers["Gsjax-Warnings"] = json.dumps([plain(text) for text in filled.warnings])
@@ -142,7 +142,8 @@ class Service:
         gone = asyncio.ensure_future(_disconnected(request))
         try:
             left = deadline - time.monotonic()
-            await asyncio.wait({answer, gone}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future] = {answer, gone}
+            await asyncio.wait(both, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         finally:
             gone.cancel()
         if answer.done():

@@ -5,14 +5,15 @@ import binascii
 import json
 import math
 import re
-from collections.abc import AsyncIterator, Collection
-from typing import Any, NamedTuple
+from collections.abc import AsyncGenerator, Collection
+from typing import Any, NamedTuple, cast, get_args
 
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from gsjax.errors import shown, suggestion
+from gsjax.inpainting.exemplar import Deep
 from gsjax.inpainting.opened import Options
 from gsjax.serve.errors import HTTPError
 from gsjax.serve.jobs import Asked
@@ -58,7 +59,7 @@ async def read_fields(request: Request, most: int) -> dict[str, Any]:
     )
 
 
-async def limited(request: Request, most: int) -> AsyncIterator[bytes]:
+async def limited(request: Request, most: int) -> AsyncGenerator[bytes, None]:
     """Yields a request's body; raises HTTPError once it is larger than `most` bytes."""
     taken = 0
     try:
@@ -76,7 +77,7 @@ def too_large(most: int) -> HTTPError:
     return HTTPError(413, f"the request is larger than {most:,} bytes, the most that is taken")
 
 
-async def _multipart(headers: Headers, body: AsyncIterator[bytes]) -> dict[str, Any]:
+async def _multipart(headers: Headers, body: AsyncGenerator[bytes, None]) -> dict[str, Any]:
     parser = _InMemory(headers, body, max_files=len(FILES), max_fields=len(OTHERS))
     try:
         form = await parser.parse()
@@ -138,7 +139,7 @@ def check_fields(
     options = Options(
         threshold=_whole(fields, "threshold", 0, 254),
         quality=_whole(fields, "quality", 1, 100),
-        deep=_choice(fields, "deep", ("exemplar", "network")) or "exemplar",
+        deep=cast(Deep, _choice(fields, "deep", get_args(Deep)) or "exemplar"),
         invert=bool(_BOOLS.get(_choice(fields, "invert", _BOOLS) or "0")),
         grow=_width(fields, "grow"),
         feather=_width(fields, "feather"),

@@ -219,8 +219,9 @@ class Jobs:
                     in_work.discard(job)
                     self._end(job, error)
 
-                image = job.opened.prepared.image
-                yield Task(job, image, job.hole, None, job.note, failed)
+                assert job.opened is not None  # `_read` has set both
+                assert job.hole is not None
+                yield Task(job, job.opened.prepared.image, job.hole, None, job.note, failed)
 
         while True:
             try:
@@ -238,6 +239,7 @@ class Jobs:
             job.check()
             job.state = "writing"
             asked, opened = job.asked, job.opened
+            assert opened is not None
             content = content_of(opened, image, job.suffix, asked.options.quality)
             content = asked.image if content is None else content
             filled = Filled(content, pictures.FORMATS[job.suffix], opened.warnings)
@@ -267,13 +269,13 @@ def _mask(
 
 def _preview(image: bytes, max_pixels: int) -> bytes:
     picture = pictures.decode_picture(image, "image", max_pixels)
-    pixels, alpha = (
-        np.rint(plane / 257).astype(np.uint8) if plane is not None and plane.dtype != np.uint8
-        else plane
-        for plane in (picture.pixels, picture.alpha)
-    )  # fmt: skip
+    alpha = None if picture.alpha is None else _with_8_bits(picture.alpha)
     bare = dataclasses.replace(picture, metadata=Metadata(icc=picture.metadata.icc))
-    return encode(bare, pixels, alpha, ".png")
+    return encode(bare, _with_8_bits(picture.pixels), alpha, ".png")
+
+
+def _with_8_bits(plane: np.ndarray) -> np.ndarray:
+    return plane if plane.dtype == np.uint8 else np.rint(plane / 257).astype(np.uint8)
 
 
 def _set(function, value) -> None:

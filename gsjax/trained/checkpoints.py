@@ -206,15 +206,15 @@ def find_checkpoint(path: str | os.PathLike) -> epath.Path:
     Raises:
       UserError: if there is none.
     """
-    path = epath.Path(absolute(path))
-    if step_of(path.name) is not None and (path / STATE).exists():
-        return path
-    for directory in (path / "checkpoints", path):
+    folder = epath.Path(absolute(path))
+    if step_of(folder.name) is not None and (folder / STATE).exists():
+        return folder
+    for directory in (folder / "checkpoints", folder):
         step = latest_step(directory)
         if step is not None:
             return directory / str(step)
-    reason = "it holds no finished checkpoint" if path.exists() else "it does not exist"
-    raise UserError(path, reason, "give a run's workdir or one of its checkpoints")
+    reason = "it holds no finished checkpoint" if folder.exists() else "it does not exist"
+    raise UserError(folder, reason, "give a run's workdir or one of its checkpoints")
 
 
 def latest_step(directory: str | os.PathLike) -> int | None:
@@ -249,7 +249,7 @@ def _open_to_read(checkpoint: epath.Path) -> ocp.CheckpointManager:
     )
 
 
-def _handlers() -> ocp.handlers.CheckpointHandlerRegistry:
+def _handlers() -> ocp.handlers.DefaultCheckpointHandlerRegistry:
     """Returns what saves and restores the state."""
     registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
     handler = ocp.StandardCheckpointHandler()

@@ -99,7 +99,7 @@ def _older(checkpoint: epath.Path) -> Iterator[epath.Path]:
     beside = checkpoint.parent
     for directory in dict.fromkeys((beside, beside.parent / "checkpoints")):
         for step in sorted(checkpoints.steps_in(directory), reverse=True):
-            if directory != beside or step < last:
+            if directory != beside or (last is not None and step < last):
                 yield directory / str(step)
 
 

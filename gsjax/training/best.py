@@ -48,7 +48,7 @@ class Best:
         self._sign = 1.0 if entries[0].better == "higher" else -1.0
         self._validation = _validation(config)
         self._best, content = self._read(done)
-        content = distributed.max_over_processes(content)
+        content = _Content(distributed.max_over_processes(content))
         if content in (_Content.LATER, _Content.OTHER):
             self._best = None
             if jax.process_index() == 0:
@@ -70,7 +70,7 @@ class Best:
             validation = {"data.crop_distribution": "uniform"} | validation
             if (kept["metric"], validation) != (self._metric, self._validation):
                 return None, _Content.OTHER
-            if kept["step"] == step and step <= done:
+            if kept["step"] == step and step is not None and step <= done:
                 return float(kept["value"]), _Content.BEST
             # A run that is killed between the two has a new checkpoint and an old best.json.
             later = 0 < done < max(kept["step"], step or 0)
@@ -78,7 +78,7 @@ class Best:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None, _Content.OTHER
 
-    def _clear(self, content: int) -> None:
+    def _clear(self, content: _Content) -> None:
         if content == _Content.LATER:
             logging.info("%s is of a later step, which this run comes to again", self._folder)
             shutil.rmtree(self._folder)

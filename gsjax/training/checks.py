@@ -4,7 +4,7 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 from ml_collections import ConfigDict
@@ -100,9 +100,10 @@ def _open_inputs(config: ConfigDict, resumes: bool) -> "Sources":
     """
     from gsjax.data import pipeline
 
-    results, problems = [], []
+    results: list[Any] = []
+    problems: list[str] = []
     check_lpips_of_stages = functools.partial(_in_each_stage, check_lpips)
-    inputs = [
+    inputs: list[Callable[[ConfigDict], Any]] = [
         *(pipeline.open_training_source, pipeline.open_validation_source),
         *(check_dino, check_lpips_of_stages),
     ]

@@ -142,7 +142,7 @@ def jitted_step(stage: Stage, networks: Networks, state: TrainState, mesh: Mesh)
     )
 
 
-def abstract_batch(config: ConfigDict, mesh: Mesh) -> Batch:
+def abstract_batch(config: ConfigDict, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
     """Returns the shapes and shardings of a training batch, over all processes."""
     size, over = (config.train.batch_size, *config.data.image_size), sharding.over_batch(mesh)
     return {

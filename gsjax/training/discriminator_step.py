@@ -1,5 +1,7 @@
 """The discriminator's part of a step: learning to tell fills from photographs."""
 
+import dataclasses
+
 import jax
 from jaxtyping import PyTree
 
@@ -52,5 +54,7 @@ def update_discriminator(
         state.step,
         config.optimizer.discriminator_rate,
     )
-    state = state.replace(discriminator=variables, discriminator_optimizer=optimizer_state)
+    state = dataclasses.replace(
+        state, discriminator=variables, discriminator_optimizer=optimizer_state
+    )
     return state, metrics

@@ -17,7 +17,7 @@ from gsjax.training.stages import Stage, plan, stage_of
 
 
 class Fetched(NamedTuple):
-    """The batch of the next step, or the reason why this process has none.
+    """The batch of the next step, or why this process has none; then both are empty.
 
     Attributes:
       local: this process's part, from `training_batches`.
@@ -25,8 +25,8 @@ class Fetched(NamedTuple):
       failure: the exception, raised only after the other processes know of it.
     """
 
-    local: dict[str, np.ndarray] | None = None
-    batch: Batch | None = None
+    local: dict[str, np.ndarray]
+    batch: Batch
     failure: Exception | None = None
 
 
@@ -77,7 +77,7 @@ class Feed(Iterator):
             local = next(self)
             return Fetched(local, sharding.put_batch(local, mesh))
         except Exception as error:
-            return Fetched(failure=error)
+            return Fetched({}, {}, error)
 
     def rates(self) -> dict[str, float]:
         """Returns the speed since the last call, and the fraction of time waiting for data."""

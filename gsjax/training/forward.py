@@ -1,7 +1,8 @@
 """The forward pass of a train step: the generator's drawing, and the inputs of the losses."""
 
 import dataclasses
-from typing import NamedTuple
+import functools
+from typing import NamedTuple, cast
 
 import jax
 from jaxtyping import Array, Float, PyTree
@@ -10,6 +11,7 @@ from ml_collections import ConfigDict
 from gsjax.models import losses
 from gsjax.models.build import Networks
 from gsjax.models.discriminator import DiscriminatorOutput, touches_hole
+from gsjax.models.inpainter import Inpainting
 from gsjax.models.semantic import make_tokens
 from gsjax.training.batch import Batch, unpack
 
@@ -54,7 +56,8 @@ def draw(context: Context, generator: PyTree, batch: Batch, key: jax.Array) -> D
     images, known = unpack(batch)
     masked = images * known
     token, clean_token = tokens(context.frozen["dino"], masked, known, images)
-    out = context.networks.generator.apply(generator, masked, token, known, rngs={"noise": key})
+    apply = context.networks.generator.apply
+    out = cast(Inpainting, apply(generator, masked, token, known, rngs={"noise": key}))
     return Drawn(out.image, out.token, clean_token)
 
 
@@ -62,7 +65,8 @@ def judge(
     context: Context, discriminator: PyTree, images: Float[Array, "b h w 3"]
 ) -> DiscriminatorOutput:
     """Applies the discriminator to images."""
-    return context.networks.discriminator.apply(discriminator, images, method="judge")
+    output = context.networks.discriminator.apply(discriminator, images, method="judge")
+    return cast(DiscriminatorOutput, output)
 
 
 def loss_inputs(context: Context, drawn: Drawn, discriminator: PyTree, batch: Batch) -> losses.Seen:
@@ -76,6 +80,6 @@ def loss_inputs(context: Context, drawn: Drawn, discriminator: PyTree, batch: Ba
         known,
         *drawn,
         judge=lambda images: judge(context, discriminator, images),
-        distance=lambda *images: lpips.apply(context.frozen["lpips"], *images),
+        distance=lpips and functools.partial(lpips.apply, context.frozen["lpips"]),
         touches_hole=touches_hole(1.0 - known, config.discriminator.layers) if labels else None,
     )

@@ -1,5 +1,6 @@
 """The generator's part of a step: its gradients, its update, and its moving average."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -58,7 +59,8 @@ def update_generator(config: ConfigDict, state: TrainState, gradients: PyTree) -
     generator, optimizer_state = update(
         config, gradients, state.generator_optimizer, state.generator, state.step
     )
-    return state.replace(
+    return dataclasses.replace(
+        state,
         generator=generator,
         generator_optimizer=optimizer_state,
         average=_averaged(state.average, generator, state.step, config.train.ema),
@@ -69,5 +71,5 @@ def _averaged(average: PyTree | None, variables: PyTree, step: jax.Array, decay:
     """Updates the moving average, faster in the first steps."""
     if average is None:
         return None
-    decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda old, new: new + decay * (old - new), average, variables)
+    kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda old, new: new + kept * (old - new), average, variables)

@@ -64,7 +64,7 @@ def prepare(config: ConfigDict, workdir: Path) -> Prepared:
         initial = {} if resumes else load_initial(config, networks)
         if resumes and process == 0:
             done = checkpoints.latest_step(workdir / "checkpoints")
-            check_resumed(workdir, config, done)
+            check_resumed(workdir, config, done or 0)
     if dino is not None and config.dino.weights == "random" and process == 0:
         logging.warning(
             "dino.weights is 'random': the semantic branch runs on an UNTRAINED DINO %s; "
@@ -83,7 +83,7 @@ def load_validation_data(config: ConfigDict, source: ImageSource) -> list[dict]:
     """Returns this process's part of the validation batches; warns of unreadable images."""
     share = jax.process_index(), jax.process_count()
     batches = validation_batches(config, config.train.batch_size, *share, source)
-    seen = set()
+    seen: set[int] = set()
     for batch in batches:
         warn_unreadable(batch, source, seen)
         del batch["unreadable"]

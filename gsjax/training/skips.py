@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -74,7 +75,8 @@ class Skips:
             step, float(metrics["loss/total"]), float(metrics["gradient_norm"]), path,
         )  # fmt: skip
         content = io.BytesIO()
-        np.savez(content, **batch)
+        arrays: dict[str, Any] = dict(batch)
+        np.savez(content, **arrays)
         try:
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, content.getvalue())

@@ -31,7 +31,7 @@ class Stage(NamedTuple):
       examples: number of training examples used by earlier stages.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index
     name: str
     config: ConfigDict
     first: int

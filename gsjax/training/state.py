@@ -1,6 +1,8 @@
 """The training state, and its initialization."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
+from typing import no_type_check
 
 import flax.struct
 import jax
@@ -15,6 +17,7 @@ from gsjax.models.build import RUN_ONCE, Networks, init_networks
 from gsjax.training.optimizer import adamw
 
 
+@no_type_check  # JAX builds it from anything: shapes, shardings, axes
 @flax.struct.dataclass
 class TrainState:
     """Everything that training changes, except the position in the data."""
@@ -64,7 +67,8 @@ def begin_stage(config: ConfigDict, state: TrainState) -> TrainState:
 
     def begin(state: TrainState) -> TrainState:
         generator = best_variables(state)
-        return state.replace(
+        return dataclasses.replace(
+            state,
             generator=generator,
             generator_optimizer=optimizer.init(generator),
             discriminator_optimizer=optimizer.init(state.discriminator),

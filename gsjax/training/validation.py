@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from ml_collections import ConfigDict
 
 from gsjax.models import metrics
 from gsjax.models.build import Networks
-from gsjax.models.inpainter import composite
+from gsjax.models.inpainter import Inpainting, composite
 from gsjax.models.lpips import lpips_name
 from gsjax.models.semantic import make_tokens
 from gsjax.training.batch import Batch, unpack
@@ -33,7 +34,7 @@ def make_validation_step(config: ConfigDict, networks: Networks) -> Callable:
         images, known = unpack(batch)
         hole = 1.0 - known
         token, _ = tokens(frozen["dino"], images * known, known)
-        out = networks.generator.apply(variables, images * known, token, known)
+        out = cast(Inpainting, networks.generator.apply(variables, images * known, token, known))
         filled = composite(images, out.image, known)
         distances = {}
         if networks.lpips is not None:
@@ -70,7 +71,8 @@ def validate(
       samples: rows of the grid.
       bands: their names.
     """
-    collected, pictures = [], []
+    collected: list[dict[str, np.ndarray]] = []
+    pictures: list[list[np.ndarray]] = []
     for batch in batches:
         shown, values = step(variables, frozen, batch)
         collected.append(jax.device_get(values))
@@ -87,8 +89,9 @@ def validate(
                     mean = float(np.average(values[metric.name], weights=share))
                     means[f"val/{name}/{metric.name}"] = mean
 
-    pictures = [np.concatenate(arrays)[:samples] for arrays in zip(*pictures, strict=True)]
-    images, known, prediction, filled = pictures
+    images, known, prediction, filled = (
+        np.concatenate(arrays)[:samples] for arrays in zip(*pictures, strict=True)
+    )
     captions = [
         f"hole {100 * (1 - part):.0f} %, PSNR in it {psnr:.1f} dB"
         for part, psnr in zip(known.mean((1, 2, 3)), values["psnr_hole"], strict=False)

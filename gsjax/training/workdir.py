@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -81,15 +80,17 @@ def _locked(file: BinaryIO, patience: float) -> bool:
     file-system locks, it falls back to a file that outlives a killed run.
     """
     deadline = time.monotonic() + patience
-    for attempt in itertools.count():
+    waiting = False
+    while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
             if time.monotonic() > deadline:
                 return False
-            if attempt == 0:
+            if not waiting:
                 logging.info("waiting up to %d s for another run to leave the workdir", patience)
+            waiting = True
             time.sleep(0.2)
         except OSError as error:
             logging.warning("%s cannot be locked: %s", file.name, error.strerror)

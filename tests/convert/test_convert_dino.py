@@ -90,6 +90,7 @@ def test_the_first_blocks_and_the_last_norm_are_kept():
     assert convert.dino_state_dict(module, variables).keys() == kept
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("blocks", [0, 2, 1.5])
 def test_blocks_that_there_are_not_cannot_be_kept(blocks):
     _, state_dict = state_dict_of(MODULES["v2"])

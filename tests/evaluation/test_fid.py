@@ -57,6 +57,10 @@ def network(images):
     return np.resize(np.float32(images).reshape(len(images), -1), (len(images), 2048))
 
 
+def refused(images):
+    raise TypeError("it is not to be called")
+
+
 def test_features_are_computed_once(tmp_path, monkeypatch):
     monkeypatch.setenv("GSJAX_CACHE", str(tmp_path))
     images = np.random.default_rng(0).integers(0, 256, (11, 4, 4, 3), np.uint8)
@@ -65,12 +69,12 @@ def test_features_are_computed_once(tmp_path, monkeypatch):
     weights = {"kernel": np.ones(3)}
     first = cached_features(network, weights, "digest", images)
     np.testing.assert_array_equal(first, expected)
-    np.testing.assert_array_equal(cached_features(None, weights, "digest", ()), expected)
+    np.testing.assert_array_equal(cached_features(refused, weights, "digest", ()), expected)
     # Other images, other weights or a damaged file: computed.
     with pytest.raises(TypeError):
-        cached_features(None, weights, "another", images)
+        cached_features(refused, weights, "another", images)
     with pytest.raises(TypeError):
-        cached_features(None, {"kernel": np.zeros(3)}, "digest", images)
+        cached_features(refused, {"kernel": np.zeros(3)}, "digest", images)
     (file,) = (tmp_path / "features").iterdir()
     file.write_bytes(file.read_bytes()[:500])
     np.testing.assert_array_equal(cached_features(network, weights, "digest", images), expected)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gsjax.data.examples import Band
 from gsjax.data.sources import open_source
 from gsjax.errors import UserError
 from gsjax.evaluation.protocol import (
@@ -103,10 +104,11 @@ def test_masks_of_the_images_names_are_theirs_with_the_same_cut(images, tmp_path
         save(tmp_path / f"{i}_mask001.png", mask(0, 30, 0, 6 + 4 * (i + 1)))
     masks = match_masks(images, range(6), str(tmp_path), 30)
     plan = Protocol(images, range(6), 30, 0, (), masks)
+    band = Band("files", ("files",), 0.0, 1.0)
     # The square begins 5 pixels from the left.
     for index in range(6):
-        assert plan.hole(index, None)[:, : 5 + 4 * index].all()
-        assert plan.hole(index, None).sum() == 30 * (5 + 4 * index)
+        assert plan.hole(index, band)[:, : 5 + 4 * index].all()
+        assert plan.hole(index, band).sum() == 30 * (5 + 4 * index)
 
 
 def test_masks_of_other_names_are_used_in_turn(images, tmp_path):

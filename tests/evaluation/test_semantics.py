@@ -1,5 +1,6 @@
 """Distances of DINO's tokens against the same computed token by token in float64."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -33,7 +34,7 @@ def found(variables, images):
 
 @pytest.fixture(scope="module")
 def tokens(variables, images):
-    out = jit(MODULE.apply)(variables, preprocess(images / np.float32(255), 224))
+    out = jit(MODULE.apply)(variables, preprocess(jnp.asarray(images, jnp.float32) / 255, 224))
     return np.float64(out.cls_token), np.float64(out.patch_tokens).reshape(5, 16, 16, -1)
 
 

@@ -81,6 +81,7 @@ def test_colors_that_cannot_be_seen_do_not_make_a_gray_picture_colored():
     np.testing.assert_array_equal(result[:5], gray[:5])
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_widths_that_cannot_be_are_refused():
     for grow, feather in ((-1, 0), (0, -0.5), (float("nan"), 0), (0, 2000), ("a", 0), (True, 0)):
         with pytest.raises(UserError, match="from 0 to 1000"):

@@ -1,5 +1,6 @@
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -87,6 +88,7 @@ def test_the_field_draws_what_was_copied_too(ringed, tmp_path):
     np.testing.assert_array_equal(Field.load(tmp_path / "field.npz").render(), drawn)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_an_unknown_choice_and_another_size_are_refused(painter):
     image, hole = picture(24, 32), disk(24, 32, 6)
     with pytest.raises(UserError, match="'both' is neither exemplar nor network"):
@@ -200,6 +202,7 @@ def test_a_hole_around_a_thing_looks_inverted():
 IMAGE, HOLE = np.zeros((20, 30, 3), np.uint8), np.zeros((20, 30), bool)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("image", "hole", "said"),
     [
@@ -319,6 +322,7 @@ def test_a_coarser_picture_is_the_mean_of_a_finer_one(large):
     assert np.abs(mean - half).max() <= 1.5
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -391,8 +395,8 @@ def test_the_correction_brings_additive_splats_to_the_known_pixels():
     cholesky = rng.uniform((1, -0.3, 1), (2, 0.3, 2), (1, 6, 25, 3))
     colors = rng.uniform(0, 0.1, (1, 6, 25, 3))
     gaussians = Gaussians(*(a.astype(np.float32) for a in (means, cholesky, colors)))
-    image = picture(16, 24)[None].astype(np.float32) / 255
-    known = (~disk(16, 24, 5))[None, ..., None].astype(np.float32)
+    image = jnp.asarray(picture(16, 24), jnp.float32)[None] / 255
+    known = jnp.asarray(~disk(16, 24, 5), jnp.float32)[None, ..., None]
 
     def both(gaussians):
         drawn = patches.blend(draw(gaussians, (10, 10), False, "xla"), (2, 3), 1)

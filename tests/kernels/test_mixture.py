@@ -68,6 +68,7 @@ def test_queries_times_atoms_never_exist():
     assert temporary["xla"] < temporary["reference"] / 16
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "shapes",
     [((5, 4), (7, 3), (7, 3)), ((5, 4), (7, 4), (6, 3)), ((), (7, 4), (7, 3)), ((4,), (4,), (7,))],

@@ -73,7 +73,7 @@ def test_mapped_and_in_parts_are_as_the_reference(interpreted, way):
 @needs_triton
 def test_logits_may_be_far_below_zero(interpreted):
     with jax.enable_x64(True):
-        exact = reference.mix(*(array.astype(np.float64) for array in shifted()))
+        exact = reference.mix(*(jnp.asarray(array, jnp.float64) for array in shifted()))
     conformance.close(interpreted["shifted"], exact, 1e-3)
 
 

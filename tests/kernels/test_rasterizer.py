@@ -256,6 +256,7 @@ def test_pixels_times_gaussians_never_exist():
         assert compiled.memory_analysis().temp_size_in_bytes < 4 * opacities / part
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "shapes",
     [
@@ -279,6 +280,7 @@ def test_an_unknown_backend_names_those_there_are():
         rasterize(np.zeros((4, 2)), np.zeros((4, 3)), np.zeros((4, 3)), backend="cuda")
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("patch_shape", [(18,), (18, 0), (-1, 18), (18, 18, 3)], ids=str)
 def test_a_patch_shape_is_two_sizes(patch_shape):
     with pytest.raises(ValueError, match=r"patch_shape must be \(height, width\)"):

@@ -78,7 +78,8 @@ def test_only_patches_that_draw_in_the_hole_borrow():
 
 def test_a_peaked_attention_copies_a_window_sharply():
     queries = np.eye(3, dtype=np.float32)[:2]
-    weights = np.asarray(attend(queries[None], np.eye(3)[None], np.ones((1, 3), bool), 100.0))
+    keys, sources = jnp.eye(3)[None], jnp.ones((1, 3), bool)
+    weights = np.asarray(attend(jnp.asarray(queries[None]), keys, sources, 100.0))
     np.testing.assert_allclose(weights[0], np.eye(3)[:2], atol=1e-6)
     # Stripes that repeat every patch: whichever known patch it copies, it is the lost one.
     stripes = np.tile(np.random.default_rng(1).random((1, 1, 8, 3), np.float32), (1, 96, 12, 1))
@@ -115,7 +116,7 @@ def test_without_a_known_window_nothing_is_borrowed():
 
 
 def test_an_image_that_is_all_hole_has_a_finite_gradient_and_picture():
-    cells, fill, known = inputs()
+    cells, fill, known = map(jnp.asarray, inputs())
     _, variables = program()
 
     def objective(variables, cells):

@@ -114,7 +114,7 @@ def test_positions_are_resampled_as_in_the_published_code(grid, registers):
     # Without blocks and with patches that say nothing, tokens are normalized positions.
     module = published_form.clone(width=8, depth=0)
     image = jnp.zeros((1, 16 * grid[0], 16 * grid[1], 3))
-    params = jax.tree.map(np.zeros_like, random_variables(module.init, image)["params"])
+    params = jax.tree.map(jnp.zeros_like, random_variables(module.init, image)["params"])
     params["norm"]["scale"] = jnp.ones(8)
     params["pos_embed"] = jnp.concatenate([jnp.zeros((1, 1, 8)), learned.reshape(1, -1, 8)], 1)
     out = module.apply({"params": params}, image)
@@ -165,6 +165,7 @@ def test_preprocessing_is_pytorchs_antialiased_resize(size):
         torch.from_numpy(images).permute(0, 3, 1, 2), (224, 224), mode="bilinear", antialias=True
     )
     expected = expected.permute(0, 2, 3, 1).numpy()
+    images = jnp.asarray(images)
     np.testing.assert_allclose(preprocess(images, 224, normalize=False), expected, atol=1e-5)
     normalized = (expected - IMAGENET_MEAN) / IMAGENET_STD
     np.testing.assert_allclose(preprocess(images, 224), normalized, atol=5e-5)

@@ -52,7 +52,7 @@ def test_a_patch_touches_the_hole_where_the_middle_of_what_its_logit_sees_does(l
     for y, x in ((0, 0), (30, 17), (63, 47)):
         hole = np.zeros((1, *size, 1), np.float32)
         hole[0, y, x] = 1
-        grid = touches_hole(hole, layers)[0, :, :, 0]
+        grid = touches_hole(jnp.asarray(hole), layers)[0, :, :, 0]
         assert grid.shape == tuple(side // 2**layers - 2 for side in size)
         assert grid.any()  # no pixel of the hole is overlooked
         for patch, inside in np.ndenumerate(grid):

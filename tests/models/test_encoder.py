@@ -73,7 +73,7 @@ def test_an_adaptive_block_normalizes_modulates_and_adds():
 
 
 def test_a_flat_image_passes_an_adaptive_block_finitely():
-    x, token = np.full((1, 4, 4, 16), 0.5, np.float32), normal(1, 8)
+    x, token = jnp.full((1, 4, 4, 16), 0.5), jnp.asarray(normal(1, 8))
     module = AdaptiveBlock()
     (_, out), gradients = value_and_gradients(
         lambda variables, x: module.apply(variables, x, token)

@@ -28,8 +28,8 @@ def test_a_map_of_features_comes_at_a_part_of_the_resolution(token):
 
 
 def test_a_cell_holds_the_square_of_pixels_where_it_is():
-    image = normal(2, 6, 9, 2)
-    cells = np.asarray(fold(image, 3))
+    image = jnp.asarray(normal(2, 6, 9, 2))
+    cells = fold(image, 3)
     assert cells.shape == (2, 2, 3, 18)
     np.testing.assert_array_equal(cells[1, 1, 2].reshape(3, 3, 2), image[1, 3:6, 6:9])
     np.testing.assert_array_equal(unfold(cells, 3), image)
@@ -78,7 +78,7 @@ def test_the_token_modulates():
 
 
 def test_computing_blocks_again_changes_no_gradient():
-    image = normal(1, 8, 8, 4)
+    image = jnp.asarray(normal(1, 8, 8, 4))
     variables = random_variables(SMALL.init, image, None)
 
     def gradient(module):

@@ -47,7 +47,7 @@ def gaussians():
     rng = np.random.default_rng(0)
     means, cholesky = rng.uniform(0, 10, (1, 10, 2)), rng.uniform(0.4, 2, (1, 10, 3))
     colors = rng.normal(size=(1, 10, 3))
-    return Gaussians(*(array.astype(np.float32) for array in (means, cholesky, colors)))
+    return Gaussians(*(jnp.asarray(array, jnp.float32) for array in (means, cholesky, colors)))
 
 
 @pytest.mark.parametrize(
@@ -122,12 +122,12 @@ def test_with_normalized_images_light_and_contrast_carry_over_to_the_drawing():
 
 def test_a_flat_image_has_a_finite_gradient():
     module = SMALL.clone(residual_colors=True, normalize_splats=True, normalize_images=True)
-    images, token, known = inputs()
+    images, token, known = map(jnp.asarray, inputs())
 
     def objective(images):
         return module.apply(variables_of(module), images, token, known).image.sum()
 
-    gradient = jit(jax.grad(objective))(np.full_like(images, 0.8) * known)
+    gradient = jit(jax.grad(objective))(jnp.full_like(images, 0.8) * known)
     assert np.isfinite(gradient).all()
 
 
@@ -160,7 +160,7 @@ def test_where_nothing_is_drawn_a_normalized_splat_is_black_with_a_finite_gradie
         return jnp.square(draw(gaussians, (10, 10), True)).sum()
 
     vanished = gaussians()
-    vanished = vanished.replace(cholesky=np.zeros_like(vanished.cholesky))
+    vanished = vanished.replace(cholesky=jnp.zeros_like(vanished.cholesky))
     value, gradients = jit(jax.value_and_grad(objective))(vanished)
     assert value == 0
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
@@ -170,7 +170,7 @@ def test_the_final_picture_keeps_known_pixels_bit_for_bit():
     rng = np.random.default_rng(0)
     image, prediction = rng.random((2, 6, 5, 3), np.float32), rng.normal(size=(2, 6, 5, 3))
     known = (rng.random((2, 6, 5, 1)) < 0.5).astype(np.float32)
-    final = np.asarray(composite(image, prediction.astype(np.float32), known))
+    final = np.asarray(jit(composite)(image, prediction.astype(np.float32), known))
     inside = np.broadcast_to(known > 0, image.shape)
     np.testing.assert_array_equal(final[inside], image[inside])
     expected = np.clip(prediction, 0, 1).astype(np.float32)

@@ -37,10 +37,10 @@ class Gradients:
 
     def __init__(self, cases, judged, lpips=None):
         rng = np.random.default_rng(0)
-        images, self.drawn = rng.uniform(0.01, 0.99, (2, 2, SIZE, SIZE, 3))
-        self.known = np.ones((2, SIZE, SIZE, 1))
-        self.known[0, 4:15, 6:20] = self.known[1, 20:28, 20:28] = 0
-        image = np.zeros((1, SIZE, SIZE, 3))
+        images, self.drawn = jnp.asarray(rng.uniform(0.01, 0.99, (2, 2, SIZE, SIZE, 3)))
+        self.known = jnp.ones((2, SIZE, SIZE, 1))
+        self.known = self.known.at[0, 4:15, 6:20].set(0).at[1, 20:28, 20:28].set(0)
+        image = jnp.zeros((1, SIZE, SIZE, 3))
         variables = float64(random_variables(NETWORK.init, image))
         frozen = lpips and float64(random_variables(lpips.init, image, image))
 

@@ -14,25 +14,25 @@ from gsjax.models.discriminator import DiscriminatorOutput
 
 def seen(drawn, images=None, known=None, **fields):
     """Returns what the losses see; `options` changes `config.loss`."""
-    drawn = np.asarray(drawn, np.float32)
+    drawn = jnp.asarray(drawn, jnp.float32)
     options = configs.default().loss
     options.update(fields.pop("options", {}))
-    images = np.zeros_like(drawn) if images is None else np.asarray(images, np.float32)
-    known = np.ones((*drawn.shape[:3], 1), np.float32) if known is None else known
+    images = jnp.zeros_like(drawn) if images is None else jnp.asarray(images, jnp.float32)
+    known = jnp.ones((*drawn.shape[:3], 1)) if known is None else jnp.asarray(known)
     return losses.Seen(options, images, known, drawn, **fields)
 
 
 def judged(real, fake, touches_hole=None, maps=((), ()), **options):
     """Returns what the losses see of given logits, [image][patch], and maps."""
-    picture = np.full((1, 1, 1, 3), 0.5)
+    picture = np.full((len(fake), 1, 1, 3), 0.5)
 
     def judge(images):
         logits, features = (real, maps[0]) if images is photograph else (fake, maps[1])
-        return DiscriminatorOutput(np.asarray(logits, np.float32)[..., None, None], features)
+        return DiscriminatorOutput(jnp.asarray(logits, jnp.float32)[..., None, None], features)
 
     found = seen(picture, options=options, judge=judge)
     photograph = found.images
-    touches_hole = None if touches_hole is None else np.asarray(touches_hole)[..., None, None]
+    touches_hole = None if touches_hole is None else jnp.asarray(touches_hole)[..., None, None]
     return dataclasses.replace(found, touches_hole=touches_hole)
 
 
@@ -88,8 +88,8 @@ def test_l1_counts_every_pixel_and_channel():
 
 
 def test_the_semantic_loss_is_minus_the_mean_cosine():
-    token = np.array([[3.0, 4.0], [1.0, 0.0], [0.0, 2.0]])
-    target = np.array([[6.0, 8.0], [0.0, 5.0], [0.0, -0.1]])
+    token = jnp.array([[3.0, 4.0], [1.0, 0.0], [0.0, 2.0]])
+    target = jnp.array([[6.0, 8.0], [0.0, 5.0], [0.0, -0.1]])
     picture = np.zeros((3, 1, 1, 3))
     found = seen(picture, token=token, clean_token=target)
     assert value("semantic", found) == pytest.approx(-(1 + 0 - 1) / 3)
@@ -170,14 +170,14 @@ def test_patches_without_hole_are_real_to_the_discriminator():
 
 
 def test_feature_matching_counts_every_map_alike():
-    real = (np.zeros((1, 2, 2, 1)), np.zeros((1, 1, 1, 4)))
-    fake = (np.full((1, 2, 2, 1), -0.5), np.array([0.0, 1.0, 0.0, 2.0]).reshape(1, 1, 1, 4))
+    real = (jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 1, 1, 4)))
+    fake = (jnp.full((1, 2, 2, 1), -0.5), jnp.array([0.0, 1.0, 0.0, 2.0]).reshape(1, 1, 1, 4))
     found = judged([[0.0]], [[0.0]], maps=(real, fake))
     assert value("features", found) == pytest.approx((0.5 + 0.75) / 2)
 
 
 def test_r1_is_half_the_squared_slope_of_an_images_logits():
-    images = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32).reshape(2, 2, 1, 1)
+    images = jnp.array([[1.0, 2.0], [3.0, 4.0]]).reshape(2, 2, 1, 1)
 
     def judge(images):  # three times the first pixel, the square of the second
         first, second = images[:, :1], images[:, 1:]

@@ -169,12 +169,12 @@ def test_distances_with_squeezenets_real_weights_are_those_of_another_implementa
 
 def test_an_image_is_at_no_distance_of_itself_with_a_finite_gradient():
     module, variables = convert(*weights("alex"))
-    black = np.zeros((1, MIN_SIDE["alex"], MIN_SIDE["alex"], 3), np.float32)
+    black = jnp.zeros((1, MIN_SIDE["alex"], MIN_SIDE["alex"], 3))
 
     def distance(image):
         return module.apply(variables, image, black).sum()
 
-    value, slope = jit(jax.value_and_grad(distance))(jnp.asarray(black))
+    value, slope = jit(jax.value_and_grad(distance))(black)
     assert value == 0
     assert np.isfinite(slope).all()
 

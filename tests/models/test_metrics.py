@@ -47,7 +47,7 @@ def test_ssim_over_a_hole_is_the_mean_of_the_map_there():
     prediction, target = pair()
     hole = np.zeros((2, 40, 52, 1), np.float32)
     hole[:, :15, 30:] = 1
-    ours = metrics.ssim(prediction, target, hole)
+    ours = metrics.ssim(*map(jnp.asarray, (prediction, target, hole)))
     for i in range(2):
         _, full = reference_ssim(prediction[i], target[i])
         np.testing.assert_allclose(ours[i], full[:15, 30:].mean(), atol=1e-6)
@@ -72,12 +72,13 @@ def test_errors_outside_of_the_mask_do_not_count():
     hole[0, 3:9, 4:11] = 1
     hole[1, 20:, 5] = 1
     prediction = np.where(hole > 0, target + 0.1, np.nan)
-    np.testing.assert_allclose(metrics.psnr(prediction, target, hole), 20, rtol=1e-4)
-    np.testing.assert_allclose(metrics.l1(prediction, target, hole), 0.1, rtol=1e-5)
+    args = [jnp.asarray(array) for array in (prediction, target, hole)]
+    np.testing.assert_allclose(metrics.psnr(*args), 20, rtol=1e-4)
+    np.testing.assert_allclose(metrics.l1(*args), 0.1, rtol=1e-5)
 
 
 def test_equal_pictures_and_empty_masks_are_perfect():
-    prediction, target = pair()
+    prediction, target = map(jnp.asarray, pair())
     empty = jnp.zeros((2, 40, 52, 1))
     for args in ((target, target), (prediction, target, empty)):
         np.testing.assert_array_equal(metrics.psnr(*args), metrics.MAX_PSNR)
@@ -90,7 +91,7 @@ def test_mean_fill_keeps_known_pixels_and_fills_with_their_mean():
     known = np.ones((2, 40, 52, 1), np.float32)
     known[0, 10:30, 10:30] = 0
     known[1] = 0
-    filled = np.asarray(metrics.mean_fill(image, known))
+    filled = np.asarray(metrics.mean_fill(jnp.asarray(image), jnp.asarray(known)))
     inside = known[0, ..., 0] > 0
     np.testing.assert_array_equal(filled[0][inside], image[0][inside])
     mean = image[0][inside].mean(0)
@@ -100,10 +101,9 @@ def test_mean_fill_keeps_known_pixels_and_fills_with_their_mean():
 
 @pytest.mark.parametrize("metric", [m for m in metrics.METRICS.values() if m.function is not None])
 def test_the_table_says_which_values_are_better(metric):
-    prediction, target = pair()
-    hole = np.zeros((2, 40, 52, 1), np.float32)
-    hole[:, :15, 30:] = 1
-    worse = np.clip(target + 2 * (prediction - target), 0, 1)
+    prediction, target = map(jnp.asarray, pair())
+    hole = jnp.zeros((2, 40, 52, 1)).at[:, :15, 30:].set(1)
+    worse = jnp.clip(target + 2 * (prediction - target), 0, 1)
     values = [
         np.asarray(metrics.measure(filled, target, hole, {})[metric.name])
         for filled in (worse, prediction, target)
@@ -113,11 +113,10 @@ def test_the_table_says_which_values_are_better(metric):
 
 
 def test_a_metric_of_the_hole_counts_nothing_else():
-    prediction, target = pair()
-    hole = np.zeros((2, 40, 52, 1), np.float32)
-    hole[:, :4, :4] = 1
-    away = prediction.copy()
-    away[:, :20, :20] = target[:, :20, :20]  # also outside of the hole, which SSIM's window sees
+    prediction, target = map(jnp.asarray, pair())
+    hole = jnp.zeros((2, 40, 52, 1)).at[:, :4, :4].set(1)
+    # Also outside of the hole, which SSIM's window sees.
+    away = prediction.at[:, :20, :20].set(target[:, :20, :20])
     values = metrics.measure(away, target, hole, {})
     perfect = metrics.measure(target, target, hole, {})
     for name, metric in metrics.METRICS.items():
@@ -126,8 +125,7 @@ def test_a_metric_of_the_hole_counts_nothing_else():
 
 
 def test_networks_add_their_metrics_to_the_others():
-    _, target = pair()
-    hole = np.ones((2, 40, 52, 1), np.float32)
+    target, hole = jnp.asarray(pair()[1]), jnp.ones((2, 40, 52, 1))
     plain = metrics.measure(target, target, hole, {})
     values = metrics.measure(target, target, hole, {"lpips_alex": lambda a, b: jnp.arange(2.0)})
     assert values.keys() == plain.keys() | {"lpips_alex"}

@@ -2,17 +2,18 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from gsjax.kernels.backends import BACKENDS, choose, implementation, over_devices
 
 
 def mix(
-    queries: Float[Array, "*p n d"],
-    keys: Float[Array, "a d"],
-    atoms: Float[Array, "a c"],
+    queries: Float[Array | np.ndarray, "*n d"],
+    keys: Float[Array | np.ndarray, "a d"],
+    atoms: Float[Array | np.ndarray, "a c"],
     backend: str = "auto",
-) -> Float[Array, "*p n c"]:
+) -> Float[Array, "*n c"]:
     """Mixes the atoms of a dictionary: softmax(queries · keysᵀ) · atoms.
 
     Args:

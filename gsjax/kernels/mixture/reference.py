@@ -9,8 +9,8 @@ from jaxtyping import Array, Float
 
 
 def mix(
-    queries: Float[Array, "*p n d"], keys: Float[Array, "a d"], atoms: Float[Array, "a c"]
-) -> Float[Array, "*p n c"]:
+    queries: Float[Array, "*n d"], keys: Float[Array, "a d"], atoms: Float[Array, "a c"]
+) -> Float[Array, "*n c"]:
     """Returns softmax(queries · keysᵀ) · atoms."""
     logits = jnp.einsum("...d,ad->...a", queries, keys, precision="highest")
     weights = jax.nn.softmax(logits, axis=-1)

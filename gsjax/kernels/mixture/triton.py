@@ -89,7 +89,7 @@ def _unbatched(arrays, lead):
 
 def make_table(
     keys: Float[Array, "a d"], atoms: Float[Array, "a l"], share: int
-) -> Float[Array, "a w"]:
+) -> Float[Array, "padded_a w"]:
     """Returns what the kernels read of each atom, padded to a multiple of `share` atoms."""
     missing = -len(keys) % share
     keys = LOG2_E * jnp.concatenate([keys, jnp.broadcast_to(keys[:1], (missing, keys.shape[1]))])
@@ -102,7 +102,7 @@ def make_rows(
     error: Float[Array, "m l"],
     mixed: Float[Array, "m l"],
     lse: Float[Array, " m"],
-) -> Float[Array, "m w"]:
+) -> Float[Array, "padded_m w"]:
     """Returns what the backward kernels read of each row, padded to a multiple of the parts."""
     common = -(error * mixed).sum(-1)
     rows = jnp.concatenate([queries, error, common[:, None], lse[:, None]], axis=-1)

@@ -4,15 +4,16 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from gsjax.kernels.backends import BACKENDS, choose, implementation, over_devices
 
 
 def rasterize(
-    means: Float[Array, "*p n 2"],
-    cholesky: Float[Array, "*p n 3"],
-    colors: Float[Array, "*p n c"],
+    means: Float[Array | np.ndarray, "*p n 2"],
+    cholesky: Float[Array | np.ndarray, "*p n 3"],
+    colors: Float[Array | np.ndarray, "*p n c"],
     patch_shape: tuple[int, int] = (18, 18),
     backend: str = "auto",
 ) -> Float[Array, "*p h w c"]:

@@ -208,7 +208,7 @@ def _draw(n, patch_shape, means, cholesky, colors, image, ready, heights):
     chunks = _rest(n, block, ready.shape[1], size)
 
     @pl.when(block == 0)
-    def _():
+    def clear():
         image[...] = jnp.zeros_like(image)
 
     @pl.loop(0, chunks)
@@ -272,7 +272,7 @@ def _sum_moments(n, patch_shape, means, cholesky, colors, errors, moments, share
     block, row, column = (pl.program_id(i) for i in (1, 2, 3))
 
     @pl.when((row == 0) & (column == 0))
-    def _():
+    def clear():
         moments[...] = jnp.zeros_like(moments)
         shares[...] = jnp.zeros_like(shares)
 

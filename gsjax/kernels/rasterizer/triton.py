@@ -73,7 +73,9 @@ def _backward(patch_shape, gaussians, cotangent):
         (moments,) = gpu.run(launch, KERNELS)
         return moments.reshape(*packed.shape[:-2], *moments.shape[1:])
 
-    return gradients(*gaussians, sum_moments(pack(*gaussians), cotangent))
+    means, cholesky, colors = gaussians
+    moments = sum_moments(pack(means, cholesky, colors), cotangent)
+    return gradients(means, cholesky, colors, moments)
 
 
 _rasterize.defvjp(_forward, _backward)
@@ -86,7 +88,7 @@ def _one_lead(array, dimensions):
 
 def pack(
     means: Float[Array, "*p n 2"], cholesky: Float[Array, "*p n 3"], colors: Float[Array, "*p n c"]
-) -> Float[Array, "*p n w"]:
+) -> Float[Array, "*p n v"]:
     """Returns what the kernels read of each Gaussian: x, y, r11, l21, r22, its color, zeros."""
     l11, l21, l22 = (reference.bounded(cholesky)[..., i : i + 1] for i in range(3))
     r11, r22 = SCALE * reference.reciprocal(l11), SCALE * reference.reciprocal(l22)
@@ -96,7 +98,7 @@ def pack(
 
 
 def drawing(
-    gaussians: Float[Array, "p n w"], patch_shape: tuple[int, int], channels: int
+    gaussians: Float[Array, "p n v"], patch_shape: tuple[int, int], channels: int
 ) -> gpu.Launch:
     """Plans the forward pass, which draws the patches."""
     height, width = patch_shape
@@ -125,7 +127,7 @@ def drawing(
     return gpu.Launch("draw_kernel", (gaussians,), (image,), (programs,), WARPS, constants)
 
 
-def summing(gaussians: Float[Array, "p n w"], errors: Float[Array, "p h w c"]) -> gpu.Launch:
+def summing(gaussians: Float[Array, "p n v"], errors: Float[Array, "p h w c"]) -> gpu.Launch:
     """Plans the backward pass, which writes the moments of the Gaussians."""
     patches, height, width, channels = errors.shape
     n = gaussians.shape[1]
