@@ -111,9 +111,9 @@ def _open_inputs(config: ConfigDict, resumes: bool) -> "Sources":
         try:
             results.append(open_or_check(config))
         except UserError as error:
-            text = str(error)
+            text, help = str(error), config.data.help
             # How to get the data set is said once.
-            problems.append(text.replace(f"\n{config.data.help}", "") if problems else text)
+            problems.append(text.replace(f"\n{help}", "") if problems and help else text)
     if problems:
         raise UserError("", "\n\n".join(problems))
     return pipeline.Sources(*results[:2])

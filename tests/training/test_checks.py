@@ -8,7 +8,7 @@ import pytest
 
 from gsjax import config as configs
 from gsjax.errors import UserError
-from gsjax.training.checks import check_program
+from gsjax.training.checks import check_config, check_program
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
@@ -147,3 +147,13 @@ def test_what_validation_uses_is_checked_beside_the_stages():
     config.data.image_size = (250, 256)
     with pytest.raises(UserError, match=r"^data\.image_size: \(250, 256\) must be multiples"):
         check_program(config, devices=1)
+
+
+def test_all_that_is_missing_is_named_at_once_each_with_its_remedy_on_lines_of_its_own():
+    config = configs.default()
+    config.data.train = "list:/nowhere"
+    config.dino.weights = "/nowhere.pth"
+    with pytest.raises(
+        UserError, match=r"(?s)^data\.train: .*\n\ndino\.weights: .*'\.\nDownload the"
+    ):
+        check_config(config)
