@@ -110,7 +110,7 @@ def open_records(where: str) -> RecordSource:
     is_folder = os.path.isdir(where)  # checked first: its name may contain wildcards
     if not is_folder and not where.endswith(SUFFIX) and not any(c in where for c in "*?["):
         if not remote.is_remote(where):
-            what = "is no folder" if os.path.exists(where) else "does not exist"
+            what = "is not a folder" if os.path.exists(where) else "does not exist"
             raise MissingData(f"'{where}' {what}; give a folder or a pattern like DIR/*{SUFFIX}")
         is_folder = True
     if is_folder:

@@ -97,7 +97,7 @@ def open_tfds(where: str, split: str) -> TfdsSource:
 
 def _not_found(name: str, is_folder: bool, error: Exception) -> str:
     if is_folder:
-        return f"the folder '{name}' is no TFDS data set ({first_line(error)})"
+        return f"the folder '{name}' is not a TFDS data set ({first_line(error)})"
     folder = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     return (
         f"the TFDS data set '{name}' is not in {folder} ($TFDS_DATA_DIR); build it there with\n"

@@ -115,7 +115,7 @@ def decode_mask(
 def _raster(data: bytes, max_pixels: int) -> Raster:
     raster = read(data, max_pixels)
     if raster.kind not in {*FORMATS.values(), *READ_ONLY.values()}:
-        raise Refused(f"it is no {NAMES} file")
+        raise Refused(f"it is not a {NAMES} file")
     if raster.pixels.dtype.kind == "f":
         raise Refused("floating-point pixels; convert it to 8 or 16 bits")
     return raster
@@ -133,7 +133,7 @@ def _explained(path: str, reading: Callable[[], Read]) -> Read:
     except OSError as error:
         reason, cause = error.strerror or str(error), error
     except Refused as error:
-        reason, cause = str(error).replace("not an image file", f"it is no {NAMES} file"), error
+        reason, cause = str(error).replace("not an image file", f"it is not a {NAMES} file"), error
     except MemoryError as error:
         reason, cause = "there is not enough memory for it", error
     raise UserError(path, reason) from cause

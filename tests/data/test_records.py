@@ -123,7 +123,7 @@ def test_what_is_missing_or_not_whole_is_named(shards, tmp_path):
     write(tmp_path / "none", [])
     cases = {
         "/nowhere/at/all": "'/nowhere/at/all' does not exist; give a folder or a pattern",
-        f"{shards}/0.png": f"'{shards}/0.png' is no folder; give a folder or a pattern",
+        f"{shards}/0.png": f"'{shards}/0.png' is not a folder; give a folder or a pattern",
         f"{shards}/x*": f"no file matches '{shards}/x*'",
         f"{tmp_path}/half*": "half.array_record' is no whole ArrayRecord file: ",
         f"{shards}/*.png": "0.png' is no whole ArrayRecord file: ",

@@ -140,7 +140,7 @@ def test_what_is_missing_is_named_with_its_remedy(data_dir, tmp_path):
     assert "cannot be read" in error("waves:train[:x]")
     assert "has several images (left, right), none called 'image'" in error("pairs")
     assert "has no image; its features are text" in error("words")
-    assert f"the folder '{tmp_path}' is no TFDS data set" in error(tmp_path)
+    assert f"the folder '{tmp_path}' is not a TFDS data set" in error(tmp_path)
 
 
 def test_another_form_than_array_record_is_refused(folder, tmp_path):

@@ -91,12 +91,12 @@ CASES = {
     ),
     # Images.
     "no image there": (["--image={d}/no.png", MASK, OUT], MISTAKE, ["no.png: it does not exist"]),
-    "a text": (["--image={d}/text.png", MASK, OUT], MISTAKE, ["text.png: it is no PNG, JPEG"]),
+    "a text": (["--image={d}/text.png", MASK, OUT], MISTAKE, ["text.png: it is not a PNG, JPEG"]),
     "an empty file": (["--image={d}/empty.png", MASK, OUT], MISTAKE, ["the file is empty"]),
     "a cut JPEG": (["--image={d}/cut.jpg", MASK, OUT], MISTAKE, ["cut.jpg: ", "truncated"]),
     "a cut PNG": (["--image={d}/cut.png", MASK, OUT], MISTAKE, ["cut.png: "]),
     "a cut TIFF of 16 bits": (["--image={d}/cut.tif", MASK, OUT], MISTAKE, ["cut.tif: "]),
-    "a PNM": (["--image={d}/x.ppm", MASK, OUT], MISTAKE, ["x.ppm: it is no PNG, JPEG, WebP"]),
+    "a PNM": (["--image={d}/x.ppm", MASK, OUT], MISTAKE, ["x.ppm: it is not a PNG, JPEG, WebP"]),
     "a GIF": (["--image={d}/x.gif", MASK, OUT], OK, ["first of its 2 frames"]),
     "an AVIF": (["--image={d}/x.avif", MASK, OUT], OK, []),
     "a HEIC without its decoder": (
@@ -132,7 +132,7 @@ CASES = {
     "a name in Unicode": (["--image={d}/ünï 画.png", MASK, "--output={o}/ö.png"], OK, ["ö.png"]),
     # Masks.
     "no mask there": ([IMAGE, "--mask={d}/no.png", OUT], MISTAKE, ["no.png: it does not exist"]),
-    "a mask that is text": ([IMAGE, "--mask={d}/text.png", OUT], MISTAKE, ["text.png: it is no"]),
+    "a mask that is text": ([IMAGE, "--mask={d}/text.png", OUT], MISTAKE, ["text.png: it is not a"]),
     "a mask of another size": (
         [IMAGE, "--mask={d}/1x90.png", OUT], MISTAKE, ["the mask is 90×1 pixels and"]
     ),

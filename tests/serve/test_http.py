@@ -80,7 +80,7 @@ def test_options_do_what_the_commands_flags_do(server):
 BAD = {
     "no image": ({"mask": MASK}, 400, "image: it is missing"),
     "no mask": ({"image": PNG}, 422, "image: it has no alpha channel to be its mask; give a mask"),
-    "no picture": ({"image": b"text", "mask": MASK}, 422, "image: it is no PNG, JPEG"),
+    "no picture": ({"image": b"text", "mask": MASK}, 422, "image: it is not a PNG, JPEG"),
     "cut off": ({"image": PNG[:-60], "mask": MASK}, 422, "image: the file is cut off"),
     "empty": ({"image": b"", "mask": MASK}, 400, "image: the file is empty"),
     "another size": ({"image": PNG, "mask": encoded(HOLE.T)}, 422, "mask is 50×70 pixels"),

@@ -276,5 +276,5 @@ def test_every_shortcut_is_listed_and_every_control_has_a_name(page):
 def test_what_cannot_be_opened_or_filled_is_said(page):
     file = {"name": "x.png", "mimeType": "image/png", "buffer": b"no picture"}
     page.set_input_files("#open", file)
-    expect(page.locator("#status")).to_contain_text("image: it is no PNG")
+    expect(page.locator("#status")).to_contain_text("image: it is not a PNG")
     expect(page.locator("#fill")).to_be_disabled()
