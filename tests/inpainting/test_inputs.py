@@ -132,7 +132,7 @@ CASES = {
     "a name in Unicode": (["--image={d}/ünï 画.png", MASK, "--output={o}/ö.png"], OK, ["ö.png"]),
     # Masks.
     "no mask there": ([IMAGE, "--mask={d}/no.png", OUT], MISTAKE, ["no.png: it does not exist"]),
-    "a mask that is text": ([IMAGE, "--mask={d}/text.png", OUT], MISTAKE, ["text.png: it is not a"]),
+    "a mask that is text": ([IMAGE, "--mask={d}/text.png", OUT], MISTAKE, ["text.png: it is not"]),
     "a mask of another size": (
         [IMAGE, "--mask={d}/1x90.png", OUT], MISTAKE, ["the mask is 90×1 pixels and"]
     ),
