@@ -1,4 +1,4 @@
-"""The one exception for mistakes that a user can mend, and what its messages are made of."""
+"""The exception for mistakes that a user can fix, and helpers for its messages."""
 
 import contextlib
 import difflib
@@ -6,23 +6,23 @@ from collections.abc import Iterator
 
 
 class UserError(Exception):
-    """A mistake in what the user passed in, and how to mend it.
+    """A mistake in the user's input, and how to fix it.
 
     Entry points print it as "where: what; remedy", without a traceback, and exit with 2.
 
     Attributes:
-      where: the flag, config field or file. A function that does not know it leaves it empty;
-        a caller that does adds it with `at`.
-      what: what is wrong there.
-      remedy: what would be right, or what to do; empty if `what` says it. It begins with a line
-        break if it takes lines of its own.
+      where: the flag, config field or file. A function that does not know it leaves it empty,
+        and a caller adds it with `at`.
+      what: what is wrong.
+      remedy: how to fix it; empty if `what` makes that clear. It begins with a line break if
+        it should start on a new line.
     """
 
     def __init__(self, where: object, what: object, remedy: str = ""):
         super().__init__(where, what, remedy)
         self.where, self.what, self.remedy = str(where), str(what), remedy
 
-    def __reduce__(self):  # with the place that a caller has added
+    def __reduce__(self):  # includes the place that `at` has added
         return type(self), (self.where, self.what, self.remedy)
 
     def __str__(self) -> str:
@@ -32,9 +32,9 @@ class UserError(Exception):
 
 @contextlib.contextmanager
 def at(where: object) -> Iterator[None]:
-    """Adds the place to every UserError that is raised within: a flag, a config field, a file.
+    """Adds a flag, config field or file to every UserError that the block raises.
 
-    A place that the error has already follows it, as in "--mask: holes.png: ...".
+    It precedes the place that the error already has, as in "--mask: holes.png: ...".
     """
     try:
         yield
@@ -50,19 +50,19 @@ def check_whole(value: object, least: int, field: str) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """Returns the first line of another error's text, at most 200 characters; else its type."""
+    """Returns the first line of an error's text, up to 200 characters, or its type if empty."""
     return shown((str(error).strip().splitlines() or [type(error).__name__])[0], 200)
 
 
 def shown(name: object, most: int = 80) -> str:
-    """Returns a name out of a file as part of a line: escaped where unprintable, and shortened."""
+    """Returns an untrusted name for use in a message: shortened, unprintable characters escaped."""
     text = str(name)[: most + 1]
     text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     return text if len(text) <= most else f"{text[:most]}…"
 
 
 def suggestion(name: str, names: list[str]) -> str | None:
-    """Returns the name that was probably meant: for dotted names, the last part counts most."""
+    """Returns the closest of `names`, or None; of dotted names, the last part counts most."""
     last = [other for other in names if other.split(".")[-1] == name.split(".")[-1]]
     matches = difflib.get_close_matches(name, last or names, 1, cutoff=0 if last else 0.5)
     return matches[0] if matches else None

@@ -1,4 +1,4 @@
-"""Published weights by name: fetched once into a cache, their hash checked."""
+"""Downloads published weights by name into a cache, and checks their hash."""
 
 import hashlib
 import os
@@ -17,13 +17,13 @@ class Remote(NamedTuple):
 
 
 def _hugging_face(model: str, revision: str, sha256: str) -> Remote:
-    # The variable by which the Hub's own programs are pointed to a mirror.
+    # The Hub's own programs read this variable to use a mirror.
     server = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
     return Remote(f"{server}/facebook/{model}/resolve/{revision}/model.safetensors", sha256)
 
 
 # The weights of DINOv2 (Apache-2.0) by their names in the official repository. All but one
-# come as .safetensors, which PyTorch is not needed for.
+# come as .safetensors, which do not need PyTorch.
 REMOTE = {
     "dinov2_vits14": _hugging_face(
         "dinov2-small",
@@ -101,7 +101,7 @@ REMOTE |= {
 
 
 def cache_folder() -> Path:
-    """Returns where what can be had again is kept: $GSJAX_CACHE or the user's cache."""
+    """Returns the folder of downloads: $GSJAX_CACHE or the user's cache."""
     import platformdirs
 
     folder = os.environ.get("GSJAX_CACHE") or platformdirs.user_cache_dir("gsjax")
@@ -109,22 +109,23 @@ def cache_folder() -> Path:
 
 
 def cached_path(name: str) -> Path:
-    """Returns where the file of that name is or will be."""
+    """Returns the path of a download, whether or not it exists yet."""
     return cache_folder() / (name + Path(REMOTE[name].url).suffix)
 
 
 def fetch(name: str) -> Path:
-    """Returns the file of published weights, from the cache or else from the network.
+    """Returns the path of published weights, and downloads them if they are not in the cache.
 
-    A download that was cut short resumes where it stopped. Only a file whose hash is right
-    ever has its name in the cache; a damaged one there is replaced. Processes that ask for
-    the same file at once wait for the first.
+    An interrupted download resumes where it stopped. A file gets its name in the cache only
+    once its hash is verified, and a damaged one is replaced. Of several processes that need
+    the same file, one downloads it and the others wait.
 
     Args:
       name: one of `REMOTE`.
 
     Raises:
-      UserError: it cannot be fetched or stored; says what to download and where to put it.
+      UserError: it cannot be downloaded or stored. The message says what to download by hand
+        and where to put it.
     """
     import filelock
     import requests
@@ -162,13 +163,13 @@ def _is_whole(path: Path, remote: Remote) -> bool:
 
 
 def _download(name: str, remote: Remote, path: Path) -> None:
-    """Fetches what is missing of the file, and puts it at `path` if its hash is right."""
+    """Completes the download, and moves it to `path` if its hash is right."""
     import requests
 
     part = path.with_name(f"{path.name}.{remote.sha256[:8]}.part")
     resumes = part.exists()
     _fetch_rest(name, remote.url, part)
-    if not _is_whole(part, remote) and resumes:  # what was there may be what is wrong
+    if not _is_whole(part, remote) and resumes:  # the earlier part may be the damaged one
         part.unlink()
         _fetch_rest(name, remote.url, part)
     if not _is_whole(part, remote):
@@ -178,15 +179,15 @@ def _download(name: str, remote: Remote, path: Path) -> None:
 
 
 def _fetch_rest(name: str, url: str, part: Path) -> None:
-    """Appends to `part` what the server has beyond it."""
+    """Downloads the bytes that `part` lacks, and appends them."""
     import requests
 
     done = part.stat().st_size if part.exists() else 0
-    # Compressed on the way, a file's bytes could not be counted.
+    # With compression, the offset and size would not be those of the file.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
     with requests.get(url, headers=headers, stream=True, timeout=30) as response:
         if response.status_code == requests.codes.requested_range_not_satisfiable:
-            return  # all of it is there; the hash will tell whether that is so
+            return  # nothing is missing; the hash is checked next
         response.raise_for_status()
         if response.status_code != requests.codes.partial_content:
             done = 0
@@ -199,7 +200,7 @@ def _fetch_rest(name: str, url: str, part: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """The first cause, which requests wraps in several layers of classes' names."""
+    """Returns the cause in a few words; requests wraps it in several layers of exceptions."""
     import requests
 
     response = getattr(error, "response", None)

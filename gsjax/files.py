@@ -1,4 +1,4 @@
-"""Files: written so that nobody ever sees half of one, and read without waiting for their end."""
+"""Writes files atomically, and reads only regular ones of limited size."""
 
 import contextlib
 import errno
@@ -16,10 +16,10 @@ from gsjax.errors import UserError
 
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> None:
-    """Puts `content` at `path`: all of it, or what was there before stays.
+    """Writes a file, or leaves the previous one unchanged.
 
     Raises:
-      OSError: if the folder is missing, full or read-only; nothing is left behind.
+      OSError: the folder is missing, full or read-only. No temporary file remains.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -37,14 +37,14 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
 
 
 def read_regular(path: str | os.PathLike, most: int | None = None) -> bytes:
-    """Returns the content of a regular file: a FIFO or a device may never end.
+    """Returns the content of a regular file, and refuses a FIFO or device, which may never end.
 
     Args:
       path: of the file.
-      most: the bytes that it may have; None: any number.
+      most: the maximum size in bytes, or None for no limit.
 
     Raises:
-      OSError: it cannot be read, is something else, or is larger.
+      OSError: it cannot be read, is no regular file, or is larger.
     """
     # Opening a FIFO would wait for a writer.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
@@ -58,19 +58,19 @@ def read_regular(path: str | os.PathLike, most: int | None = None) -> bytes:
         return file.read()
 
 
-_DEEPEST = 32  # levels of what any of our JSON files holds
+_DEEPEST = 32  # nesting levels that any of our JSON files needs
 
 
 def read_json(path: str | os.PathLike, most: int = 2**20) -> Any:
-    """Returns what a JSON file holds.
+    """Returns the content of a JSON file.
 
     Args:
       path: of the file.
-      most: the bytes that it may have.
+      most: the maximum size in bytes.
 
     Raises:
-      OSError: as `read_regular`.
-      ValueError: it is no JSON, or nested deeper than any of our files.
+      OSError: as in `read_regular`.
+      ValueError: it is not JSON, or is nested deeper than any of our files.
     """
     too_deep = f"it is nested more than {_DEEPEST} levels deep"
     try:
@@ -90,14 +90,14 @@ def _inside(value: Any) -> Iterable[Any]:
 
 
 def absolute(path: str | os.PathLike) -> Path:
-    """Returns an absolute path without `..`, whose meaning behind a link only the system knows."""
+    """Returns an absolute path without `..`; what precedes a `..` has its links resolved."""
     parts = Path(path).absolute().parts
     known = 1 + max((i for i, part in enumerate(parts) if part == ".."), default=-1)
     return Path(os.path.realpath(os.path.join("/", *parts[:known])), *parts[known:])
 
 
 def check_new_folder(folder: str | os.PathLike) -> None:
-    """Checks that a folder may be written as a new one: nothing is there, or it is empty.
+    """Checks that a folder does not exist or is empty.
 
     Raises:
       UserError: otherwise; about --output.
@@ -115,12 +115,12 @@ def check_new_folder(folder: str | os.PathLike) -> None:
 
 @contextlib.contextmanager
 def new_folder(folder: str | os.PathLike) -> Iterator[Path]:
-    """Yields a folder to fill that becomes `folder` at the end: all of it, or nothing is left.
+    """Yields a temporary folder that is renamed to `folder` at the end, or removed on an error.
 
-    If `folder` exists, what is in the other is moved into it: it may be a mount or a link.
+    If `folder` exists, it may be a mount or a link, so the files are moved into it instead.
 
     Raises:
-      UserError: `folder` holds something, or it cannot be written; about --output.
+      UserError: `folder` is not empty or cannot be written; about --output.
     """
     check_new_folder(folder)
     folder, unfinished = Path(folder), None
@@ -144,14 +144,14 @@ def new_folder(folder: str | os.PathLike) -> Iterator[Path]:
 
 
 def set_aside(path: Path) -> Path:
-    """Renames what is of another run, to NAME.1, before its suffix, or the next that is free."""
+    """Renames a file of another run to STEM.1.SUFFIX, or the next free number."""
     others = (path.with_name(f"{path.stem}.{i}{path.suffix}") for i in itertools.count(1))
     return path.rename(next(other for other in others if not other.exists()))
 
 
 @contextlib.contextmanager
 def explained(workdir: Path) -> Iterator[None]:
-    """Lets what the system refuses in the block be a UserError about the workdir."""
+    """Raises an OSError of the block as a UserError about the workdir."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Progress bars on stderr, and plain lines where it is no terminal."""
+"""Progress bars on stderr, or plain lines if it is not a terminal."""
 
 import sys
 
@@ -13,18 +13,18 @@ def progress_bar(
     unit: str = " steps",
     unit_scale: bool = False,
 ) -> tqdm.tqdm:
-    """Returns a progress bar, on stderr.
+    """Returns a progress bar on stderr.
 
-    `bar.set_postfix_str("loss 0.123 · 87 images/s", refresh=False)` shows more behind
-    it. Where stderr is not a terminal it is a plain line at most every 10 seconds.
+    `bar.set_postfix_str("loss 0.123 · 87 images/s", refresh=False)` adds text behind it.
+    If stderr is not a terminal, it prints a line at most every 10 seconds instead.
 
     Args:
-      total: what is complete; 0 if unknown.
-      initial: what has been done before.
-      desc: what is going on.
+      total: the number of units, or 0 if unknown.
+      initial: the number of units that are already done.
+      desc: the text before the bar.
       active: whether to show anything.
-      unit: of all these numbers.
-      unit_scale: whether to show them in thousands, millions and so on.
+      unit: the name of the unit.
+      unit_scale: whether to abbreviate numbers (k, M).
     """
     options = dict(
         total=total or None, initial=initial, desc=desc, disable=not active, unit=unit,

@@ -1,4 +1,4 @@
-"""Where arrays live: one mesh, the batch over both of its axes, the state by a rule."""
+"""Shardings: one mesh, the batch over both of its axes, the state over `fsdp`."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from gsjax.errors import UserError
 
 
 def make_mesh(data: int, fsdp: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """Returns a mesh of all devices with axes `data` and `fsdp`; −1 takes what is left."""
+    """Returns a mesh of all devices with axes `data` and `fsdp`; −1 means the remaining devices."""
     devices = jax.devices() if devices is None else devices
     shape = {"mesh.data": data, "mesh.fsdp": fsdp}
     if any(size == 0 or size < -1 for size in shape.values()) or data == fsdp == -1:
@@ -31,7 +31,7 @@ def make_mesh(data: int, fsdp: int, devices: Sequence[jax.Device] | None = None)
 
 
 def on_mesh(function: Callable, mesh: Mesh) -> Callable:
-    """Returns the function, traced so that kernels in it divide their work over the mesh."""
+    """Wraps a function so that kernels in it divide their work over the mesh."""
 
     @functools.wraps(function)
     def traced(*args, **kwargs):
@@ -47,14 +47,14 @@ def over_batch(mesh: Mesh) -> NamedSharding:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Returns the sharding of what every device holds whole."""
+    """Returns the sharding of an array that every device holds in full."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def over_fsdp(tree, mesh: Mesh):
-    """Returns a sharding for each array: its largest dimension that `fsdp` divides.
+    """Returns a sharding for each array, along its largest dimension that `fsdp` divides.
 
-    Small arrays (under 2¹² numbers) are not worth a collective; every device has them.
+    Small arrays (under 2¹² numbers) are replicated: they are not worth a collective.
     """
     parts = mesh.shape["fsdp"]
 
@@ -70,10 +70,10 @@ def over_fsdp(tree, mesh: Mesh):
 
 
 def of_frozen(network, mesh: Mesh):
-    """Returns a sharding for each array of a network that is not trained.
+    """Returns a sharding for each array of a frozen network.
 
-    Up to 2²⁵ numbers (128 MiB in float32) every device has all of them; a larger network is
-    divided like the state, which costs a collective an array whenever it is used.
+    A network of up to 2²⁵ numbers (128 MiB in float32) is replicated. A larger one is sharded
+    like the state, which costs one collective per array at each use.
     """
     if sum(array.size for array in jax.tree.leaves(network)) > 2**25:
         return over_fsdp(network, mesh)
@@ -81,9 +81,9 @@ def of_frozen(network, mesh: Mesh):
 
 
 def put(tree, shardings):
-    """Returns global arrays of what every process has whole.
+    """Returns global arrays, given arrays that every process holds in full.
 
-    `jax.device_put` would first send all of it round to compare it.
+    `jax.device_put` would first send all of them between processes to compare them.
     """
 
     def put_array(array, where: NamedSharding) -> jax.Array:
@@ -96,14 +96,14 @@ def put(tree, shardings):
 def of(tree):
     """Returns the shardings of a tree's arrays.
 
-    A step compiled to return its state with them is compiled once; left to choose, XLA
-    shards some of the small arrays too, and the next step is another program.
+    A step whose output has these shardings is compiled once. If XLA may choose, it also
+    shards some of the small arrays, and the next step is compiled again.
     """
     return jax.tree.map(lambda array: array.sharding, tree)
 
 
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """Returns global arrays of which this process has given its own part."""
+    """Returns global arrays, given this process's part of the batch."""
     sharding = over_batch(mesh)
     return {
         name: jax.make_array_from_process_local_data(sharding, array)

@@ -1,1 +1,1 @@
-"""What runs on the chip: splatting and mixing, in plain JAX and as kernels for TPUs and GPUs."""
+"""Splatting and mixing, in plain JAX and as kernels for TPUs and GPUs."""

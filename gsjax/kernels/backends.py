@@ -1,4 +1,4 @@
-"""The table of backends: which implementation of an op runs, plain JAX, a TPU or a GPU kernel."""
+"""The table of backends: an op runs as plain JAX, as a TPU kernel or as a GPU kernel."""
 
 import functools
 import importlib
@@ -17,15 +17,15 @@ from gsjax.errors import UserError, first_line
 
 
 class Backend(NamedTuple):
-    """An entry of `BACKENDS`: both ops, each a function of a module.
+    """An entry of `BACKENDS`: the modules that implement both ops.
 
-    Modules are imported when they are first run: Pallas takes time and is of no use elsewhere.
+    A module is imported on first use, because importing Pallas takes time.
 
     Attributes:
       rasterize: the module of `rasterize(means, cholesky, colors, patch_shape)`.
       mix: the module of `mix(queries, keys, atoms)`.
-      platform: the one it is the fastest on, as JAX names it; None for none.
-      plain: whether it is plain JAX: in float64 too, and divided over devices by the compiler.
+      platform: JAX's name of the platform where this is the fastest backend, if any.
+      plain: whether it is plain JAX, which supports float64 and is partitioned by the compiler.
     """
 
     rasterize: str
@@ -34,7 +34,7 @@ class Backend(NamedTuple):
     plain: bool = False
 
 
-# Each is held to the tests of tests/kernels/*_conformance.py.
+# Each must pass tests/kernels/*_conformance.py.
 BACKENDS: Mapping[str, Backend] = {
     "xla": Backend("gsjax.kernels.rasterizer.xla", "gsjax.kernels.mixture.xla", plain=True),
     "pallas": Backend("gsjax.kernels.rasterizer.pallas", "gsjax.kernels.mixture.pallas", "tpu"),
@@ -46,11 +46,11 @@ def choose(backend: str, dtype: DTypeLike) -> str:
     """Returns the backend to run, one of `BACKENDS`.
 
     Args:
-      backend: one of them, or "auto": the kernels of the platform that JAX runs on, else xla.
-      dtype: what is computed in; the kernels know float32 alone.
+      backend: one of them, or "auto": the kernels for JAX's default platform, or else xla.
+      dtype: the dtype to compute in; the kernels support only float32.
 
     Raises:
-      ValueError: there is no such backend, or it does not know the dtype.
+      ValueError: the backend does not exist or does not support the dtype.
     """
     if backend not in ("auto", *BACKENDS):
         raise ValueError(f"backend {backend!r} is unknown; there are auto, {', '.join(BACKENDS)}")
@@ -62,7 +62,7 @@ def choose(backend: str, dtype: DTypeLike) -> str:
 
 
 def implementation(op: Literal["rasterize", "mix"], backend: str) -> Callable:
-    """Returns the function of an op by a backend of `BACKENDS`."""
+    """Returns a backend's implementation of an op."""
     return getattr(importlib.import_module(getattr(BACKENDS[backend], op)), op)
 
 
@@ -70,7 +70,7 @@ def check_platform() -> None:
     """Starts JAX's backend; raises UserError if it cannot be started."""
     try:
         jax.devices()
-    except (RuntimeError, AssertionError) as error:  # JAX has either, with or without a text
+    except (RuntimeError, AssertionError) as error:  # JAX raises either, with or without a text
         asked = jax.config.jax_platforms  # type: ignore[attr-defined]
         named = f"JAX_PLATFORMS={asked}" if asked else "the accelerator"
         extra = {"cuda": "cuda12", "gpu": "cuda12", "tpu": "tpu"}.get((asked or "").split(",")[0])
@@ -82,18 +82,18 @@ def check_platform() -> None:
 def over_devices(
     kernels: Callable, batched: Sequence[jax.Array], shared: Sequence[jax.Array] = ()
 ) -> jax.Array:
-    """Returns `kernels(*batched, *shared)`, each device computing its part of the batch.
+    """Returns `kernels(*batched, *shared)`, with the batch divided over the devices.
 
-    The compiler cannot divide a kernel by itself: without this, every device would compute
-    all of it. The mesh is that of `jax.sharding.use_abstract_mesh` or `jax.set_mesh`.
+    The compiler cannot partition a kernel: without this, every device would compute the whole
+    batch. The mesh is that of `jax.sharding.use_abstract_mesh` or `jax.set_mesh`.
 
     Args:
-      kernels: treats every index of the first dimension of what is batched alike.
-      batched: arrays that are divided over all axes of the mesh, if those divide them.
-      shared: arrays that every device has whole.
+      kernels: a function that treats all indices of the first dimension of `batched` alike.
+      batched: arrays to divide over all axes of the mesh, if their first dimension allows it.
+      shared: arrays that are replicated on every device.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    # Within shard_map the axes are manual, and the arrays divided already.
+    # Within shard_map the axes are manual, and the arrays already divided.
     kinds = zip(mesh.axis_names, mesh.axis_types, strict=True)
     axes = tuple(name for name, kind in kinds if kind == AxisType.Auto)
     parts = math.prod(mesh.shape[axis] for axis in axes)
@@ -105,10 +105,10 @@ def over_devices(
 
 
 def vary_alike(like: Sequence[jax.Array], arrays: Sequence[jax.Array]) -> list[jax.Array]:
-    """Returns arrays, varying over every mesh axis over which one of `like` does.
+    """Returns arrays that vary over every mesh axis over which any of `like` varies.
 
-    Only inside `jax.shard_map` is there any. What was the same on all devices and is made
-    to vary gets its gradient summed over the devices.
+    This has an effect only inside `jax.shard_map`. The gradient of an array that was the same
+    on all devices is then summed over the devices.
     """
     axes = frozenset().union(*(jax.typeof(array).mat.varying for array in like))
 

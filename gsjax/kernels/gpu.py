@@ -1,4 +1,4 @@
-"""What calling a Triton kernel from JAX takes: the check that it can be, and its launch."""
+"""Calls Triton kernels from JAX."""
 
 import importlib
 import importlib.util
@@ -18,12 +18,12 @@ class Launch(NamedTuple):
     """One call of a kernel, which writes one or more arrays.
 
     Attributes:
-      kernel: name of the kernel in its module.
-      arrays: its inputs, contiguous.
-      writes: shapes of the float32 arrays that it writes, in full.
-      programs: how many there are along each axis of its grid.
-      warps: of 32 threads, a program.
-      constants: its tl.constexpr arguments by name.
+      kernel: the name of the kernel in its module.
+      arrays: the inputs, contiguous.
+      writes: the shapes of the outputs: float32 arrays of which the kernel writes every element.
+      programs: the grid, the number of programs along each axis.
+      warps: the number of warps (of 32 threads) per program.
+      constants: the tl.constexpr arguments by name.
     """
 
     kernel: str
@@ -35,10 +35,10 @@ class Launch(NamedTuple):
 
 
 def require_triton() -> None:
-    """Raises an ImportError that says what to install where kernels cannot be called.
+    """Raises an ImportError that says what to install if kernels cannot be called.
 
-    Without importing jax_triton: where its import fails, Triton itself stays broken
-    for the rest of the process.
+    This does not import jax_triton: if that import fails, Triton itself stays broken for the
+    rest of the process.
     """
     plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin")
     if not any(map(importlib.util.find_spec, plugins)):
@@ -49,11 +49,11 @@ def require_triton() -> None:
 
 
 def load(kernel: str, module: str):
-    """Returns a Triton kernel, to be compiled to what JAX can assemble.
+    """Returns a Triton kernel, and makes Triton emit PTX that JAX can assemble.
 
-    JAX assembles with the ptxas of CUDA 12 if that is what it is installed for. For the
-    newest chips (for Hopper too since Triton 3.9) Triton writes for a ptxas of its own of
-    CUDA 13, which the older one refuses; it carries one of CUDA 12 too, which knows them.
+    A JAX for CUDA 12 assembles with the ptxas of CUDA 12. For the newest chips (since Triton
+    3.9 also for Hopper), Triton emits PTX for its bundled ptxas of CUDA 13, which the older
+    one refuses. Triton also bundles a ptxas of CUDA 12 that knows these chips; this selects it.
     """
     import triton
 
@@ -62,10 +62,10 @@ def load(kernel: str, module: str):
 
 
 def run(launch: Launch, module: str) -> list[jax.Array]:
-    """Returns what a kernel of a module writes.
+    """Runs a kernel of a module and returns its outputs.
 
-    Under `jax.shard_map` that differs from device to device as soon as one of its
-    inputs does, which jax_triton does not say.
+    Under `jax.shard_map` they vary over the mesh if any of the inputs does; jax_triton does
+    not declare this.
     """
     require_triton()
     import jax_triton
@@ -82,9 +82,9 @@ def run(launch: Launch, module: str) -> list[jax.Array]:
 
 
 def mappable(function: Callable) -> Callable:
-    """Lets `jax.vmap` pass its dimension to a function that takes any leading dimensions.
+    """Makes `jax.vmap` add a leading dimension to the arguments of a function that allows any.
 
-    Kernels have no batching rule of their own.
+    Kernels have no batching rule.
     """
     mapped = jax.custom_batching.custom_vmap(function)
 

@@ -1,4 +1,4 @@
-"""What the kernels for TPUs share."""
+"""Calls Pallas kernels for TPUs."""
 
 import contextlib
 import contextvars
@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-# The tile that a vector register holds, in float32.
+# The float32 tile of a vector register.
 SUBLANES, LANES = 8, 128
-# What a kernel may use of the 128 MiB that v5e and v6e have.
+# The limit for a kernel; v5e and v6e have 128 MiB.
 VMEM_BYTES = 32 * 2**20
 
 
@@ -21,7 +21,7 @@ _compiled = contextvars.ContextVar("compiled", default=False)
 
 @contextlib.contextmanager
 def compiled() -> Iterator[None]:
-    """Lets kernels that are traced within be compiled for a TPU, also where there is none."""
+    """Compiles kernels traced in the block for a TPU, even if there is none."""
     token = _compiled.set(True)
     try:
         yield
@@ -33,18 +33,18 @@ def call(kernel, inputs, outputs, grid, *, blocks, scratch=(), sums=0, cost, int
     """Runs a kernel on blocks of its inputs.
 
     Args:
-      kernel: takes the blocks of the inputs, of the outputs and the scratch. Its outermost
-        loops must have bounds that depend on the block: within `jax.shard_map` others
-        cannot be simulated, as their types do not say how they vary over the mesh.
-      inputs: arrays that vary alike; see `backends.vary_alike`.
-      outputs: their shapes; all float32.
-      grid: how many blocks there are along each dimension.
-      blocks: shape and index map of a block, for each input and output.
-      scratch: shapes of float32 that a kernel writes to.
-      sums: the last so many dimensions of the grid add to the same output.
-      cost: what one block costs, as (flops, transcendentals).
-      interpret: False compiles for a TPU, True simulates one with plain JAX, and None
-        simulates wherever there is no TPU, but within `compiled`.
+      kernel: a function of the blocks of the inputs, the blocks of the outputs and the scratch.
+        The bounds of its outermost loops must depend on the block: within `jax.shard_map`,
+        other loops cannot be simulated, as their types do not say how they vary over the mesh.
+      inputs: arrays that vary over the same mesh axes; see `backends.vary_alike`.
+      outputs: the shapes of the outputs, all float32.
+      grid: the number of blocks along each dimension.
+      blocks: the shape and index map of a block, for each input and output.
+      scratch: the shapes of float32 scratch arrays.
+      sums: the number of trailing grid dimensions that accumulate into the same output.
+      cost: the (flops, transcendentals) of one block.
+      interpret: False compiles for a TPU, True simulates one in plain JAX. None simulates if
+        there is no TPU, except within `compiled`.
 
     Returns:
       The outputs.

@@ -1,4 +1,4 @@
-"""What the Triton kernels share."""
+"""Loads for the Triton kernels."""
 
 import triton
 import triton.language as tl
@@ -6,10 +6,10 @@ import triton.language as tl
 
 @triton.jit
 def load_row(address, COUNT: tl.constexpr):
-    """Loads COUNT numbers that lie side by side: a tuple of arrays like `address`, 2D.
+    """Loads COUNT contiguous numbers at each address: a tuple of arrays shaped like `address`, 2D.
 
-    COUNT is a multiple of four, and so are the places of the first ones: a lane then
-    loads four numbers with one instruction.
+    COUNT and the offsets of the addresses are multiples of four, so that a lane loads four
+    numbers with one instruction.
     """
     numbers = ()
     for i in tl.static_range(0, COUNT, 4):

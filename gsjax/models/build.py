@@ -13,18 +13,18 @@ from gsjax.models.discriminator import Discriminator
 from gsjax.models.inpainter import GaussianInpainter, init_variables
 from gsjax.models.lpips import Lpips
 
-# For programs that run once: on CPU, compiling without LLVM's optimizations is three times as fast.
+# For programs that run once: without LLVM's optimizations, a CPU compiles three times as fast.
 RUN_ONCE = {"xla_backend_optimization_level": 0}
 
 
 @dataclasses.dataclass(frozen=True)
 class Networks:
-    """The modules of a run: structure without parameters."""
+    """The modules of a run, without their parameters."""
 
     generator: GaussianInpainter
     discriminator: Discriminator
-    dino: DinoViT | None  # None: without semantic branch
-    lpips: Lpips | None = None  # None: neither loss nor metric
+    dino: DinoViT | None  # None: no semantic branch
+    lpips: Lpips | None = None  # None: LPIPS is neither a loss nor a metric
 
 
 def build_networks(
@@ -33,9 +33,9 @@ def build_networks(
     """Returns the networks that `config` describes.
 
     Args:
-      config: of a run.
-      dino: the module of the semantic branch; None: what the fields of `config.dino` describe.
-      lpips: of the loss and the metric, if there is one.
+      config: the config of a run.
+      dino: the module of the semantic branch, or None to build it from `config.dino`.
+      lpips: the module for the loss and the metric, if any.
     """
     if config.model.semantic:
         dino = dino or build_dino(config.dino)
@@ -56,7 +56,7 @@ def build_networks(
 def init_networks(
     networks: Networks, image_size: tuple[int, int], keys: tuple[jax.Array, jax.Array]
 ) -> tuple[PyTree, PyTree]:
-    """Returns the variables of generator and discriminator, each drawn from its key."""
+    """Returns the initial variables of generator and discriminator, one key for each."""
     token_size = networks.dino.width if networks.dino else 0
     generator = init_variables(networks.generator, keys[0], token_size)
     discriminator = networks.discriminator.init(keys[1], jnp.zeros((1, *image_size, 3)))

@@ -22,15 +22,14 @@ def exit_at_once_on_signals() -> None:
 
 @contextlib.contextmanager
 def termination(nothing_to_save: Callable[[], bool]) -> Iterator[Callable[[], bool]]:
-    """Yields a function that says whether SIGTERM or Ctrl-C has asked this process to stop.
+    """Yields a function that returns whether SIGTERM or Ctrl-C was received.
 
-    However often SIGTERM is sent, what is being saved meanwhile is saved. A second Ctrl-C ends
-    the process with 130, at once. Outside the main thread, where signals cannot be handled, the
-    answer is always no.
+    Repeated SIGTERMs do not interrupt saving. A second Ctrl-C ends the process at once with
+    130. Outside the main thread, signals cannot be handled, and the function returns False.
 
     Args:
-      nothing_to_save: where that is so, the first signal ends the process with 0 at once,
-        whatever it is doing. It is called in another thread.
+      nothing_to_save: if it returns True, the first signal ends the process at once with 0.
+        It is called in another thread.
     """
     requested = threading.Event()
     if threading.current_thread() is not threading.main_thread():
