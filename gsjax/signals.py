@@ -1,4 +1,4 @@
-"""Signals, heard as soon as they are sent, and the end of a process that Ctrl-C interrupts."""
+"""Handles signals without delay, and ends a process on Ctrl-C."""
 
 import contextlib
 import os
@@ -14,22 +14,22 @@ _ending = threading.Lock()
 def listen(
     numbers: Iterable[int], at_once: Callable[[int], None], handler: Callable
 ) -> Callable[[], None]:
-    """Handles signals in two ways: at once in a thread of its own, and as Python does.
+    """Handles signals in two ways: at once in another thread, and as usual in the main thread.
 
-    Python calls a handler in the main thread, between two of its instructions. Compiling, which
-    takes minutes, is one instruction. And what a handler raises is lost where Python runs a
-    callback, such as that of its garbage collector.
+    Python calls a handler in the main thread, between two bytecode instructions. Compiling, which
+    takes minutes, is one instruction. Also, an exception of a handler is lost if Python is running
+    a callback, such as that of its garbage collector.
 
-    Only for the main thread. A signal that is ignored stays ignored: so is Ctrl-C in what a shell
-    runs in the background. Where other code takes over a signal, `at_once` is not called for it.
+    Call it from the main thread. A signal that is ignored stays ignored, such as Ctrl-C in a
+    background job of a shell. If other code takes over a signal, `at_once` is not called for it.
 
     Args:
       numbers: the signals.
-      at_once: is called with the number.
+      at_once: called in the other thread with the number of the signal.
       handler: as for `signal.signal`.
 
     Returns:
-      A function that ends this and restores the handlers that were there before.
+      A function that stops this and restores the previous handlers.
     """
 
     def watch() -> None:
@@ -56,7 +56,7 @@ def listen(
 def end_interrupted() -> NoReturn:
     """Ends the process with 130, from any thread, without waiting for others."""
     if not _ending.acquire(blocking=False):
-        threading.Event().wait()  # until another thread, which does the same, has done it
+        threading.Event().wait()  # another thread is ending the process
     with contextlib.suppress(OSError):
         sys.stdout.flush()
         print("interrupted", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Drawing on a canvas, a part of an image at any resolution: images resampled, crops blended in."""
+"""Draws on a canvas, a part of an image at any resolution: resamples images and blends crops."""
 
 import math
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ def paint_over(
     gaussians: Gaussians,
     drawn: Float[np.ndarray, "hc wc 3"] | None = None,
 ) -> None:
-    """Draws a crop over what is on a canvas, as much as its weights say.
+    """Blends a crop into a canvas by its weights.
 
     Args:
       canvas: in [0, 1], changed in place.
-      corner: (y, x) of the canvas' upper left corner, in pixels of the image.
-      steps: (y, x) distances of its samples, in the same.
+      corner: (y, x) of the upper left corner of the canvas, in pixels of the image.
+      steps: (y, x) distances between its samples, in pixels of the image.
       depth: distance to the nearest known pixel at the samples; None: the crop's level is
         the last.
       geometry: how crops lie in the image.
@@ -66,15 +66,15 @@ def paint_over(
 
 
 def resampled(array: np.ndarray, corner, steps, shape) -> Float[np.ndarray, "h w ..."]:
-    """Returns samples of an array from a corner on, in pixels of it, at these distances.
+    """Returns samples of an array; `corner` and `steps` are in pixels of the array.
 
-    Pictures are resampled bicubically, single channels linearly, both with antialiasing.
+    Images are resampled bicubically, single channels linearly, both with antialiasing.
     """
     kernel = Image.Resampling.BICUBIC if array.ndim == 3 else Image.Resampling.BILINEAR
     slices, edges = [], []
     for axis in (0, 1):
         low, high = corner[axis], corner[axis] + steps[axis] * shape[axis]
-        margin = math.ceil(3 * max(1.0, steps[axis]))  # what the kernel reaches
+        margin = math.ceil(3 * max(1.0, steps[axis]))  # the support of the kernel
         first = max(0, math.floor(low) - margin)
         last = min(array.shape[axis], math.ceil(high) + margin)
         slices.append(slice(first, last))

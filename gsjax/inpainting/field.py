@@ -1,6 +1,6 @@
-"""The continuous field: all Gaussians that a picture's holes were filled with.
+"""The continuous field: all Gaussians that fill the holes of a picture.
 
-It is drawn at any resolution, whole or in part, saved, loaded, and shown as ellipses.
+A field can be saved and loaded, drawn in full or in part at any resolution, and shown as ellipses.
 """
 
 import dataclasses
@@ -21,23 +21,23 @@ from gsjax.inpainting.plan import make_plan
 from gsjax.inpainting.windows import Patches
 from gsjax.models.gaussian_head import Gaussians
 
-_BLOCK = 256  # samples a side that are drawn at a time
-_LARGEST = 2**31  # samples of a picture
+_BLOCK = 256  # side of the blocks that are drawn at a time, in samples
+_LARGEST = 2**31  # maximum number of samples of a picture
 
 
 @dataclasses.dataclass
 class Field:
-    """Gaussians over the parts of an image that were worked on.
+    """The Gaussians of all crops of an image.
 
     Attributes:
-      image: the image that was given, 8 bits, with what was copied into its holes.
-      hole: True where it was filled.
+      image: the input image, 8 bits, with the texture that was copied into its holes.
+      hole: True where the image was filled.
       size: (height, width) of the network's crops.
-      patches: how the patches of a crop lie.
+      patches: the arrangement of a crop's patches.
       crops: in the order they were painted: those of copied parts, small ones, coarse, fine.
-      gaussians: those of each crop, in the pixels of their patches.
+      gaussians: the Gaussians of each crop, in the pixels of their patches.
       rim: how deep a level paints; see `gsjax.inpainting.geometry.Geometry`.
-      copied: True where the hole was filled from elsewhere in the image; None: nowhere.
+      copied: True where the hole was filled from elsewhere in the image, or None for nowhere.
     """
 
     image: UInt8[np.ndarray, "h w 3"]
@@ -65,21 +65,21 @@ class Field:
         box: tuple[int, int, int, int] | None = None,
         hole_only: bool = False,
     ) -> UInt8[np.ndarray, "height width 3"]:
-        """Draws the field at another resolution, or a part of it.
+        """Draws the field or a part of it at any resolution.
 
-        At scale 1 that is, pixel for pixel, what the network drew, known pixels too. Where
-        there is no crop it is the image that was given, resampled (bicubic, with
-        antialiasing). Memory beyond the result is that of a few blocks.
+        At scale 1, the result is the network's drawing pixel for pixel, at known pixels too.
+        Outside of the crops, it is the input image, resampled (bicubic, with antialiasing).
+        Besides the result, this takes the memory of a few blocks.
 
         Args:
-          scale: pixels of the result to a pixel of the image; 1 if no size is given either.
-          size: instead, (height, width) of the result.
-          box: what is shown, (top, left, bottom, right) in pixels of the image; all of it
-            if not given.
-          hole_only: draw only the holes; all else is the image that was given, resampled.
+          scale: pixels of the result per pixel of the image; 1 if `size` is not given either.
+          size: (height, width) of the result, instead of `scale`.
+          box: the part to draw, (top, left, bottom, right) in pixels of the image; all of it
+            by default.
+          hole_only: draw only the holes, over the resampled input image.
 
         Raises:
-          UserError: both scale and size are given, or one of the arguments makes no sense.
+          UserError: both scale and size are given, or an argument is invalid.
         """
         box = self._checked_box(box)
         height, width = _result_size(box, scale, size)
@@ -101,17 +101,17 @@ class Field:
         """Draws the outlines of the Gaussians over the field, each in its color.
 
         Args:
-          scale: pixels of the result to a pixel of the image.
-          box: what is shown, as for `render`.
-          deviations: how many standard deviations the outlines are from the centers.
+          scale: pixels of the result per pixel of the image.
+          box: the part to draw, as in `render`.
+          deviations: distance of the outlines from the centers, in standard deviations.
 
         Raises:
-          UserError: one of the arguments makes no sense.
+          UserError: an argument is invalid.
         """
         if not deviations > 0:
             raise UserError("deviations", f"{deviations} is not greater than 0")
         box = self._checked_box(box)
-        # Darkened, or nothing would stand out: the outlines have the colors of what they draw.
+        # Darkened, because the outlines have the colors of what they draw.
         canvas = self.render(scale, box=box) // 3
         for crop, gaussians in zip(self.crops, self.gaussians, strict=True):
             for ellipse in self._outlines(crop, gaussians, scale, box, deviations):
@@ -120,7 +120,7 @@ class Field:
         return canvas
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes the field as .npz, whole or not at all; docs/inpainting.md has the format.
+        """Writes the field atomically as .npz; docs/inpainting.md describes the format.
 
         Raises:
           UserError: it cannot be written.
@@ -130,10 +130,10 @@ class Field:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Field":
-        """Reads what `save` wrote; no code in the file is run.
+        """Reads a file written by `save`, without running code from it.
 
         Raises:
-          UserError: there is no such file, or it holds no field.
+          UserError: the file does not exist or is not a field.
         """
         return cls(**field_files.read(path))
 
@@ -154,13 +154,13 @@ class Field:
         return top, left, bottom, right
 
     def _block(self, corner, steps, shape, hole_only) -> UInt8[np.ndarray, "h w 3"]:
-        """Draws samples from a corner on, in pixels of the image, at these distances."""
+        """Draws a block of samples; `corner` and `steps` are in pixels of the image."""
         canvas = resampled(self.image, corner, steps, shape) / 255
         overlapping = list(self._overlapping(corner, steps, shape))
         if not overlapping:
             return to_uint8(canvas)
         before = canvas
-        # Coarser than the image, several samples are drawn to a pixel, and averaged.
+        # If the result is coarser than the image, several samples per pixel are averaged.
         fine = tuple(max(1, math.ceil(step - 1e-9)) for step in steps)
         canvas = canvas.repeat(fine[0], 0).repeat(fine[1], 1)
         steps_between = (steps[0] / fine[0], steps[1] / fine[1])
@@ -181,7 +181,7 @@ class Field:
         return to_uint8(canvas)
 
     def _overlapping(self, corner, steps, shape) -> Iterator[tuple[Crop, Gaussians]]:
-        """Yields the crops that reach into a block."""
+        """Yields the crops that overlap a block."""
         bottom, right = (c + step * n for c, step, n in zip(corner, steps, shape, strict=True))
         for crop, gaussians in zip(self.crops, self.gaussians, strict=True):
             across = crop.left < right and crop.left + crop.width > corner[1]
@@ -189,7 +189,7 @@ class Field:
                 yield crop, gaussians
 
     def _view(self, crop: Crop, gaussians: Gaussians) -> tuple[Geometry, Patches]:
-        """Returns how a crop lies in the image and its patches in it: small ones have fewer."""
+        """Returns the geometry of a crop and of its patches; small crops have fewer patches."""
         rows, columns = self.patches.grid
         if len(gaussians.means) == rows * columns:
             return self._geometry, self.patches
@@ -229,7 +229,7 @@ class Field:
 
 
 def _result_size(box, scale, size) -> tuple[int, int]:
-    """Returns (height, width) of what is drawn of a box."""
+    """Returns (height, width) of the drawing of a box."""
     if scale is not None and size is not None:
         raise UserError("scale and size", "give one of them, not both")
     if size is not None:

@@ -1,4 +1,4 @@
-"""Files of fields: .npz, whose format docs/inpainting.md describes."""
+"""Reads and writes fields as .npz; docs/inpainting.md describes the format."""
 
 import io
 import json
@@ -30,7 +30,7 @@ def write(
     rim: float,
     copied: Bool[np.ndarray, "h w"] | None,
 ) -> None:
-    """Writes a file, whole or not at all; the arguments behind the path are those of `Field`.
+    """Writes a file atomically; all arguments but the path are those of `Field`.
 
     Raises:
       UserError: it cannot be written.
@@ -65,10 +65,10 @@ def write(
 
 
 def read(path: str | os.PathLike) -> dict[str, Any]:
-    """Returns the arguments of `Field` by name; no code in the file is run.
+    """Returns the arguments of `Field` by name, without running code from the file.
 
     Raises:
-      UserError: there is no such file, or it holds no field.
+      UserError: the file does not exist or is not a field.
     """
     try:
         with np.load(path, allow_pickle=False) as file:

@@ -1,4 +1,4 @@
-"""A picture with its hole, between its file's content and the filled one's."""
+"""Joins a picture with its mask before painting, and encodes the filled picture after it."""
 
 from typing import Literal, NamedTuple
 
@@ -14,7 +14,7 @@ from gsjax.inpainting.pictures import FORMATS, Picture
 
 
 class Options(NamedTuple):
-    """What holds for all files of a run; see the flags of gsjax.inpaint."""
+    """Options for all files of a run; see the flags of gsjax.inpaint."""
 
     threshold: int | None = None
     quality: int | None = None
@@ -32,10 +32,10 @@ class Opened(NamedTuple):
 
     Attributes:
       picture: as it was read.
-      prepared: what the painter is given.
-      alpha: that of the filled picture.
-      avoid: True where nothing is to be copied from; None: nowhere.
-      warnings: what is odd about the mask, and what of the picture is not kept.
+      prepared: the input of the painter.
+      alpha: the alpha channel of the filled picture, if any.
+      avoid: True where texture must not be copied from, or None for nowhere.
+      warnings: anything suspicious about the mask, and what is lost of the picture.
     """
 
     picture: Picture
@@ -55,10 +55,10 @@ def put_together(
 
     Args:
       picture: as it was read.
-      mask: its name in messages, and where the picture is to be filled; None: the picture's alpha
-        channel says it.
-      avoid: True where nothing is to be copied from.
-      options: `threshold` and `invert` concern the alpha channel alone.
+      mask: its name in messages, and an array that is True where to fill; None takes the
+        picture's alpha channel.
+      avoid: True where texture must not be copied from.
+      options: `threshold` and `invert` apply only to the alpha channel.
 
     Raises:
       UserError: there is neither a mask nor an alpha channel.
@@ -87,7 +87,7 @@ def put_together(
 
 
 def check_output(opened: Opened, suffix: str) -> list[str]:
-    """Refuses before painting what could not be written after it; returns what would be lost."""
+    """Checks before painting that the result can be written; returns warnings of what is lost."""
     if opened.alpha is not None:
         check_alpha(opened.picture, suffix)
     warnings = [metadata_warning(opened.picture, suffix)]
@@ -99,13 +99,13 @@ def check_output(opened: Opened, suffix: str) -> list[str]:
 def content_of(
     opened: Opened, image: Integer[np.ndarray, "h w 3"], suffix: str, quality: int | None
 ) -> bytes | None:
-    """Returns the content of the filled picture's file; None: that of the picture's own.
+    """Returns the content of the output file, or None if the input file is the result.
 
     Args:
-      opened: before it was painted.
-      image: as the painter has left it.
-      suffix: of the file, one of `FORMATS`.
-      quality: of a JPEG; None: that of the picture, or 95.
+      opened: the picture, before painting.
+      image: the output of the painter.
+      suffix: the suffix of the output, one of `FORMATS`.
+      quality: the JPEG quality, or None for that of the picture, else 95.
     """
     same_kind = FORMATS[suffix] == opened.picture.kind and quality is None
     if same_kind and not opened.prepared.painted.any() and not opened.picture.turned:

@@ -1,4 +1,4 @@
-"""Pictures that are filled together: their crops share batches."""
+"""Fills several pictures at a time; their crops share batches."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
@@ -13,20 +13,20 @@ from gsjax.inpainting.geometry import Crop
 from gsjax.inpainting.network import Network
 from gsjax.models.gaussian_head import Gaussians
 
-_AT_WORK = 2**26  # pixels of the images that are worked on at a time, in all
+_AT_WORK = 2**26  # maximum number of pixels of the active images, in total
 
 
 class Task(NamedTuple):
-    """An image to be filled.
+    """An image to fill.
 
     Attributes:
-      name: returned with the image when it is done.
-      image: uint8 or uint16; its hole is written to.
-      hole: True where it is to be filled.
-      avoid: True where nothing is to be copied from; None: nowhere.
-      progress: called with the number of crops painted so far, and that of all.
-      failed: called with what went wrong with this image, which is then dropped, as it is if
-        `progress` raises; None: the error ends the work on all images.
+      name: returned with the finished image.
+      image: uint8 or uint16; its hole is overwritten.
+      hole: True where to fill.
+      avoid: True where texture must not be copied from, or None for nowhere.
+      progress: called with the number of crops painted so far, and the total number.
+      failed: called with an error of this image (including one that `progress` raises), which
+        is then dropped; None: an error stops all images.
     """
 
     name: Any
@@ -39,11 +39,11 @@ class Task(NamedTuple):
 
 @dataclasses.dataclass
 class _Active:
-    """An image in work."""
+    """An image that is being filled."""
 
     task: Task
     work: CropRequests
-    asked: list[CropInput]  # the crops it waits for; none: it is done
+    pending: list[CropInput]  # the crops it waits for; empty when it is done
 
 
 def paint_together(
@@ -54,16 +54,16 @@ def paint_together(
     batch_size: int,
     keep: Callable[[tuple[Crop, Gaussians]], None] | None = None,
 ) -> Iterator[tuple[Any, Integer[np.ndarray, "h w 3"]]]:
-    """Fills images, in place, and yields each when it is done, with its name.
+    """Fills images in place, and yields the name and image of each when it is done.
 
     Args:
-      tasks: the images, taken up as there is room for them; None instead of one: there is none
-        now, but there may be more later.
+      tasks: the images, started when there is room for them. None in place of a task means
+        that there is none now, but may be later.
       network: paints the crops.
-      layout: of the crops.
+      layout: the layout of the crops.
       deep: "exemplar" or "network".
-      batch_size: the most crops that are painted at a time.
-      keep: is given each crop and its Gaussians.
+      batch_size: the maximum number of crops to paint at a time.
+      keep: called with each crop and its Gaussians.
     """
     tasks, more = iter(tasks), True
     active: list[_Active] = []
@@ -78,15 +78,15 @@ def paint_together(
                 break
             if (one := _started(Task(*task), layout, deep, batch_size, keep)) is not None:
                 active.append(one)
-        for done in [one for one in active if not one.asked]:
+        for done in [one for one in active if not one.pending]:
             active.remove(done)
             yield done.task.name, done.task.image
-        painted = iter(network.paint([crop for one in active for crop in one.asked], batch_size))
-        active = [one for one in active if _advanced(one, [next(painted) for _ in one.asked])]
+        painted = iter(network.paint([crop for one in active for crop in one.pending], batch_size))
+        active = [one for one in active if _advanced(one, [next(painted) for _ in one.pending])]
 
 
 def _started(task: Task, layout: Layout, deep: Deep, batch_size: int, keep) -> _Active | None:
-    """Returns an image in work; None if it has failed."""
+    """Starts an image; returns None if that fails."""
     try:
         _, image, hole, avoid, progress, _ = task
         if deep == "exemplar":
@@ -99,11 +99,11 @@ def _started(task: Task, layout: Layout, deep: Deep, batch_size: int, keep) -> _
 
 
 def _advanced(one: _Active, answers: list) -> bool:
-    """Puts back what was painted and asks for more; returns False if that has failed."""
+    """Passes the painted crops to an image, and gets its next ones; returns False on failure."""
     try:
-        one.asked = one.work.send(answers)
+        one.pending = one.work.send(answers)
     except StopIteration:
-        one.asked = []
+        one.pending = []
     except Exception as error:
         _report(one.task, error)
         return False
@@ -117,7 +117,7 @@ def _report(task: Task, error: Exception) -> None:
 
 
 def _has_room(active: list[_Active], batch_size: int) -> bool:
-    """Returns whether another image is to be taken up: one for certain."""
-    asked = sum(len(one.asked) for one in active)
+    """Returns whether to start another image; at least one is always active."""
+    pending = sum(len(one.pending) for one in active)
     pixels = sum(one.task.image.shape[0] * one.task.image.shape[1] for one in active)
-    return not active or (asked < batch_size and pixels < _AT_WORK)
+    return not active or (pending < batch_size and pixels < _AT_WORK)
