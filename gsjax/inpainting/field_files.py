@@ -35,7 +35,7 @@ def write(
     Raises:
       UserError: it cannot be written.
     """
-    layout = {
+    header = {
         "format": _FORMAT,
         "crop": size,
         "rim": rim,
@@ -47,7 +47,7 @@ def write(
     }
     arrays: dict[str, Any] = {} if copied is None else {"copied": np.packbits(copied, axis=1)}
     arrays |= {
-        "layout": np.frombuffer(json.dumps(layout).encode(), np.uint8),
+        "layout": np.frombuffer(json.dumps(header).encode(), np.uint8),
         "image": image,
         "hole": np.packbits(hole, axis=1),
         "crops": np.array(crops, np.int32).reshape(-1, 6),
@@ -73,10 +73,10 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        layout = json.loads(arrays["layout"].tobytes())
-        if layout["format"] != _FORMAT:
-            raise UserError(path, f"it is in format {layout['format']}, not {_FORMAT}")
-        fields = _fields(arrays, layout)
+        header = json.loads(arrays["layout"].tobytes())
+        if header["format"] != _FORMAT:
+            raise UserError(path, f"it is in format {header['format']}, not {_FORMAT}")
+        fields = _fields(arrays, header)
         fit = _fit(arrays, **fields)
     except FileNotFoundError:
         raise UserError(path, "it does not exist") from None
@@ -87,26 +87,26 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
     return fields
 
 
-def _fields(arrays: dict[str, np.ndarray], layout: dict) -> dict[str, Any]:
+def _fields(arrays: dict[str, np.ndarray], header: dict) -> dict[str, Any]:
     """Returns the arguments of `Field`, not yet checked against each other."""
     _, width = arrays["image"].shape[:2]
     masks = {name: arrays[name] for name in ("hole", *arrays.keys() & {"copied"})}
     masks = {name: np.unpackbits(mask, axis=1)[:, :width] > 0 for name, mask in masks.items()}
-    rows, columns = layout["grid"]
+    rows, columns = header["grid"]
     patches = Patches(
-        (rows, columns), layout["patch"], layout["overlap"], layout["normalize"],
-        crossfade=bool(layout.get("crossfade", False)),
+        (rows, columns), header["patch"], header["overlap"], header["normalize"],
+        crossfade=bool(header.get("crossfade", False)),
     )  # fmt: skip
     ends = np.cumsum(arrays["counts"])
     parts = [np.split(arrays[name], ends[:-1]) if len(ends) else [] for name in _CHANNELS]
     return {
         "image": arrays["image"],
         "hole": masks["hole"],
-        "size": tuple(layout["crop"]),
+        "size": tuple(header["crop"]),
         "patches": patches,
         "crops": [Crop(*map(int, row)) for row in arrays["crops"]],
         "gaussians": [Gaussians(*three) for three in zip(*parts, strict=True)],
-        "rim": float(layout.get("rim", 1.0)),
+        "rim": float(header.get("rim", 1.0)),
         "copied": masks.get("copied"),
     }
 

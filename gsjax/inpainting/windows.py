@@ -46,7 +46,7 @@ class Axis(NamedTuple):
 
 
 def draw_samples(
-    gaussians: Gaussians, layout: Patches, y: Axis, x: Axis
+    gaussians: Gaussians, patches: Patches, y: Axis, x: Axis
 ) -> Float[np.ndarray, "h w 3"]:
     """Draws a crop's Gaussians at samples, which must lie within the crop.
 
@@ -55,9 +55,9 @@ def draw_samples(
     """
     # Two programs: at fine steps, larger windows are less work.
     larger = 4 if max(y.step, x.step) < 0.3 else 1
-    side, at_once = larger * (layout.size + 2 * layout.overlap), _AT_ONCE // larger**2
-    rows = _windows(layout, layout.grid[0], y, side)
-    columns = _windows(layout, layout.grid[1], x, side)
+    side, at_once = larger * (patches.size + 2 * patches.overlap), _AT_ONCE // larger**2
+    rows = _windows(patches, patches.grid[0], y, side)
+    columns = _windows(patches, patches.grid[1], x, side)
     result = np.zeros((y.samples + side, x.samples + side, 3), np.float32)
     listed = [(row, column) for row in rows for column in columns]
     for start in range(0, len(listed), at_once):
@@ -66,35 +66,35 @@ def draw_samples(
         patch = np.array([(row[0], column[0]) for row, column in full], np.int32)
         # In double precision: single has too few digits in large images.
         first = np.array([(row[1] + 0.5, column[1] + 0.5) for row, column in full])
-        where = first * (y.step, x.step) + (y.start, x.start) - patch * layout.size
+        where = first * (y.step, x.step) + (y.start, x.start) - patch * patches.size
         steps = np.array([y.step, x.step], np.float32)
         drawn = np.asarray(
-            _draw_windows(gaussians, layout, side, patch, where.astype(np.float32), steps)
+            _draw_windows(gaussians, patches, side, patch, where.astype(np.float32), steps)
         )
         for (row, column), window in zip(some, drawn, strict=False):
             result[row[1] : row[1] + side, column[1] : column[1] + side] += window
     return result[: y.samples, : x.samples]
 
 
-def _windows(layout: Patches, patches: int, axis: Axis, side: int) -> list[tuple[int, int]]:
+def _windows(patches: Patches, count: int, axis: Axis, side: int) -> list[tuple[int, int]]:
     """Returns (patch, first sample) of the windows that cover an axis."""
     windows = []
-    reach = layout.overlap + 0.5
-    for patch in range(patches):
-        low = (patch * layout.size - reach - axis.start) / axis.step - 0.5
-        high = ((patch + 1) * layout.size + reach - axis.start) / axis.step - 0.5
+    margin = patches.overlap + 0.5
+    for patch in range(count):
+        low = (patch * patches.size - margin - axis.start) / axis.step - 0.5
+        high = ((patch + 1) * patches.size + margin - axis.start) / axis.step - 0.5
         first, last = max(int(np.ceil(low)), 0), min(int(np.floor(high)), axis.samples - 1)
         windows += [(patch, sample) for sample in range(first, last + 1, side)]
     return windows
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
-def _draw_windows(gaussians, layout: Patches, side: int, patch, where, steps):
+def _draw_windows(gaussians, patches: Patches, side: int, patch, where, steps):
     """Draws windows of side² samples; `where` has (y, x) of their first samples in the patch."""
-    index = patch[:, 0] * layout.grid[1] + patch[:, 1]
+    index = patch[:, 0] * patches.grid[1] + patch[:, 1]
     own = jax.tree.map(lambda array: array[index], gaussians)
     # A patch's pixel i has its center at i − overlap + ½.
-    origin = (where + layout.overlap - 0.5)[:, None, ::-1]
+    origin = (where + patches.overlap - 0.5)[:, None, ::-1]
     means = (own.means - origin) / steps[::-1]
     # The rows of L are x and y.
     cholesky = own.cholesky / jnp.stack([steps[1], steps[0], steps[0]])
@@ -104,21 +104,21 @@ def _draw_windows(gaussians, layout: Patches, side: int, patch, where, steps):
     samples = jnp.arange(side) * steps[:, None]
     y, x = where[:, :1] + samples[0], where[:, 1:] + samples[1]
     scaled = Gaussians(means, cholesky, own.colors)
-    drawn = _between_pixels(scaled, share, own, layout, patch, y, x)
-    return drawn * _weights(layout, patch, y, x)[..., None]
+    drawn = _between_pixels(scaled, share, own, patches, patch, y, x)
+    return drawn * _weights(patches, patch, y, x)[..., None]
 
 
-def _between_pixels(scaled: Gaussians, share, own: Gaussians, layout: Patches, patch, y, x):
+def _between_pixels(scaled: Gaussians, share, own: Gaussians, patches: Patches, patch, y, x):
     """Draws samples; at the centers of the network's pixels, they are what the network drew.
 
     Training never constrained the field between these centers: a small Gaussian may stick out, and
     opacities to divide by may vanish. So a sample is clipped to the range of the surrounding
     pixels, and blends into their mean where the summed opacity is faint.
     """
-    side, extent = y.shape[1], layout.size + 2 * layout.overlap
-    pixels = _shown_pixels(own, layout, patch)
+    side, extent = y.shape[1], patches.size + 2 * patches.overlap
+    pixels = _shown_pixels(own, patches, patch)
     low, high = (_of_neighbors(pixels, pick) for pick in (jnp.minimum, jnp.maximum))
-    y, x = (jnp.clip(at + layout.overlap - 0.5, 0, extent - 1) for at in (y, x))
+    y, x = (jnp.clip(at + patches.overlap - 0.5, 0, extent - 1) for at in (y, x))
     shares = [jnp.maximum(0, 1 - jnp.abs(at[..., None] - jnp.arange(extent))) for at in (y, x)]
     around = jnp.einsum(
         "myi,mxj,mijc->myxc",
@@ -128,10 +128,10 @@ def _between_pixels(scaled: Gaussians, share, own: Gaussians, layout: Patches, p
     )
     low, mean, high = jnp.split(around, 3, axis=-1)
     colors = scaled.colors * share
-    if layout.normalize:
+    if patches.normalize:
         colors = jnp.concatenate([colors, share], axis=-1)
-    drawn = draw(dataclasses.replace(scaled, colors=colors), (side, side), False, layout.backend)
-    if layout.normalize:
+    drawn = draw(dataclasses.replace(scaled, colors=colors), (side, side), False, patches.backend)
+    if patches.normalize:
         opacity = drawn[..., -1:]
         part = opacity / (opacity + _FAINT)
         drawn = part * drawn[..., :-1] / jnp.maximum(opacity, 1e-3) + (1 - part) * mean
@@ -151,24 +151,24 @@ def _of_neighbors(pixels, pick):
     return pixels
 
 
-def _shown_pixels(own: Gaussians, layout: Patches, patch) -> Float[Array, "m e e 3"]:
+def _shown_pixels(own: Gaussians, patches: Patches, patch) -> Float[Array, "m e e 3"]:
     """Draws padded patches; pixels not shown in the picture are replaced by the nearest shown one.
 
     Training never constrained such pixels, which are in the corners and outside of the crop.
     """
-    extent = layout.size + 2 * layout.overlap
-    pixels = draw(own, (extent, extent), layout.normalize, layout.backend)
-    centers = jnp.broadcast_to(jnp.arange(extent) - layout.overlap + 0.5, (len(patch), extent))
-    shown = (_weights(layout, patch, centers, centers) > 0)[..., None]
-    inside = jnp.clip(jnp.arange(extent), layout.overlap, layout.overlap + layout.size - 1)
+    extent = patches.size + 2 * patches.overlap
+    pixels = draw(own, (extent, extent), patches.normalize, patches.backend)
+    centers = jnp.broadcast_to(jnp.arange(extent) - patches.overlap + 0.5, (len(patch), extent))
+    shown = (_weights(patches, patch, centers, centers) > 0)[..., None]
+    inside = jnp.clip(jnp.arange(extent), patches.overlap, patches.overlap + patches.size - 1)
     own_rows = pixels[:, inside]
     nearest = jnp.where(shown[:, inside], own_rows, own_rows[:, :, inside])
     return jnp.where(shown, pixels, nearest)
 
 
-def _weights(layout: Patches, patch, y, x) -> Float[Array, "m s s"]:
+def _weights(patches: Patches, patch, y, x) -> Float[Array, "m s s"]:
     """Returns the weight of each sample in its window's patch; over all patches they sum to 1."""
-    p, o = float(layout.size), float(layout.overlap)
+    p, o = float(patches.size), float(patches.overlap)
 
     def own(position, index, count, rise):
         low = jnp.where(index > 0, rise(position), 1.0)
@@ -185,12 +185,12 @@ def _weights(layout: Patches, patch, y, x) -> Float[Array, "m s s"]:
         return jnp.clip(0.5 + t, 0, 1)
 
     row, column = patch[:, :1], patch[:, 1:]
-    if layout.crossfade:
-        across = own(x, column, layout.grid[1], fading)
-        return own(y, row, layout.grid[0], fading)[:, :, None] * across[:, None, :]
-    across = own(x, column, layout.grid[1], half)
+    if patches.crossfade:
+        across = own(x, column, patches.grid[1], fading)
+        return own(y, row, patches.grid[0], fading)[:, :, None] * across[:, None, :]
+    across = own(x, column, patches.grid[1], half)
     # Where columns meet, and at the left and right border, rows do not overlap.
     seam = jnp.abs(x - p * jnp.round(x / p))
     apart = jnp.clip(0.5 + o - seam, 0, 1)[:, None, :]
-    down = [own(y, row, layout.grid[0], rise)[:, :, None] for rise in (half, whole)]
+    down = [own(y, row, patches.grid[0], rise)[:, :, None] for rise in (half, whole)]
     return ((1 - apart) * down[0] + apart * down[1]) * across[:, None, :]
