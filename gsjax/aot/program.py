@@ -87,7 +87,7 @@ def lower(config: ConfigDict, mesh: Mesh, inference: bool = False) -> Program:
 
 def make_fill(config: ConfigDict, networks: Networks) -> Callable:
     """Returns `fill(generator_variables, frozen, batch)`: filled images, f32[B, H, W, 3]."""
-    tokens = make_tokens(config.dino, networks.dino)
+    tokens = make_tokens(config.dino, networks.branch_dino)
 
     def fill(variables: PyTree, frozen: PyTree, batch: dict[str, jax.Array]) -> jax.Array:
         images, known = unpack(batch)

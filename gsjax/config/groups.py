@@ -158,6 +158,11 @@ class Validate(Group):
         ((0.2, 0.4), (0.4, 0.6)),
         "(low, high) parts of the image that are hole, each with its own scores",
     )
+    dino: bool = field(
+        False,
+        "also log distances of DINO's tokens of fill and photograph and, with model.semantic, how "
+        "close DINO's token of the masked image and the mapped one come to the photograph's",
+    )
     center: bool = field(True, "also score a central hole of half the height and width")
     samples: int = field(8, "rows of the sample grid", least=1, most=_IMAGES)
 

@@ -53,7 +53,7 @@ class Model(Group, resume="fixed"):
 
 
 class Dino(Group, resume="fixed"):
-    """The frozen DINO of the semantic branch; a converted folder sets size, patch and registers."""
+    """The frozen DINO of a run; a converted folder sets size, patch and registers."""
 
     size: str = field(
         "B", 'which ViT; "" in a converted folder of another size',
@@ -124,6 +124,12 @@ class Loss(Group, stage=True):
         "chessboards and ripples (Lu et al. 2022, GLaMa)",
         least=0,
     )
+    dino: float = field(
+        0.0,
+        "weight of the distance between DINO's patch tokens of fill and photograph, with "
+        "or without model.semantic",
+        least=0,
+    )
     gan: float = field(0.3, "weight of the adversarial loss", least=0)
     features: float = field(
         0.0,
@@ -133,8 +139,8 @@ class Loss(Group, stage=True):
     )
     composite: bool = field(
         False,
-        "lpips, spectrum, gan, features and the discriminator see the photograph with the hole "
-        "filled, so that known pixels get no gradient from them (Suvorov et al. 2022, LaMa)",
+        "lpips, spectrum, dino, gan, features and the discriminator see the photograph with the "
+        "hole filled, so that known pixels get no gradient from them (Suvorov et al. 2022, LaMa)",
     )
     adversarial: str = field(
         "hinge",

@@ -19,6 +19,7 @@ from gsjax.errors import UserError
 from gsjax.evaluation.fid import extract_all
 from gsjax.fetch import REMOTE
 from gsjax.models.dino import DinoOutput, DinoViT, preprocess, size_of
+from gsjax.models.semantic import cosine
 from gsjax.trained.dino import read_dino
 
 _SIDE = 224  # images are resized to at most this many pixels per side, as in training
@@ -122,18 +123,13 @@ def _compare(module: DinoViT) -> Callable:
     @jax.jit
     def compare(variables, means, images, counts) -> Distances:
         out = _apply(module, variables, images)
-        one = _distance(out.cls_token[1:], out.cls_token[:1], means[0])
-        each = _distance(out.patch_tokens[1:], out.patch_tokens[:1], means[1])
+        cls_tokens, patch_tokens = out.cls_token - means[0], out.patch_tokens - means[1]
+        one = 1 - cosine(cls_tokens[1:], cls_tokens[:1])
+        each = 1 - cosine(patch_tokens[1:], patch_tokens[:1])
         patches = jnp.sum(each * counts, 1) / jnp.sum(counts, 1)  # 0 / 0 is NaN
         return Distances(one, patches, out.cls_token[1:])
 
     return compare
-
-
-def _distance(tokens, others, mean):
-    tokens, others = tokens - mean, others - mean
-    lengths = jnp.linalg.norm(tokens, axis=-1) * jnp.linalg.norm(others, axis=-1)
-    return 1 - jnp.sum(tokens * others, -1) / lengths
 
 
 def _apply(module: DinoViT, variables: PyTree, images: UInt8[Array, "b s s 3"]) -> DinoOutput:

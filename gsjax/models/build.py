@@ -23,8 +23,13 @@ class Networks:
 
     generator: GaussianInpainter
     discriminator: Discriminator
-    dino: DinoViT | None  # None: no semantic branch
+    dino: DinoViT | None  # None: no semantic branch, and neither loss nor metric
     lpips: Lpips | None = None  # None: LPIPS is neither a loss nor a metric
+
+    @property
+    def branch_dino(self) -> DinoViT | None:
+        """The DINO of the semantic branch; None without a branch."""
+        return self.dino if self.generator.semantic else None
 
 
 def build_networks(
@@ -34,7 +39,8 @@ def build_networks(
 
     Args:
       config: the config of a run.
-      dino: the module of the semantic branch, or None to build it from `config.dino`.
+      dino: the module of the run, or None to build that of the semantic branch from
+        `config.dino`, if any.
       lpips: the module for the loss and the metric, if any.
     """
     if config.model.semantic:
@@ -57,7 +63,7 @@ def init_networks(
     networks: Networks, image_size: tuple[int, int], keys: tuple[jax.Array, jax.Array]
 ) -> tuple[PyTree, PyTree]:
     """Returns the initial variables of generator and discriminator, one key for each."""
-    token_size = networks.dino.width if networks.dino else 0
+    token_size = networks.branch_dino.width if networks.branch_dino else 0
     generator = init_variables(networks.generator, keys[0], token_size)
     discriminator = networks.discriminator.init(keys[1], jnp.zeros((1, *image_size, 3)))
     return generator, discriminator

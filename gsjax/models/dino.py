@@ -1,11 +1,12 @@
 """The DINO family of vision transformers: DINO v1 and DINOv2, with and without registers.
 
-The semantic branch uses one of them, frozen. Implemented from "Emerging Properties in
+The semantic branch and the loss use one of them, frozen. Implemented from "Emerging Properties in
 Self-Supervised Vision Transformers" (Caron et al. 2021), "DINOv2" (Oquab et al. 2023)
 and "Vision Transformers Need Registers" (Darcet et al. 2024).
 """
 
 import functools
+from collections.abc import Collection
 from typing import no_type_check
 
 import flax
@@ -42,6 +43,7 @@ class DinoOutput:
 
     cls_token: Float[Array, "b d"]
     patch_tokens: Float[Array, "b t d"]  # row-major over the patch grid, without registers
+    taps: tuple[Float[Array, "b t d"], ...] = ()  # patch tokens after the blocks asked for
 
 
 class DinoViT(nn.Module):
@@ -83,7 +85,10 @@ class DinoViT(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "b h w 3"], keep: Bool[Array, "b t"] | None = None
+        self,
+        images: Float[Array, "b h w 3"],
+        keep: Bool[Array, "b t"] | None = None,
+        taps: Collection[int] = (),
     ) -> DinoOutput:
         """Encodes normalized images (see `preprocess`).
 
@@ -94,6 +99,8 @@ class DinoViT(nn.Module):
           keep: which patches are used, row-major; None: all. The others are masked out of the
             attention: every other token is as if they had been dropped before the first block,
             but shapes do not depend on the data. Their own output tokens are meaningless.
+          taps: after how many blocks patch tokens are also returned, in ascending order. The last
+            LayerNorm applies to them too, as in the published code of DINOv2.
         """
         tokens = PatchConv(self.width, self.patch_size, self.dtype, name="patch_embed")(images)
         batch, rows, columns, _ = tokens.shape
@@ -110,6 +117,8 @@ class DinoViT(nn.Module):
         attended = None
         if keep is not None:  # the class token and registers are always used
             attended = jnp.pad(keep, ((0, 0), (1 + self.registers, 0)), constant_values=True)
+        norm = _layer_norm(self.epsilon, self.dtype, "norm")
+        tapped = []
         for index in range(self.depth):
             tokens = Block(
                 heads=self.heads,
@@ -120,8 +129,10 @@ class DinoViT(nn.Module):
                 dtype=self.dtype,
                 name=f"block_{index}",
             )(tokens, attended)
-        tokens = _layer_norm(self.epsilon, self.dtype, "norm")(tokens)
-        return DinoOutput(tokens[:, 0], tokens[:, 1 + self.registers :])
+            if index + 1 in taps:
+                tapped.append(norm(tokens)[:, 1 + self.registers :])
+        tokens = norm(tokens)
+        return DinoOutput(tokens[:, 0], tokens[:, 1 + self.registers :], tuple(tapped))
 
     @property
     def learned_size(self) -> tuple[int, int]:

@@ -17,7 +17,7 @@ def check_networks(networks: Networks, image_size: tuple[int, int], dino_size: i
     Args:
       networks: from `gsjax.models.build.build_networks`.
       image_size: `data.image_size`.
-      dino_size: `dino.image_size`; not looked at without a semantic branch.
+      dino_size: `dino.image_size`; not looked at without a DINO.
     """
     check_generator(networks.generator)
     check_discriminator(networks.discriminator)

@@ -11,7 +11,7 @@ over devices, therefore gives the same loss and gradients.
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -23,6 +23,7 @@ from ml_collections import ConfigDict
 
 from gsjax.models.discriminator import DiscriminatorOutput
 from gsjax.models.inpainter import composite
+from gsjax.models.semantic import cosine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Seen:
       clean_token: DINO's token of the photographs; None without a semantic branch.
       judge: applies the discriminator to images.
       distance: LPIPS between two batches of images, one number per pair.
+      patch_tokens: DINO's patch tokens of images, after several blocks.
       touches_hole: which of the discriminator's patches touch the hole, for `patch_labels`.
     """
 
@@ -49,6 +51,7 @@ class Seen:
     clean_token: Float[Array, "b d"] | None = None
     judge: Callable[[Float[Array, "b h w 3"]], DiscriminatorOutput] | None = None
     distance: Callable | None = None
+    patch_tokens: Callable[[Float[Array, "b h w 3"]], Sequence[Float[Array, "b t d"]]] | None = None
     touches_hole: Bool[Array, "b oh ow 1"] | None = None
 
     @functools.cached_property
@@ -145,12 +148,9 @@ def known_l1(seen: Seen) -> Float[Array, ""]:
 @term(needs="tokens")
 def semantic(seen: Seen) -> Float[Array, ""]:
     """−cos between the mapped token of the masked image and the clean image's token."""
-
-    def normalized(x):
-        # The bound is inside the root, so that a token of zeros has a finite gradient.
-        return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), 1e-16))
-
-    return -jnp.sum(normalized(seen.token) * normalized(seen.clean_token), axis=-1).mean()
+    assert seen.token is not None  # the term needs tokens
+    assert seen.clean_token is not None
+    return -cosine(seen.token, seen.clean_token).mean()
 
 
 @term
@@ -158,6 +158,20 @@ def lpips(seen: Seen) -> Float[Array, ""]:
     """LPIPS between fill and photograph (Zhang et al. 2018)."""
     assert seen.distance is not None  # the config has a network
     return seen.distance(seen.fill, seen.images).mean()
+
+
+@term
+def dino(seen: Seen) -> Float[Array, ""]:
+    """1 − cos between DINO's patch tokens of fill and photograph, over patches, then over blocks.
+
+    Every token has seen the whole picture, which LPIPS does not. The cosine is what LPIPS would
+    make of these features (half the squared distance of unit vectors, Zhang et al. 2018). A squared
+    distance would count the few tokens and channels of very large values (Darcet et al. 2024)
+    more than all others.
+    """
+    assert seen.patch_tokens is not None  # the config has a network
+    pairs = zip(seen.patch_tokens(seen.fill), seen.patch_tokens(seen.images), strict=True)
+    return jnp.stack([1.0 - cosine(*pair).mean() for pair in pairs]).mean()
 
 
 @term

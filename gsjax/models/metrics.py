@@ -156,7 +156,8 @@ class Metric(NamedTuple):
       better: which values are better.
       function: of (filled, original, where) as above; None if it needs a network.
       hole: whether only the pixels of the hole count.
-      needs: the network that it needs: lpips | inception | dino; empty for none.
+      needs: the network that it needs: lpips | inception | dino | branch, the semantic one; empty
+        for none.
       unit: of its values, for the axes of plots.
       scale: what its values are multiplied by in tables.
       decimals: that tables show.
@@ -169,7 +170,7 @@ class Metric(NamedTuple):
     better: Literal["higher", "lower"]
     function: Callable[..., Float[Array, " b"]] | None = None
     hole: bool = False
-    needs: Literal["", "lpips", "inception", "dino"] = ""
+    needs: Literal["", "lpips", "inception", "dino", "branch"] = ""
     unit: str = ""
     scale: float = 1.0
     decimals: int = 3
@@ -194,8 +195,10 @@ _ENTRIES = (
     Metric("l1", "L1 %", "lower", l1, scale=100, decimals=2, banded=True),
     *map(_lpips, BACKBONES),
     Metric("fid", "FID", "lower", needs="inception", decimals=2),
-    Metric("dino_class", "DINO class", "lower", needs="dino"),
-    Metric("dino_patches", "DINO patches", "lower", needs="dino"),
+    Metric("dino_class", "DINO class", "lower", needs="dino", banded=True),
+    Metric("dino_patches", "DINO patches", "lower", needs="dino", banded=True),
+    Metric("token_raw", "raw token", "higher", needs="branch", banded=True),
+    Metric("token_mapped", "mapped token", "higher", needs="branch", banded=True),
     Metric("fd_dino", "FD on DINO", "lower", needs="dino", decimals=2),
     Metric(
         "psnr_hole",
@@ -214,8 +217,8 @@ _ENTRIES = (
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ENTRIES}
 # Those of a validation during training, and what `checkpoint.best` may name: LPIPS is logged
 # under its backbone's name, and a run has one of them.
-VALIDATED = tuple(m for m in _ENTRIES if m.function is not None or m.needs == "lpips")
-BEST = tuple(dict.fromkeys(metric.needs or metric.name for metric in VALIDATED))
+VALIDATED = tuple(m for m in _ENTRIES if m.function is not None or m.needs == "lpips" or m.banded)
+BEST = tuple(dict.fromkeys(m.needs or m.name for m in VALIDATED if m.needs in ("", "lpips")))
 
 
 def measure(

@@ -1,5 +1,6 @@
-"""The semantic branch: a frozen DINO, whose class token describes what an image shows."""
+"""What a frozen DINO says of images: class tokens for the semantic branch, patch tokens."""
 
+import math
 from collections.abc import Callable
 from typing import cast
 
@@ -52,6 +53,21 @@ def make_tokens(dino: ConfigDict, module: DinoViT | None) -> Callable:
     return tokens
 
 
+def make_patch_tokens(dino: ConfigDict, module: DinoViT) -> Callable:
+    """Returns `patch_tokens(variables, images)`, a tuple of arrays f32[B, T, D], for the loss.
+
+    They are the tokens after half, three quarters and all of the blocks. `dino` is that group of
+    the config; the images are f32[B, H, W, 3] in [0, 1], without holes.
+    """
+    taps = {math.ceil(module.depth * quarters / 4) for quarters in (2, 3, 4)}
+
+    def patch_tokens(variables: PyTree, images: jax.Array) -> tuple[jax.Array, ...]:
+        inputs = preprocess(images, dino.image_size, dino.normalize)
+        return cast(DinoOutput, module.apply(variables, inputs, taps=taps)).taps
+
+    return patch_tokens
+
+
 def mostly_known(
     known: Float[Array, "b h w 1"], image_size: int, patch_size: int
 ) -> Bool[Array, "b t"]:
@@ -62,11 +78,29 @@ def mostly_known(
       image_size: side in pixels to which DINO's input is resized.
       patch_size: side of a patch in pixels.
     """
+    # Rounding must not decide about a patch that is exactly a quarter known.
+    return known_shares(known, image_size, patch_size) > LEAST_KNOWN - 1e-4
+
+
+def known_shares(
+    known: Float[Array, "b h w 1"], image_size: int, patch_size: int
+) -> Float[Array, "b t"]:
+    """Returns which fraction of each of DINO's patches is known; see `mostly_known`."""
     grid = image_size // patch_size
     share = resize(known, (image_size, image_size), "bilinear", antialias=True)
     share = share.reshape(known.shape[0], grid, patch_size, grid, patch_size).mean((2, 4))
-    # Rounding must not decide about a patch that is exactly a quarter known.
-    return share.reshape(known.shape[0], grid * grid) > LEAST_KNOWN - 1e-4
+    return share.reshape(known.shape[0], grid * grid)
+
+
+def cosine(some: Float[Array, "... d"], others: Float[Array, "... d"]) -> Float[Array, "..."]:
+    """Returns the cosines of pairs of tokens, at least in float32; 0 for a token of zeros."""
+
+    def normalized(x):
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        # The bound is inside the root, so that a token of zeros has a finite gradient.
+        return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), 1e-16))
+
+    return jnp.sum(normalized(some) * normalized(others), axis=-1)
 
 
 def _interleave(batches: list[jax.Array]) -> jax.Array:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
@@ -21,9 +22,19 @@ from gsjax.trained import checkpoints, restore
 from gsjax.trained.converted import DINO
 
 
+def trains_with_dino(config: ConfigDict) -> bool:
+    """Returns whether a run needs a DINO: for a semantic branch, the loss or validation.
+
+    Fills need it only for the branch.
+    """
+    of_stages = flatten_dict(config.stages.to_dict(), sep=".")
+    weights = [weight for name, weight in of_stages.items() if name.endswith(".loss.dino")]
+    return config.model.semantic or config.validate.dino or any([config.loss.dino, *weights])
+
+
 def check_dino(config: ConfigDict) -> None:
     """Raises UserError if `config.dino` cannot work; neither reads nor downloads weights."""
-    if not config.model.semantic:
+    if not trains_with_dino(config):
         return
     find_module(config.dino)
     weights = config.dino.weights
@@ -80,13 +91,20 @@ def find_module(options: ConfigDict) -> DinoViT:
     return build_dino(options)
 
 
-def describe_networks(config: ConfigDict, lpips: Lpips | None = None) -> Networks:
+def describe_networks(
+    config: ConfigDict, lpips: Lpips | None = None, training: bool = True
+) -> Networks:
     """Returns the networks that `config` and the folder of its DINO describe, without weights.
+
+    Args:
+      config: of a run.
+      lpips: of the loss and the metric, if there is one.
+      training: whether they are trained, or fill.
 
     Raises:
       UserError: see `find_module`.
     """
-    dino = find_module(config.dino) if config.model.semantic else None
+    dino = find_module(config.dino) if _needs_dino(config, training) else None
     return build_networks(config, dino, lpips)
 
 
@@ -96,21 +114,25 @@ def describe_dino(config: ConfigDict) -> None:
     Raises:
       UserError: there is no DINO in the folder.
     """
-    if config.model.semantic and _is_folder(config.dino):
+    if trains_with_dino(config) and _is_folder(config.dino):
         set_architecture(config.dino, find_module(config.dino))
 
 
-def load_dino(config: ConfigDict) -> tuple[DinoViT | None, PyTree]:
+def load_dino(config: ConfigDict, training: bool = True) -> tuple[DinoViT | None, PyTree]:
     """Returns the module and its variables, from `config.dino.weights`.
 
-    `random` draws them from `config.seed`, so they are the same in every run of a config. Without
-    a semantic branch, returns None and no variables.
+    `random` draws them from `config.seed`, so they are the same in every run of a config. If no
+    DINO is needed, returns None and no variables.
+
+    Args:
+      config: of a run.
+      training: whether it is for training (see `trains_with_dino`), or for fills.
 
     Raises:
       UserError: the weights are unavailable, or their architecture is not the configured one.
     """
     weights = config.dino.weights
-    if not config.model.semantic:
+    if not _needs_dino(config, training):
         return None, {}
     if weights == "random":
         module = build_dino(config.dino)
@@ -232,6 +254,10 @@ def _check_module(module: DinoViT) -> None:
         value = getattr(module, name)
         if not isinstance(value, float | int) or not 0 <= value <= 1:
             raise UserError(name, "it must be a number from 0 to 1")
+
+
+def _needs_dino(config: ConfigDict, training: bool) -> bool:
+    return trains_with_dino(config) if training else config.model.semantic
 
 
 def _is_folder(options: ConfigDict) -> bool:

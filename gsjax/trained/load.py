@@ -58,7 +58,7 @@ def load_trained(path: str | os.PathLike) -> Trained:
     def read(place: Place) -> Trained:
         config, generator = _read_checked(place)
         # After the checks, since the weights of a DINO may be large.
-        dino, dino_variables = load_dino(config)
+        dino, dino_variables = load_dino(config, training=False)
         networks = build_networks(config, dino)
         return Trained(config, networks.generator, networks.dino, generator, dino_variables)
 
@@ -94,7 +94,7 @@ def _read_config(folder: str | os.PathLike, has_dino: bool = False) -> ConfigDic
             )
         check_types(config.to_dict())
         check_values(config)
-        networks = describe_networks(config)
+        networks = describe_networks(config, training=False)
         limits.check_networks(networks, config.data.image_size, config.dino.image_size)
     except UserError as error:
         raise UserError(Path(folder) / saved.CONFIG, shown(error, 300)) from None
@@ -108,7 +108,7 @@ def _read_checked(place: Place) -> tuple[ConfigDict, PyTree]:
     with at(config_file):
         _check_sizes(config, generator)
     try:
-        networks = describe_networks(config)
+        networks = describe_networks(config, training=False)
         token = networks.dino.width if networks.dino else 0
         wanted = jax.eval_shape(
             lambda: init_variables(networks.generator, jax.random.key(0), token)

@@ -12,7 +12,7 @@ from gsjax.models import losses
 from gsjax.models.build import Networks
 from gsjax.models.discriminator import DiscriminatorOutput, touches_hole
 from gsjax.models.inpainter import Inpainting
-from gsjax.models.semantic import make_tokens
+from gsjax.models.semantic import make_patch_tokens, make_tokens
 from gsjax.training.batch import Batch, unpack
 
 Metrics = dict[str, jax.Array]
@@ -52,7 +52,7 @@ def draw(context: Context, generator: PyTree, batch: Batch, key: jax.Array) -> D
 
     `key` is for layers that draw noise.
     """
-    tokens = make_tokens(context.config.dino, context.networks.dino)
+    tokens = make_tokens(context.config.dino, context.networks.branch_dino)
     images, known = unpack(batch)
     masked = images * known
     token, clean_token = tokens(context.frozen["dino"], masked, known, images)
@@ -71,7 +71,7 @@ def judge(
 
 def loss_inputs(context: Context, drawn: Drawn, discriminator: PyTree, batch: Batch) -> losses.Seen:
     """Returns the inputs of the losses of both networks."""
-    config, lpips = context.config, context.networks.lpips
+    config, lpips, dino = context.config, context.networks.lpips, context.networks.dino
     images, known = unpack(batch)
     labels = config.loss.patch_labels
     return losses.Seen(
@@ -81,5 +81,8 @@ def loss_inputs(context: Context, drawn: Drawn, discriminator: PyTree, batch: Ba
         *drawn,
         judge=lambda images: judge(context, discriminator, images),
         distance=lpips and functools.partial(lpips.apply, context.frozen["lpips"]),
+        patch_tokens=None
+        if dino is None
+        else functools.partial(make_patch_tokens(config.dino, dino), context.frozen["dino"]),
         touches_hole=touches_hole(1.0 - known, config.discriminator.layers) if labels else None,
     )

@@ -67,8 +67,8 @@ def prepare(config: ConfigDict, workdir: Path) -> Prepared:
             check_resumed(workdir, config, done or 0)
     if dino is not None and config.dino.weights == "random" and process == 0:
         logging.warning(
-            "dino.weights is 'random': the semantic branch runs on an UNTRAINED DINO %s; "
-            "its loss means little. Give a file of weights for real training.",
+            "dino.weights is 'random': the run uses an UNTRAINED DINO %s; what it says means "
+            "little. Give a file of weights for real training.",
             config.dino.size,
         )
     frozen = {"dino": dino_variables, "lpips": lpips_variables}

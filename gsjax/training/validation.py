@@ -16,6 +16,7 @@ from gsjax.models.inpainter import Inpainting, composite
 from gsjax.models.lpips import lpips_name
 from gsjax.models.semantic import make_tokens
 from gsjax.training.batch import Batch, unpack
+from gsjax.training.dino_scores import make_dino_scores
 from gsjax.training.grids import sample_grid
 
 
@@ -26,9 +27,11 @@ def make_validation_step(config: ConfigDict, networks: Networks) -> Callable:
     f32[S, H, W, ·] in [0, 1], for the first `validate.samples` images (all of them would not fit
     on every device). `values` has the metrics of each image by name, its `weight` and its `band`,
     each [B]. Metrics named `hole` are over the hole only, the others over the whole composite.
-    `mean_fill` fills the hole with the mean color of the known pixels, a baseline to beat.
+    `mean_fill` fills the hole with the mean color of the known pixels, a baseline to beat. With
+    `validate.dino`, `values` has those of `make_dino_scores` too, and `frozen` has `dino_means`.
     """
-    tokens = make_tokens(config.dino, networks.dino)
+    dino_scores = make_dino_scores(config, networks) if config.validate.dino else None
+    tokens = make_tokens(config.dino, networks.branch_dino)
 
     def step(variables: PyTree, frozen: PyTree, batch: Batch):
         images, known = unpack(batch)
@@ -43,6 +46,8 @@ def make_validation_step(config: ConfigDict, networks: Networks) -> Callable:
         values = metrics.measure(filled, images, hole, distances)
         mean_filled = metrics.mean_fill(images, known)
         values["psnr_hole_mean_fill"] = metrics.psnr(mean_filled, images, hole)
+        if dino_scores is not None:
+            values |= dino_scores(frozen, images, known, filled, token, out.token)
         values |= {"weight": batch["weight"], "band": batch["band"]}
         pictures = (images, known, jnp.clip(out.image, 0.0, 1.0), filled)
         return [array[: config.validate.samples] for array in pictures], values
@@ -66,7 +71,7 @@ def validate(
     Args:
       step: from `make_validation_step`, jitted.
       variables: of the generator.
-      frozen: the variables of dino and lpips.
+      frozen: the variables of dino and lpips, and `dino_means` if the step takes them.
       batches: global arrays; images that pad the last batch have weight 0.
       samples: rows of the grid.
       bands: their names.

@@ -1,6 +1,6 @@
 """Runs and records the validations of a run, and repeats those that were interrupted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -11,6 +11,8 @@ from gsjax.data.examples import bands
 from gsjax.models.build import Networks
 from gsjax.training import record
 from gsjax.training.agreement import StopRequested, until_stop
+from gsjax.training.batch import Batch
+from gsjax.training.dino_scores import TokenMeans, make_token_means, token_means
 from gsjax.training.due import due_at
 from gsjax.training.open_run import OpenRun
 from gsjax.training.preparation import Prepared
@@ -42,6 +44,7 @@ class Validator:
         self._config, self._workdir, self._prepared, self._run = config, workdir, prepared, run
         self._stop_requested = stop_requested
         self._step = jitted_validation(config, prepared.networks, prepared.mesh)
+        self._means: TokenMeans | None = None  # from the first validation on
 
     def __call__(self, step: int, state: TrainState) -> dict[str, float]:
         """Returns the metrics after a step, as `val/NAME`.
@@ -50,13 +53,15 @@ class Validator:
         validates when it resumes.
         """
         prepared, config, generator = self._prepared, self._config, best_variables(state)
-        batches = until_stop(prepared.validation_data, self._stop_requested)
         try:
+            if config.validate.dino and self._means is None:
+                sums = jitted_means(config, prepared.networks, prepared.mesh)
+                self._means = token_means(sums, prepared.frozen, self._batches())
             values, grid = validate(
                 self._step,
                 generator,
-                prepared.frozen,
-                (sharding.put_batch(batch, prepared.mesh) for batch in batches),
+                prepared.frozen | ({} if self._means is None else {"dino_means": self._means}),
+                self._batches(),
                 config.validate.samples,
                 [band.name for band in bands(config.validate)],
             )
@@ -71,6 +76,11 @@ class Validator:
         self._run.log.image(step, "validation", grid)
         return values
 
+    def _batches(self) -> Iterator[Batch]:
+        """Yields the batches; raises StopRequested in between."""
+        for batch in until_stop(self._prepared.validation_data, self._stop_requested):
+            yield sharding.put_batch(batch, self._prepared.mesh)
+
     def make_up(self, state: TrainState) -> None:
         """Validates the state that the run resumes from, if its validation was interrupted."""
         config, done = self._config, self._run.done
@@ -84,4 +94,10 @@ class Validator:
 def jitted_validation(config: ConfigDict, networks: Networks, mesh: jax.sharding.Mesh) -> Callable:
     """Returns the validation step."""
     step = sharding.on_mesh(make_validation_step(config, networks), mesh)
+    return jax.jit(step, out_shardings=sharding.replicated(mesh))
+
+
+def jitted_means(config: ConfigDict, networks: Networks, mesh: jax.sharding.Mesh) -> Callable:
+    """Returns the step of `token_means`."""
+    step = sharding.on_mesh(make_token_means(config, networks), mesh)
     return jax.jit(step, out_shardings=sharding.replicated(mesh))

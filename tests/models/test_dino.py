@@ -1,5 +1,6 @@
 """The DINO transformers against the published ones."""
 
+import functools
 import os
 
 import jax
@@ -58,6 +59,17 @@ def test_patches_that_are_not_kept_might_as_well_not_exist(registers):
     short = jit(module.clone(grid=(1, 3)).apply)(dropped, row)
     np.testing.assert_allclose(out.cls_token, short.cls_token, atol=1e-5)
     np.testing.assert_allclose(out.patch_tokens[:, kept], short.patch_tokens, atol=1e-5)
+
+
+def test_taps_are_the_patch_tokens_of_fewer_blocks():
+    module = tiny(depth=3, registers=2)
+    images = np.random.default_rng(0).random((1, 28, 42, 3), np.float32)
+    variables = random_variables(module.init, images)
+    out = jit(functools.partial(module.apply, taps={1, 3}))(variables, images)
+    first = jit(module.clone(depth=1).apply)(variables, images)
+    np.testing.assert_allclose(out.taps[0], first.patch_tokens, atol=1e-5)
+    np.testing.assert_array_equal(out.taps[1], out.patch_tokens)
+    assert len(out.taps) == 2
 
 
 def parameters(module):

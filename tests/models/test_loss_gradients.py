@@ -26,6 +26,7 @@ CASES = {
     "hinge on the prediction": ("gan", {}),
     "logistic by patch": ("gan", BY_PATCH),
     "features on the composite": ("features", COMPOSITE),
+    "dino on the composite": ("dino", COMPOSITE),
     "spectrum on the composite": ("spectrum", COMPOSITE),
 }
 LPIPS = {"lpips on the composite": ("lpips", COMPOSITE)}
@@ -42,6 +43,7 @@ class Gradients:
         self.known = self.known.at[0, 4:15, 6:20].set(0).at[1, 20:28, 20:28].set(0)
         image = jnp.zeros((1, SIZE, SIZE, 3))
         variables = float64(random_variables(NETWORK.init, image))
+        weights = rng.standard_normal((2, 192, 8)) / 8
         frozen = lpips and float64(random_variables(lpips.init, image, image))
 
         def see(drawn, variables, options):
@@ -50,6 +52,7 @@ class Gradients:
             return losses.Seen(
                 loss, images, self.known, drawn,
                 judge=lambda images: NETWORK.apply(variables, images, method="judge"),
+                patch_tokens=functools.partial(patch_tokens, weights),
                 distance=lambda *images: lpips.apply(frozen, *images),
                 touches_hole=touches_hole(1 - self.known, 1) if loss.patch_labels else None,
             )  # fmt: skip
@@ -90,6 +93,13 @@ class Gradients:
         for case, (below, above) in values.items():
             along = float((gradients[case] * direction).sum())
             self.slopes[case] = along, float((above - below) / (2 * step))
+
+
+def patch_tokens(weights, images):
+    """Tokens of patches of 8 pixels, of two blocks; DINO's would have a softmax in float32."""
+    count = SIZE // 8
+    cut = images.reshape(-1, count, 8, count, 8, 3).transpose(0, 1, 3, 2, 4, 5)
+    return jnp.tanh(jnp.einsum("btp,lpd->lbtd", cut.reshape(-1, count**2, 192), weights))
 
 
 def float64(variables):

@@ -119,6 +119,19 @@ def test_the_fill_is_the_prediction_or_the_photograph_with_the_hole_filled():
     np.testing.assert_allclose(composite[0, :, 0, 0], [0.7, 1.0])
 
 
+def test_the_distance_of_dinos_tokens_counts_every_block_alike():
+    tokens = {  # [block][image][patch][channel]
+        "drawn": ([[[3.0, 4.0], [1.0, 0.0]]], [[[0.0, 2.0], [0.0, 0.0]]]),
+        "images": ([[[6.0, 8.0], [0.0, 9.0]]], [[[0.0, -0.1], [1.0, 1.0]]]),
+    }
+
+    def patch_tokens(images):
+        return [np.array(block) for block in tokens["drawn" if images.any() else "images"]]
+
+    found = seen(np.full((1, 1, 1, 3), 0.5), patch_tokens=patch_tokens)
+    assert value("dino", found) == pytest.approx(((0 + 1) / 2 + (2 + 1) / 2) / 2)
+
+
 def test_the_spectrum_counts_amplitudes_and_not_phases():
     rng = np.random.default_rng(0)
     drawn, images = rng.uniform(size=(2, 2, 5, 6, 3))

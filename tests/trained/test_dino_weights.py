@@ -136,6 +136,22 @@ def test_without_semantic_branch_there_is_no_dino():
     assert dino.load_dino(config) == (None, {})
 
 
+@pytest.mark.parametrize("field", ["loss.dino", "stages.late.loss.dino", "validate.dino"])
+def test_without_branch_the_loss_and_validation_need_one_and_fills_do_not(monkeypatch, field):
+    tiny = DinoViT(width=32, depth=0, heads=2, mlp_width=64, grid=(2, 2))
+    monkeypatch.setattr(dino, "build_dino", lambda config: tiny)
+    config = config_with(weights="")
+    config.model.semantic = False
+    configs.add_stage(config, "late", 1, {"loss.dino": 0.0})
+    config.update_from_flattened_dict({field: True if field == "validate.dino" else 0.5})
+    with pytest.raises(UserError, match="no weights are named"):
+        dino.check_dino(config)
+    config.dino.weights = "random"
+    assert dino.load_dino(config)[0] == tiny
+    assert dino.load_dino(config, training=False) == (None, {})
+    assert dino.describe_networks(config, training=False).dino is None
+
+
 def test_an_unknown_size_is_the_users_error():
     with pytest.raises(UserError, match=r"dino\.size: 'XXL' is none of ti, S"):
         dino.check_dino(config_with(size="XXL", weights="random"))
