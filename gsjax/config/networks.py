@@ -120,8 +120,8 @@ class Loss(Group, stage=True):
     lpips: float = field(3.0, "weight of LPIPS between fill and photograph", least=0)
     spectrum: float = field(
         0.0,
-        "weight of the difference between the Fourier amplitudes of fill and photograph, against "
-        "chessboards and ripples (Lu et al. 2022, GLaMa)",
+        "weight of the squared difference of the Fourier amplitudes of fill and photograph, "
+        "against chessboards and ripples (Lu et al. 2022, GLaMa)",
         least=0,
     )
     dino: float = field(

@@ -176,13 +176,13 @@ def dino(seen: Seen) -> Float[Array, ""]:
 
 @term
 def spectrum(seen: Seen) -> Float[Array, ""]:
-    """Mean absolute difference between the Fourier amplitudes of fill and photograph.
+    """Mean squared difference between the Fourier amplitudes of fill and photograph.
 
-    Chessboards and ripples are peaks that the photograph's spectrum lacks (Lu et al. 2022, GLaMa).
-    Phases are left out: with them, a texture would have to be in its exact place, and the squared
-    difference would be that of the pixels (Parseval).
+    Chessboards and ripples are peaks that the photograph's spectrum lacks (Lu et al. 2022, GLaMa),
+    and squares count peaks. Phases are left out: with them, a texture would have to be in its exact
+    place, and the difference would be that of the pixels (Parseval).
     """
-    return jnp.abs(_amplitudes(seen.fill) - _amplitudes(seen.images)).mean()
+    return jnp.square(_amplitudes(seen.fill) - _amplitudes(seen.images)).mean()
 
 
 @term(needs="discriminator")
