@@ -9,12 +9,12 @@ gives LPIPS pixels in [0, 1] where it expects [−1, 1]. Only this config does t
 
 from ml_collections import ConfigDict
 
-from configs import celeba
+from gsjax.config.recipes import recipe
 
 
 def get_config() -> ConfigDict:
     """Returns the recipe of `celeba`, starting from the converted checkpoint."""
-    config = celeba.get_config()
+    config = recipe("celeba")
     config.initial = "weights/published"
     config.dino.normalize = False
     config.lpips.normalize = False

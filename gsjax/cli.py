@@ -102,6 +102,8 @@ def _parse(argv: list[str], commands: tuple[str, ...]) -> list[str]:
     """A flags parser for `app.run`."""
     _quiet_libraries()
     config_flag = config_flags.find_flag()
+    if config_flag is not None:
+        argv = config_flags.with_recipes(config_flag, argv)
     if _HELP.intersection(argv[1:]):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` is no error
         print(_help(config_flag, argv))

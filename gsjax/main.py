@@ -18,7 +18,9 @@ from gsjax import cli
 from gsjax.errors import UserError
 from gsjax.training import termination
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "the config file, one of configs/")
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "a config file, or the name of one that comes with gsjax, such as photos"
+)
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "the folder of the run; by default runs/ and the name of the config file"
 )

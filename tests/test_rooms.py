@@ -22,12 +22,15 @@ ROOMS = (
     "trained",
     "training",
     "inpainting",
-    "evaluation aot serve",
+    "evaluation aot serve pack",
     "cli",
-    "main inpaint evaluate pack plot",
+    "main inpaint evaluate plot __main__",
 )
 RANKS = {name: rank for rank, names in enumerate(ROOMS) for name in names.split()}
-COMMANDS = {"aot.__main__", "convert.__main__", "convert.command", "data.prepare", "serve.__main__"}
+COMMANDS = {
+    "aot.__main__", "convert.__main__", "convert.command", "data.prepare", "pack.__main__",
+    "serve.__main__",
+}  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -18,7 +18,9 @@ from ml_collections.config_flags import config_flags
 from gsjax import cli
 from gsjax.errors import UserError
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "the config file, one of configs/")
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "a config file, or the name of one that comes with gsjax, such as photos"
+)
 TOPOLOGY = flags.DEFINE_string(
     "topology", None, "the TPU slice, GENERATION:SIZE, like v5e:4x4", required=True
 )

@@ -11,12 +11,12 @@ from typing import Any
 from absl import flags
 from ml_collections.config_flags import config_flags
 
-from gsjax.config import default
+from gsjax.config import default, recipes
 from gsjax.config.fields import expected, limits
 from gsjax.config.values import declared, flat, value_of
 from gsjax.errors import UserError, shown, suggestion
 
-_EXAMPLE = "configs/photos.py"
+_EXAMPLE = "photos"
 
 
 def find_flag() -> flags.Flag | None:
@@ -33,6 +33,18 @@ def path_in(flag: flags.Flag, argv: list[str]) -> Path | None:
         if name in (f"-{flag.name}", f"--{flag.name}"):
             given = value if equals else "".join(argv[i + 1 : i + 2])
     return Path(given.partition(":")[0]) if given else None
+
+
+def with_recipes(flag: flags.Flag, argv: list[str]) -> list[str]:
+    """Replaces names of recipes that come with gsjax by their files."""
+    argv, names = list(argv), (f"-{flag.name}", f"--{flag.name}")
+    for i, arg in enumerate(argv[1:], start=1):
+        name, equals, value = arg.partition("=")
+        if name in names and equals:
+            argv[i] = f"{name}={recipes.find(value)}"
+        elif argv[i - 1] in names:
+            argv[i] = recipes.find(arg)
+    return argv
 
 
 def without_repeats(flag: flags.Flag, argv: list[str]) -> list[str]:
@@ -88,13 +100,15 @@ def help_lines(flag: flags.Flag, argv: list[str]) -> list[str]:
 def _missing_file(flag: flags.Flag, path: Path) -> str:
     folders = {path.parent, Path("configs")} - {Path(".")}
     files = sorted(file for folder in folders for file in folder.glob("*.py"))
-    names = [file.as_posix() for file in files if file.stem != "__init__"]
+    local = [file.as_posix() for file in files if file.stem != "__init__"]
+    names = [*local, *recipes.names()]
     meant = [name for name in names if Path(name).stem == path.stem]
     meant += difflib.get_close_matches(path.as_posix(), names, 1)
-    message = f"--{flag.name}: there is no file {path.as_posix()}"
+    what = "recipe or file" if recipes.is_name(path.as_posix()) else "file"
+    message = f"--{flag.name}: there is no {what} {path.as_posix()}"
     if meant:
         return f"{message}; did you mean {meant[0]}?"
-    return f"{message}; there are {', '.join(names)}" if names else message
+    return f"{message}; there are {', '.join(local or names)}"
 
 
 def _missing_flag(flag: flags.Flag) -> str:

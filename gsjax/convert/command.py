@@ -70,7 +70,7 @@ def convert_reference(source: str | Path, output: str | Path, overlap: int = 1) 
         set_architecture(config.dino, dino)
     converted.write(output, networks, config, dino)
     use = [
-        "python -m gsjax.main --config=configs/published.py",
+        "python -m gsjax.main --config=published",
         f"--config.initial={_path(output)}",
     ]
     use += [f"--config.dino.weights={_path(output)}"] if inside else []

@@ -1,0 +1,1 @@
+"""Packs a trained inpainter into a folder to share, and pushes it to a hub."""
