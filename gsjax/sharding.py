@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from gsjax.errors import UserError
 
@@ -41,17 +41,17 @@ def on_mesh(function: Callable, mesh: Mesh) -> Callable:
     return traced
 
 
-def over_batch(mesh: Mesh) -> NamedSharding:
+def over_batch(mesh: Mesh | AbstractMesh) -> NamedSharding:
     """Returns the sharding of a batch: its first dimension over all devices."""
     return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
     """Returns the sharding of an array that every device holds in full."""
     return NamedSharding(mesh, PartitionSpec())
 
 
-def over_fsdp(tree, mesh: Mesh):
+def over_fsdp(tree, mesh: Mesh | AbstractMesh):
     """Returns a sharding for each array, along its largest dimension that `fsdp` divides.
 
     Small arrays (under 2¹² numbers) are replicated: they are not worth a collective.
@@ -69,7 +69,7 @@ def over_fsdp(tree, mesh: Mesh):
     return jax.tree.map(rule, tree)
 
 
-def of_frozen(network, mesh: Mesh):
+def of_frozen(network, mesh: Mesh | AbstractMesh):
     """Returns a sharding for each array of a frozen network.
 
     A network of up to 2²⁵ numbers (128 MiB in float32) is replicated. A larger one is sharded

@@ -9,6 +9,7 @@ from gsjax import sharding
 from gsjax.errors import UserError
 
 
+@pytest.mark.usefixtures("unchecked")  # of stand-ins for devices and mesh
 @pytest.mark.parametrize(
     ("count", "data", "fsdp", "shape"),
     [

@@ -1,10 +1,13 @@
 """Loads for the Triton kernels."""
 
+from typing import no_type_check
+
 import triton
 import triton.language as tl
 
 
 @triton.jit
+@no_type_check
 def load_row(address, COUNT: tl.constexpr):
     """Loads COUNT contiguous numbers at each address: a tuple of arrays shaped like `address`, 2D.
 

@@ -32,7 +32,7 @@ class Record:
     # thread, it would wait for it forever.
     events: Any = None
 
-    def scalars(self, step: int, values: Mapping[str, Any]) -> None:
+    def scalars(self, step: int | np.integer, values: Mapping[str, Any]) -> None:
         """Adds a line with these scalars (anything that `float` takes) and flushes it.
 
         Raises:
@@ -47,7 +47,7 @@ class Record:
             (self.workdir / "metrics.jsonl").stat()  # detect deletion, which writing would not
             self.metrics.write(line.encode() + b"\n")
             self.metrics.flush()
-            self._add_events(step, "scalar", finite)
+            self._add_events(int(step), "scalar", finite)
 
     def image(self, step: int, name: str, image: UInt8[np.ndarray, "h w 3"]) -> None:
         """Writes `samples/NAME_STEP.png`, with eight digits for the step.

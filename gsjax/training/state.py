@@ -8,7 +8,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
@@ -81,7 +81,7 @@ def begin_stage(config: ConfigDict, state: TrainState) -> TrainState:
     return compiled(state)
 
 
-def abstract_state(config: ConfigDict, networks: Networks, mesh: Mesh) -> TrainState:
+def abstract_state(config: ConfigDict, networks: Networks, mesh: Mesh | AbstractMesh) -> TrainState:
     """Returns the shapes and shardings of the state without computing anything."""
     state = jax.eval_shape(_starter(config, networks))
     return jax.tree.map(

@@ -8,6 +8,8 @@ they weigh nothing. Lanes share nothing until they are done, and no sum depends 
 order in which programs run.
 """
 
+from typing import no_type_check
+
 import triton
 import triton.language as tl
 
@@ -15,6 +17,7 @@ from gsjax.kernels.triton_loads import load_row
 
 
 @triton.jit
+@no_type_check
 def mix_kernel(
     queries,  # [B, M, D]
     table,  # [B, A, WIDTH]
@@ -86,6 +89,7 @@ def mix_kernel(
 
 
 @triton.jit
+@no_type_check
 def queries_kernel(
     rows,  # [B, M, ROW_WIDTH]
     table,  # [B, A, WIDTH]
@@ -142,6 +146,7 @@ def queries_kernel(
 
 
 @triton.jit
+@no_type_check
 def keys_kernel(
     rows,  # [B, M, ROW_WIDTH]
     table,  # [B, A, WIDTH]
@@ -200,6 +205,7 @@ def keys_kernel(
 
 
 @triton.jit
+@no_type_check
 def _dot(row, other, COUNT: tl.constexpr):
     """Multiplies the first COUNT numbers of two tuples in pairs and adds them up."""
     total = row[0] * other[0]

@@ -11,6 +11,8 @@ exponential and what is done with it. Lanes share nothing until they are done, a
 sum depends on the order in which programs run.
 """
 
+from typing import no_type_check
+
 import triton
 import triton.language as tl
 
@@ -18,6 +20,7 @@ from gsjax.kernels.triton_loads import load_row
 
 
 @triton.jit
+@no_type_check
 def draw_kernel(
     gaussians,  # [P, N, WIDTH]
     image,  # [P, H, W, C], written
@@ -66,6 +69,7 @@ def draw_kernel(
 
 
 @triton.jit
+@no_type_check
 def moments_kernel(
     gaussians,  # [P, N, WIDTH]
     errors,  # [P, H, W, C]
