@@ -1,4 +1,4 @@
-"""What is at a path: a run, a checkpoint, a converted or packed folder, or bundled weights.
+"""What is at a path: a run, a checkpoint, a converted or packed folder, bundled weights or hf:...
 
 A run keeps two generators, and a path to its workdir means one of them:
 
@@ -16,8 +16,8 @@ import os
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from gsjax.errors import UserError
-from gsjax.trained import checkpoints, packed
+from gsjax.errors import UserError, at
+from gsjax.trained import checkpoints, hub, packed
 
 # Folders of the bundled weights by name, relative to the package.
 BUNDLED: dict[str, str] = {
@@ -45,7 +45,8 @@ def locate(path: str | os.PathLike, which: Literal["best", "last"]) -> Place:
 
     Args:
       path: a run's workdir, its folder of checkpoints or one of them, what `python -m
-        gsjax.convert` or `python -m gsjax.pack` wrote, or the name of bundled weights.
+        gsjax.convert` or `python -m gsjax.pack` wrote, the name of bundled weights, or
+        hf:OWNER/NAME[@REVISION], which is downloaded.
       which: the generator of a run; see above.
 
     Raises:
@@ -62,7 +63,14 @@ def locate(path: str | os.PathLike, which: Literal["best", "last"]) -> Place:
 
 
 def find(path: str | os.PathLike) -> Path:
-    """Returns the folder of a path, or of bundled weights by their name."""
+    """Returns the folder of a path, or of bundled weights by their name.
+
+    Raises:
+      UserError: it is hf:... and cannot be downloaded.
+    """
+    if hub.is_hub(path):
+        with at("checkpoint"):
+            return hub.download(os.fspath(path))
     bundled = BUNDLED.get(os.fspath(path))
     return Path(__file__).parents[1] / bundled if bundled else Path(path).expanduser()
 
