@@ -271,12 +271,15 @@ def _mean_where(
 def _amplitudes(images: Float[Array, "b h w c"]) -> Float[Array, "b h w//2+1 c"]:
     """Returns the amplitudes of the orthonormal Fourier transform, one of each conjugate pair.
 
-    By matrix products: XLA divides these over devices, but gathers the batch for an FFT.
+    By products of real matrices: XLA divides these over devices, but gathers the batch for an FFT.
     """
     height, width = images.shape[1:3]
-    dtype = jnp.result_type(images, jnp.complex64)
     rows, columns = (np.fft.fft(np.eye(side), norm="ortho") for side in (height, width))
-    waves = jnp.asarray(rows, dtype), jnp.asarray(columns[: width // 2 + 1], dtype)
-    spectra = jnp.einsum("uh,vw,bhwc->buvc", *waves, images, precision="highest")
+    columns = columns[: width // 2 + 1]
+    # Real and imaginary parts, as the dimensions j and k of the sums.
+    along = np.stack([columns.real, columns.imag]).astype(images.dtype)
+    down = np.array([[rows.real, -rows.imag], [rows.imag, rows.real]]).astype(images.dtype)
+    half = jnp.einsum("kvw,bhwc->kbhvc", along, images, precision="highest")
+    parts = jnp.einsum("jkuh,kbhvc->jbuvc", down, half, precision="highest")
     # The bound is inside the root, so that an amplitude of 0 has a finite gradient.
-    return jnp.sqrt(spectra.real**2 + spectra.imag**2 + 1e-10)
+    return jnp.sqrt(jnp.square(parts).sum(0) + 1e-10)

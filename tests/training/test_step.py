@@ -185,6 +185,8 @@ TEXTURE = {
     "known_l1": 1.0,
     "gan": 0.5,
     "features": 10.0,
+    "spectrum": 10.0,
+    "dino": 1.0,
     "composite": True,
     "adversarial": "logistic",
     "patch_labels": True,
