@@ -20,8 +20,8 @@ from gsjax.errors import UserError
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     None,
-    "a run's workdir, a checkpoint, a converted or packed folder, photos or photos-smooth; without "
-    "it, only baselines are evaluated",
+    "a run's workdir, a checkpoint, a converted or packed folder, hf:OWNER/NAME[@REVISION], photos "
+    "or photos-smooth; without it, only baselines are evaluated",
 )
 DATA = flags.DEFINE_string(
     "data", None, "the images: photos, folder:DIR, list:FILE, …", required=True

@@ -5,7 +5,8 @@ python -m gsjax.inpaint --checkpoint=runs/mine --image=PHOTOS --mask=MASKS --out
 
 A mask has the size of its picture and is not black where the picture should be filled. In folders,
 the mask of x.jpg is x.png, x_mask.png or x_mask001.png; a single mask file applies to all pictures.
-Without --mask, the transparent parts of the picture are filled. Known pixels are bit-identical
+Without --mask, the transparent parts of the picture are filled. --extend=LEFT,TOP,RIGHT,BOTTOM adds
+pixels and fills them, with or without a mask. Known pixels are bit-identical
 (except in JPEG outputs and with --feather); size, alpha, color profile and metadata are kept.
 Running the same command again resumes a folder. Exit codes: 0 for success, 1 if some pictures of a
 folder failed, 2 for a usage error.
@@ -24,8 +25,8 @@ from gsjax.errors import UserError
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     "photos",
-    "a run's workdir, a checkpoint, a converted or packed folder, or bundled weights: photos, "
-    "which look best, or photos-smooth, with the highest PSNR",
+    "a run's workdir, a checkpoint, a converted or packed folder, hf:OWNER/NAME[@REVISION], or "
+    "bundled weights: photos, which look best, or photos-smooth, with the highest PSNR",
 )
 IMAGE = flags.DEFINE_string("image", None, "the picture, or a folder of pictures", required=True)
 MASK = flags.DEFINE_string(
@@ -45,6 +46,12 @@ INVERT = flags.DEFINE_bool("invert", False, "masks are hole where they are black
 GROW = flags.DEFINE_float("grow", 0, "pixels by which to enlarge holes before filling")
 FEATHER = flags.DEFINE_float(
     "feather", 0, "pixels around holes over which the fill blends in; these known pixels change"
+)
+EXTEND = flags.DEFINE_list(
+    "extend",
+    None,
+    "LEFT,TOP,RIGHT,BOTTOM: pixels to add on each side and to fill; the mask and --avoid have the "
+    "size of the picture, and are not needed",
 )
 MAX_PIXELS = flags.DEFINE_integer(
     "max_pixels", None, "refuse larger pictures; by default 268,435,456", lower_bound=1
@@ -94,7 +101,7 @@ def main() -> None:
         jobs = pairing.add_avoid_masks(jobs, image, Path(AVOID.value).expanduser())
     checkpoint = os.path.expanduser(CHECKPOINT.value)
 
-    from gsjax.inpainting import batch, opened
+    from gsjax.inpainting import batch, extend, opened
     from gsjax.inpainting.exemplar import check_deep
     from gsjax.inpainting.painter import Inpainter
     from gsjax.kernels.backends import check_platform  # JAX from here on
@@ -106,6 +113,7 @@ def main() -> None:
     options = opened.Options(
         THRESHOLD.value, QUALITY.value, BATCH_SIZE.value, OVERWRITE.value, check_deep(DEEP.value),
         INVERT.value, GROW.value, FEATHER.value, MAX_PIXELS.value or opened.MAX_PIXELS,
+        extend.check_extend(_widths(), "--extend"),
     )  # fmt: skip
 
     def load() -> Inpainter:
@@ -154,6 +162,13 @@ def _check_flags() -> tuple[str | None, tuple[int, int] | None]:
     if not match or not int(match[1]) < int(match[2]):
         raise UserError("--shard", f"{SHARD.value!r} is not I/N with I from 0 to N-1, such as 0/4")
     return suffix, (int(match[1]), int(match[2]))
+
+
+def _widths() -> list | None:
+    """Returns the values of --extend as whole numbers, where they are."""
+    if EXTEND.value is None:
+        return None
+    return [int(width) if re.fullmatch(r"\d{1,9}", width) else width for width in EXTEND.value]
 
 
 def _check_writable(output: Path) -> None:

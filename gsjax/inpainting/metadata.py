@@ -161,6 +161,15 @@ def clean(
     return kept, warnings
 
 
+def with_size(metadata: Metadata, size: tuple[int, int]) -> Metadata:
+    """Returns the metadata for a picture of another (width, height)."""
+    if metadata.exif is None:
+        return metadata
+    below = {name: dict(held) for name, held in metadata.exif.below.items()}
+    _set_size(metadata.exif.order, below, size)
+    return dataclasses.replace(metadata, exif=metadata.exif._replace(below=below))
+
+
 def _holds_picture(value: bytes) -> bool:
     return any(mark in value for mark in (*_PICTURES, *_PICTURES_AS_TEXT))
 
@@ -186,11 +195,15 @@ def _clean_exif(exif: Exif, size: tuple[int, int]) -> tuple[Exif | None, list[st
 
     tags = clean(exif.tags, _OF_PIXELS)
     below = {name: clean(held, set()) for name, held in exif.below.items()}
-    for name, length in zip((_WIDTH, _HEIGHT), size, strict=True):
-        if name in below.get(EXIF, {}):
-            below[EXIF][name] = Tag(4, 1, struct.pack(exif.order + "I", length))
+    _set_size(exif.order, below, size)
     below = {name: held for name, held in below.items() if held}
     return (Exif(exif.order, tags, below) if tags or below else None), dropped
+
+
+def _set_size(order: str, below: dict[int, dict[int, Tag]], size: tuple[int, int]) -> None:
+    for name, length in zip((_WIDTH, _HEIGHT), size, strict=True):
+        if name in below.get(EXIF, {}):
+            below[EXIF][name] = Tag(4, 1, struct.pack(order + "I", length))
 
 
 def _exif_resolution(exif: Exif) -> tuple[float, float, int] | None:

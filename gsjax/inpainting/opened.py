@@ -10,6 +10,7 @@ from gsjax.data.reader import MAX_PIXELS
 from gsjax.errors import UserError
 from gsjax.inpainting.borders import Prepared, finish, prepare
 from gsjax.inpainting.encode import check_alpha, encode, lossy_warning, metadata_warning
+from gsjax.inpainting.extend import Margins, extend_picture, outside, pad
 from gsjax.inpainting.pictures import FORMATS, Picture
 
 
@@ -25,6 +26,7 @@ class Options(NamedTuple):
     grow: float = 0
     feather: float = 0
     max_pixels: int = MAX_PIXELS
+    extend: Margins = Margins()
 
 
 class Opened(NamedTuple):
@@ -58,15 +60,24 @@ def put_together(
       mask: its name in messages, and an array that is True where to fill; None takes the
         picture's alpha channel.
       avoid: True where texture must not be copied from.
-      options: `threshold` and `invert` apply only to the alpha channel.
+      options: `threshold` and `invert` apply only to the alpha channel. The margins of `extend`
+        are added to the hole.
 
     Raises:
-      UserError: there is neither a mask nor an alpha channel.
+      UserError: there is neither a mask nor an alpha channel, and the picture is not extended.
     """
+    margins = options.extend
+    beyond = outside(picture.pixels.shape[:2], margins)
+    if any(margins):
+        picture = extend_picture(picture, margins, options.max_pixels)
+        mask = None if mask is None else (mask[0], pad(mask[1], margins))
+        avoid = None if avoid is None else pad(avoid, margins)
     alpha = picture.alpha
     visible = None if alpha is None else alpha > 0
     if mask is not None:
         what, hole = mask
+    elif alpha is None and any(margins):
+        what, hole = f"{picture.path}, extended", beyond
     else:
         if alpha is None:
             raise UserError(picture.path, "it has no alpha channel to be its mask", "give a --mask")
@@ -76,9 +87,10 @@ def put_together(
         alpha = np.where(hole, np.array(top, alpha.dtype), alpha)
         if (alpha == top).all():
             alpha = None
+    hole = hole | beyond
     prepared = prepare(picture.pixels, hole, visible, options.grow, options.feather)
     warnings = []
-    if warning := hole_warning(prepared.hole):
+    if not any(margins) and (warning := hole_warning(prepared.hole)):  # about masks
         if mask is not None and hole.all():
             warning += ". If its black is not quite black, raise --threshold above it"
         warnings.append(f"{what}: {warning}")

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ from gsjax.errors import UserError
 from gsjax.inpainting.borders import check_margins, finish, prepare
 from gsjax.inpainting.crops import Layout, cut_known
 from gsjax.inpainting.exemplar import Deep, check_deep, copy_deep
+from gsjax.inpainting.extend import check_extend, outside, pad
 from gsjax.inpainting.field import Field
 from gsjax.inpainting.geometry import Crop, Geometry
 from gsjax.inpainting.network import Network
@@ -78,8 +79,8 @@ class Inpainter:
 
         Args:
           path: a run's workdir (its best generator, else the last one); a folder of checkpoints,
-            or one of them; the output of `python -m gsjax.convert`; or the name of bundled
-            weights. See `gsjax.trained.place`.
+            or one of them; the output of `python -m gsjax.convert` or `gsjax.pack`;
+            hf:OWNER/NAME[@REVISION]; or the name of bundled weights. See `gsjax.trained.place`.
           deep: what fills holes where they are deeper than `gsjax.inpainting.exemplar.DEEP`:
             "exemplar", texture copied from the image itself, or "network".
 
@@ -91,18 +92,19 @@ class Inpainter:
     def __call__(
         self,
         image: UInt8[np.ndarray, "h w 3"] | Float[np.ndarray, "h w 3"],
-        hole: Shaped[np.ndarray, "h w *_"],
+        hole: Shaped[np.ndarray, "h w *_"] | None = None,
         deep: Deep | None = None,
         avoid: Shaped[np.ndarray, "h w *_"] | None = None,
         known: Shaped[np.ndarray, "h w *_"] | None = None,
         grow: float = 0,
         feather: float = 0,
+        extend: Sequence[int] | None = None,
     ) -> Result:
         """Fills the holes of an image.
 
         Args:
           image: RGB; floats are in [0, 1], and the result has 8 bits.
-          hole: True, or nonzero, where the image should be filled.
+          hole: True, or nonzero, where the image should be filled; None only with `extend`.
           deep: "exemplar" or "network"; None for the choice made in `load`.
           avoid: True, or nonzero, where texture must not be copied from.
           known: False, or zero, where a pixel outside of the hole must not influence the fill, such
@@ -114,17 +116,26 @@ class Inpainter:
         Raises:
           UserError: an argument is invalid, or a mask does not have the size of the image.
         """
-        image, hole = check_image(image), check_hole(hole)
+        image, margins = check_image(image), check_extend(extend)
+        beyond = outside(image.shape[:2], margins)
+        if hole is None:
+            if extend is None:
+                raise UserError("hole", "it is missing", "give a mask, or extend the image")
+            hole = np.zeros(image.shape[:2], bool)
+        hole = check_hole(hole)
         check_sizes(image.shape[:2], hole.shape)
         if avoid is not None:
             avoid = check_hole(avoid, "avoid")
             check_sizes(image.shape[:2], avoid.shape, "avoid")
+            avoid = pad(avoid, margins)
         if known is not None:
             known = check_hole(known, "known")
             check_sizes(image.shape[:2], known.shape, "known")
+            known = pad(known, margins)
         check_margins(grow, feather)
+        image, hole = pad(image, margins), pad(hole, margins) | beyond
         prepared = prepare(image.copy(), hole, known, grow, feather)
-        if warning := hole_warning(prepared.hole):
+        if not any(margins) and (warning := hole_warning(prepared.hole)):
             logging.warning("hole: %s", warning)
         hole, avoid = prepared.painted, prepared.avoided(avoid)
         kept: list[tuple[Crop, Gaussians]] = []
