@@ -6,8 +6,10 @@ python -m gsjax.inpaint --checkpoint=runs/mine --image=PHOTOS --mask=MASKS --out
 A mask has the size of its picture and is not black where the picture should be filled. In folders,
 the mask of x.jpg is x.png, x_mask.png or x_mask001.png; a single mask file applies to all pictures.
 Without --mask, the transparent parts of the picture are filled. --extend=LEFT,TOP,RIGHT,BOTTOM adds
-pixels and fills them, with or without a mask. Known pixels are bit-identical (except in JPEG outputs
-and with --feather); size, alpha, color profile and metadata are kept.
+pixels and fills them, with or without a mask.
+
+Known pixels are bit-identical (except in JPEG outputs and with --feather); size, alpha, color
+profile and metadata are kept.
 
 Running the same command again resumes a folder. Exit codes: 0 for success, 1 if some pictures of a
 folder failed, 2 for a usage error.
