@@ -61,8 +61,9 @@ def test_a_command_gets_its_flags_and_shows_its_own_help(tmp_path):
     assert "--grow: pixels" in run("inpaint", "--help", cwd=tmp_path).stdout
 
 
-def test_a_recipe_is_known_by_its_name_in_any_folder(tmp_path):
-    shown = run("train", "--config=published", "--help", cwd=tmp_path).stdout
+@pytest.mark.parametrize("given", [["--config=published"], ["--config", "published"]])
+def test_a_recipe_is_known_by_its_name_in_any_folder(given, tmp_path):
+    shown = run("train", *given, "--help", cwd=tmp_path).stdout
     assert "data.train='folder:datasets/celeba_hq/train'" in shown  # that of celeba
     assert "dino.normalize=False" in shown
 
