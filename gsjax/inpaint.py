@@ -135,7 +135,7 @@ def main() -> None:
     summary = batch.fill_folder(load, jobs[shard[0] :: shard[1]], options)
     skipped = f", {summary.skipped} existed already" if summary.skipped else ""
     failed = f", {len(summary.failed)} failed" if summary.failed else ""
-    print(f"{output}: {summary.painted} written{skipped}{failed}")
+    print(f"{output}: {summary.written} written{skipped}{failed}")
     if summary.failed:
         for file, reason in summary.failed.items():
             print(f"failed: {file}: {reason}", file=sys.stderr)

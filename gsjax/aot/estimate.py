@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from gsjax import sharding
 from gsjax.aot import chips, program, report
 from gsjax.errors import UserError
-from gsjax.training.checks import check_program
+from gsjax.training.checks import check_without_inputs
 from gsjax.training.stages import Stage, plan, with_total_steps
 
 
@@ -45,7 +45,7 @@ def run(
         print("model.backend=auto: pallas, as on TPUs", flush=True)
     devices = chips.devices_of(topology)
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp, devices)
-    check_program(config, len(devices))
+    check_without_inputs(config, len(devices))
 
     parts = 1 if inference else config.train.accumulate
 

@@ -24,7 +24,7 @@ from gsjax.trained.lpips import load_lpips
 from gsjax.training.batch import unpack
 from gsjax.training.compiled_steps import abstract_batch, jitted_step
 from gsjax.training.stages import plan
-from gsjax.training.state import abstract_state, best_variables
+from gsjax.training.state import abstract_state, inference_variables
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -73,7 +73,7 @@ def lower(config: ConfigDict, mesh: Mesh, inference: bool = False) -> Program:
     batch, over = abstract_batch(config, mesh), sharding.over_batch(mesh)
     with mosaic.compiled():
         if inference:
-            state, frozen = best_variables(state), {"dino": frozen["dino"]}
+            state, frozen = inference_variables(state), {"dino": frozen["dino"]}
             fill = sharding.on_mesh(make_fill(config, networks), mesh)
             lowered = jax.jit(fill, out_shardings=over).lower(state, frozen, batch)
         else:

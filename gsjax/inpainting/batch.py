@@ -12,7 +12,7 @@ from jaxtyping import Bool
 from gsjax.errors import UserError, at
 from gsjax.files import write_atomically
 from gsjax.inpainting import pictures
-from gsjax.inpainting.opened import Opened, Options, check_output, content_of, put_together
+from gsjax.inpainting.opened import Opened, Options, check_output, encode_filled, open_picture
 from gsjax.inpainting.painter import Inpainter, Task, check_sizes
 from gsjax.inpainting.pairing import Job, remove_leftovers
 from gsjax.progress import progress_bar
@@ -22,12 +22,12 @@ class Summary(NamedTuple):
     """The outcome of filling a folder.
 
     Attributes:
-      painted: number of files written.
+      written: number of files written.
       skipped: number of files that existed already.
       failed: reasons by file.
     """
 
-    painted: int
+    written: int
     skipped: int
     failed: dict[str, str]
 
@@ -47,8 +47,8 @@ def fill_file(load: Callable[[], Inpainter], job: Job, options: Options) -> None
         raise UserError("--output", f"{job.output} exists", "choose another, or give --overwrite")
     opened = _open(job, options)
     _check_output(job, opened, set())
-    image, painted = opened.prepared.image, opened.prepared.painted
-    if painted.any():
+    image, to_paint = opened.prepared.image, opened.prepared.to_paint
+    if to_paint.any():
         remove_leftovers([job])
         with progress_bar(0, 0, "inpainting", unit=" crops") as bar:
 
@@ -56,7 +56,7 @@ def fill_file(load: Callable[[], Inpainter], job: Job, options: Options) -> None
                 bar.total = total
                 bar.update(done - bar.n)
 
-            task = Task(None, image, painted, opened.avoid, show)
+            task = Task(None, image, to_paint, opened.avoid, show)
             ((_, image),) = load().paint([task], options.batch_size, deep=options.deep)
     _write(job, opened, image, options)
 
@@ -74,7 +74,7 @@ def fill_folder(load: Callable[[], Inpainter], jobs: list[Job], options: Options
     failed: dict[str, str] = {}
     remove_leftovers(jobs)
     todo = [job for job in jobs if options.overwrite or not job.output.exists()]
-    skipped, painted = len(jobs) - len(todo), 0
+    skipped, written = len(jobs) - len(todo), 0
     with progress_bar(len(jobs), skipped, "inpainting", unit=" images") as bar:
 
         def fail(job: Job, error: Exception) -> None:
@@ -92,7 +92,7 @@ def fill_folder(load: Callable[[], Inpainter], jobs: list[Job], options: Options
             bar.update()
             return 1
 
-        def to_paint() -> Iterator[Task]:
+        def tasks() -> Iterator[Task]:
             for job in todo:
                 try:
                     if job.problem:
@@ -102,22 +102,22 @@ def fill_folder(load: Callable[[], Inpainter], jobs: list[Job], options: Options
                 except UserError as error:
                     fail(job, error)
                     continue
-                image, painted = opened.prepared.image, opened.prepared.painted
-                if painted.any():
-                    yield Task((job, opened), image, painted, opened.avoid)
+                image, to_paint = opened.prepared.image, opened.prepared.to_paint
+                if to_paint.any():
+                    yield Task((job, opened), image, to_paint, opened.avoid)
                 else:
                     unchanged.append(write(job, opened, image))
 
         unchanged: list[int] = []
         logged: set[str] = set()
-        work = to_paint()
+        work = tasks()
         first = next(work, None)
         if first is not None:
-            tasks = itertools.chain([first], work)
-            for (job, opened), image in load().paint(tasks, options.batch_size, deep=options.deep):
-                painted += write(job, opened, image)
-        painted += sum(unchanged)
-    return Summary(painted, skipped, failed)
+            work = itertools.chain([first], work)
+            for (job, opened), image in load().paint(work, options.batch_size, deep=options.deep):
+                written += write(job, opened, image)
+        written += sum(unchanged)
+    return Summary(written, skipped, failed)
 
 
 def _open(job: Job, options: Options) -> Opened:
@@ -128,7 +128,7 @@ def _open(job: Job, options: Options) -> Opened:
         mask = (str(job.mask), _read_mask(job.mask, options, picture, options.invert))
     if job.avoid is not None:
         avoid = _read_mask(job.avoid, options, picture)
-    opened = put_together(picture, mask, avoid, options)
+    opened = open_picture(picture, mask, avoid, options)
     for warning in opened.warnings:
         logging.warning("%s", warning)
     return opened
@@ -152,7 +152,7 @@ def _check_output(job: Job, opened: Opened, logged: set[str]) -> None:
 
 
 def _write(job: Job, opened: Opened, image: np.ndarray, options: Options) -> None:
-    content = content_of(opened, image, job.output.suffix.lower(), options.quality)
+    content = encode_filled(opened, image, job.output.suffix.lower(), options.quality)
     try:
         job.output.parent.mkdir(parents=True, exist_ok=True)
         # If there is nothing to fill, copy the file.

@@ -17,15 +17,15 @@ class Prepared(NamedTuple):
 
     Attributes:
       image: the image to paint on; the original itself if no copy is needed.
-      painted: the pixels to paint: the grown hole, and the band around it that is feathered.
+      to_paint: the pixels to paint: the grown hole, and the band around it that is feathered.
       original: the original image; may share memory with `image`.
       hole: the grown hole, which is replaced completely.
-      known: pixels that are neither painted nor unknown.
+      known: pixels that are neither to be painted nor unknown.
       feather: width of the band in pixels.
     """
 
     image: Integer[np.ndarray, "h w 3"]
-    painted: Bool[np.ndarray, "h w"]
+    to_paint: Bool[np.ndarray, "h w"]
     original: Integer[np.ndarray, "h w 3"]
     hole: Bool[np.ndarray, "h w"]
     known: Bool[np.ndarray, "h w"]
@@ -35,7 +35,7 @@ class Prepared(NamedTuple):
         self, avoid: Bool[np.ndarray, "h w"] | None = None
     ) -> Bool[np.ndarray, "h w"] | None:
         """Returns the pixels that must not be copied: `avoid`, and unknown pixels."""
-        unknown = ~self.known & ~self.painted
+        unknown = ~self.known & ~self.to_paint
         if not unknown.any():
             return avoid
         return unknown if avoid is None else unknown | avoid
@@ -68,17 +68,17 @@ def prepare(
       feather: width in pixels of the band around it over which the fill blends into the image.
     """
     hole = dilate(hole, grow)
-    painted = dilate(hole, feather)
-    known = ~painted if known is None else known & ~painted
+    to_paint = dilate(hole, feather)
+    known = ~to_paint if known is None else known & ~to_paint
     if not known.any():
-        known = ~painted
-    lacking = ~known & ~painted
+        known = ~to_paint
+    lacking = ~known & ~to_paint
     work = image
     if lacking.any():
         work = _extended(image, known)
-    elif feather and painted.any():
+    elif feather and to_paint.any():
         work = image.copy()
-    return Prepared(work, painted, image, hole, known, feather)
+    return Prepared(work, to_paint, image, hole, known, feather)
 
 
 def finish(prepared: Prepared, filled: Integer[np.ndarray, "h w 3"]) -> np.ndarray:
@@ -86,15 +86,15 @@ def finish(prepared: Prepared, filled: Integer[np.ndarray, "h w 3"]) -> np.ndarr
 
     If all known pixels are gray, so is the fill.
     """
-    image, painted, original, hole, known, feather = prepared
-    if painted.any() and _is_gray(original, known):
-        mean = (filled[painted].sum(-1, dtype=np.uint32) + 1) // 3
-        filled[painted] = mean.astype(filled.dtype)[:, None]
-    if image is original:  # nothing else was painted on
+    image, to_paint, original, hole, known, feather = prepared
+    if to_paint.any() and _is_gray(original, known):
+        mean = (filled[to_paint].sum(-1, dtype=np.uint32) + 1) // 3
+        filled[to_paint] = mean.astype(filled.dtype)[:, None]
+    if image is original:  # the painter worked on the original itself
         return filled
     result = original.copy()
     result[hole] = filled[hole]
-    band = painted & ~hole
+    band = to_paint & ~hole
     if band.any():
         distance = depth_in(~hole)[band]
         share = (1 - distance / (feather + 1))[:, None]

@@ -47,13 +47,13 @@ class Opened(NamedTuple):
     warnings: list[str]
 
 
-def put_together(
+def open_picture(
     picture: Picture,
     mask: tuple[str, Bool[np.ndarray, "h w"]] | None,
     avoid: Bool[np.ndarray, "h w"] | None,
     options: Options,
 ) -> Opened:
-    """Joins a picture and its masks.
+    """Joins a picture with its masks, ready to be painted.
 
     Args:
       picture: as it was read.
@@ -103,12 +103,12 @@ def check_output(opened: Opened, suffix: str) -> list[str]:
     if opened.alpha is not None:
         check_alpha(opened.picture, suffix)
     warnings = [metadata_warning(opened.picture, suffix)]
-    if opened.prepared.painted.any():
+    if opened.prepared.to_paint.any():
         warnings.append(lossy_warning(opened.picture, suffix))
     return [warning for warning in warnings if warning]
 
 
-def content_of(
+def encode_filled(
     opened: Opened, image: Integer[np.ndarray, "h w 3"], suffix: str, quality: int | None
 ) -> bytes | None:
     """Returns the content of the output file, or None if the input file is the result.
@@ -120,7 +120,7 @@ def content_of(
       quality: the JPEG quality, or None for that of the picture, else 95.
     """
     same_kind = FORMATS[suffix] == opened.picture.kind and quality is None
-    if same_kind and not opened.prepared.painted.any() and not opened.picture.turned:
+    if same_kind and not opened.prepared.to_paint.any() and not opened.picture.turned:
         return None
     image = finish(opened.prepared, image)
     return encode(opened.picture, image, opened.alpha, suffix, quality)

@@ -137,7 +137,7 @@ class Inpainter:
         prepared = prepare(image.copy(), hole, known, grow, feather)
         if not any(margins) and (warning := hole_warning(prepared.hole)):
             logging.warning("hole: %s", warning)
-        hole, avoid = prepared.painted, prepared.avoided(avoid)
+        hole, avoid = prepared.to_paint, prepared.avoided(avoid)
         kept: list[tuple[Crop, Gaussians]] = []
         seen, copied = prepared.image.copy(), None
         if (self.deep if deep is None else check_deep(deep)) == "exemplar":

@@ -76,16 +76,16 @@ def paint_together(
                 break
             if task is None:
                 break
-            if (one := _started(Task(*task), layout, deep, batch_size, keep)) is not None:
+            if (one := _start(Task(*task), layout, deep, batch_size, keep)) is not None:
                 active.append(one)
         for done in [one for one in active if not one.pending]:
             active.remove(done)
             yield done.task.name, done.task.image
         painted = iter(network.paint([crop for one in active for crop in one.pending], batch_size))
-        active = [one for one in active if _advanced(one, [next(painted) for _ in one.pending])]
+        active = [one for one in active if _advance(one, [next(painted) for _ in one.pending])]
 
 
-def _started(task: Task, layout: Layout, deep: Deep, batch_size: int, keep) -> _Active | None:
+def _start(task: Task, layout: Layout, deep: Deep, batch_size: int, keep) -> _Active | None:
     """Starts an image; returns None if that fails."""
     try:
         _, image, hole, avoid, progress, _ = task
@@ -98,7 +98,7 @@ def _started(task: Task, layout: Layout, deep: Deep, batch_size: int, keep) -> _
         return None
 
 
-def _advanced(one: _Active, answers: list) -> bool:
+def _advance(one: _Active, answers: list) -> bool:
     """Passes the painted crops to an image, and gets its next ones; returns False on failure."""
     try:
         one.pending = one.work.send(answers)

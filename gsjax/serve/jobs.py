@@ -21,7 +21,7 @@ from gsjax.inpainting import pictures
 from gsjax.inpainting.encode import encode
 from gsjax.inpainting.exemplar import copy_deep
 from gsjax.inpainting.metadata import Metadata
-from gsjax.inpainting.opened import Opened, Options, check_output, content_of, put_together
+from gsjax.inpainting.opened import Opened, Options, check_output, encode_filled, open_picture
 from gsjax.inpainting.painter import Inpainter, Task, check_sizes, default_batch_size
 
 _THREADS = 2  # that read, and that write
@@ -187,7 +187,7 @@ class Jobs:
             job.opened = opened._replace(
                 warnings=opened.warnings + check_output(opened, job.suffix)
             )
-            image, hole, avoid = opened.prepared.image, opened.prepared.painted, opened.avoid
+            image, hole, avoid = opened.prepared.image, opened.prepared.to_paint, opened.avoid
             if not hole.any():
                 self._writers.submit(self._write, job, image)
                 return
@@ -240,7 +240,7 @@ class Jobs:
             job.state = "writing"
             asked, opened = job.asked, job.opened
             assert opened is not None
-            content = content_of(opened, image, job.suffix, asked.options.quality)
+            content = encode_filled(opened, image, job.suffix, asked.options.quality)
             content = asked.image if content is None else content
             filled = Filled(content, pictures.FORMATS[job.suffix], opened.warnings)
             self._release(job)
@@ -256,7 +256,7 @@ def _open(picture: pictures.Picture, asked: Asked) -> Opened:
     avoid = None
     if asked.avoid is not None:
         avoid = _mask(asked.avoid, "avoid", picture, asked.options, False)
-    return put_together(picture, mask, avoid, asked.options)
+    return open_picture(picture, mask, avoid, asked.options)
 
 
 def _mask(

@@ -108,8 +108,8 @@ def describe_networks(
     return build_networks(config, dino, lpips)
 
 
-def describe_dino(config: ConfigDict) -> None:
-    """Sets `config.dino` to the architecture in its folder, if it names a folder.
+def complete_dino_config(config: ConfigDict) -> None:
+    """Writes the architecture of a converted DINO to `config.dino`, if that names its folder.
 
     Raises:
       UserError: there is no DINO in the folder.

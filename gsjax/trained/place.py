@@ -52,7 +52,7 @@ def locate(path: str | os.PathLike, which: Literal["best", "last"]) -> Place:
     Raises:
       UserError: there is none.
     """
-    folder = find(path)
+    folder = folder_of(path)
     if packed.is_packed(folder):
         return Place(folder, folder, packed=True)
     best = folder / "best"
@@ -62,7 +62,7 @@ def locate(path: str | os.PathLike, which: Literal["best", "last"]) -> Place:
     return Place(checkpoint, checkpoint.parent.parent, packed=False)
 
 
-def find(path: str | os.PathLike) -> Path:
+def folder_of(path: str | os.PathLike) -> Path:
     """Returns the folder of a path, or of bundled weights by their name.
 
     Raises:
@@ -88,7 +88,7 @@ def check_path(path: str | os.PathLike) -> Path:
     Raises:
       UserError: there is no such folder.
     """
-    name, folder = os.fspath(path), find(path)
+    name, folder = os.fspath(path), folder_of(path)
     if not folder.exists():
         raise UserError(
             "checkpoint",

@@ -38,12 +38,12 @@ def check_config(config: ConfigDict, resumes: bool = False) -> "Sources":
     plan(config)
     sources = _open_inputs(config, resumes)
     _in_each_stage(check_data, config)
-    check_program(config, jax.device_count())
+    check_without_inputs(config, jax.device_count())
     return sources
 
 
-def check_program(config: ConfigDict, devices: int) -> None:
-    """Raises UserError for mistakes that can be found without data and weights."""
+def check_without_inputs(config: ConfigDict, devices: int) -> None:
+    """Raises UserError for mistakes in a config that show without its data and weights."""
     check_types(config.to_dict())
 
     def check(config: ConfigDict) -> None:

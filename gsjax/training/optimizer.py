@@ -5,8 +5,6 @@ import optax
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-SCHEDULES = ("steps", "cosine", "linear")
-
 
 def learning_rate(config: ConfigDict) -> optax.Schedule:
     """Returns the learning rate as a function of the step, from `config.optimizer`."""

@@ -14,7 +14,7 @@ from gsjax.data.images import ImageSource
 from gsjax.data.pipeline import Sources, validation_batches, warn_unreadable
 from gsjax.models.build import Networks, build_networks
 from gsjax.trained import checkpoints
-from gsjax.trained.dino import describe_dino, load_dino
+from gsjax.trained.dino import complete_dino_config, load_dino
 from gsjax.trained.initial import load_initial
 from gsjax.trained.lpips import load_lpips
 from gsjax.training.checks import check_config, check_resumed
@@ -50,7 +50,7 @@ def prepare(config: ConfigDict, workdir: Path) -> Prepared:
     has_checkpoint = checkpoints.latest_step(workdir / "checkpoints") is not None
     resumes = bool(distributed.max_over_processes(process == 0 and has_checkpoint))
     with distributed.shared_errors():
-        describe_dino(config)
+        complete_dino_config(config)
         sources = check_config(config, resumes)
         mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
     for first in (True, False):  # machines that share a cache of weights share no locks in it

@@ -11,7 +11,7 @@ from gsjax.config import saved
 from gsjax.files import set_aside
 from gsjax.trained import checkpoints
 from gsjax.training.stages import Stage
-from gsjax.training.state import TrainState, best_variables
+from gsjax.training.state import TrainState, inference_variables
 
 
 def set_aside_other_stages(workdir: Path, done: int) -> None:
@@ -42,7 +42,7 @@ def save_stage_end(workdir: Path, config: ConfigDict, stage: Stage, state: Train
     distributed.max_over_processes(0)  # only now is it gone for all processes
     manager = checkpoints.open_manager(folder / "checkpoints", keep=1)
     try:
-        checkpoints.save(manager, stage.last, {"generator": best_variables(state)})
+        checkpoints.save(manager, stage.last, {"generator": inference_variables(state)})
         checkpoints.finish(manager)
     finally:
         checkpoints.close(manager)

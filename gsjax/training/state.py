@@ -32,8 +32,8 @@ class TrainState:
     skipped: jax.Array  # number of steps skipped because of a NaN or infinite loss or gradient
 
 
-def best_variables(state: TrainState) -> PyTree:
-    """Returns the generator's moving average, if there is one, else the generator."""
+def inference_variables(state: TrainState) -> PyTree:
+    """Returns the variables to validate and fill with: the moving average, else the generator."""
     return state.generator if state.average is None else state.average
 
 
@@ -66,7 +66,7 @@ def begin_stage(config: ConfigDict, state: TrainState) -> TrainState:
     optimizer = adamw(config.optimizer)
 
     def begin(state: TrainState) -> TrainState:
-        generator = best_variables(state)
+        generator = inference_variables(state)
         return dataclasses.replace(
             state,
             generator=generator,

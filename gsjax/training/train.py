@@ -69,7 +69,7 @@ def train(config: ConfigDict, workdir: Path) -> Outcome:
         bar = progress_bar(config.train.steps, run.done, "training", active=first)
         stack.enter_context(bar)
 
-        validator.make_up(state)
+        validator.catch_up(state)
         feed.restart()
         step, vote, values = run.done, Vote.CONTINUE, {}
         while step < config.train.steps:

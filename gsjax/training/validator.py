@@ -17,7 +17,7 @@ from gsjax.training.due import due_at
 from gsjax.training.open_run import OpenRun
 from gsjax.training.preparation import Prepared
 from gsjax.training.stages import plan, stage_of
-from gsjax.training.state import TrainState, best_variables
+from gsjax.training.state import TrainState, inference_variables
 from gsjax.training.validation import make_validation_step, validate
 
 
@@ -52,7 +52,7 @@ class Validator:
         Empty if a stop was requested before the last batch. Then nothing is recorded, and the run
         validates when it resumes.
         """
-        prepared, config, generator = self._prepared, self._config, best_variables(state)
+        prepared, config, generator = self._prepared, self._config, inference_variables(state)
         try:
             if config.validate.dino and self._means is None:
                 sums = jitted_means(config, prepared.networks, prepared.mesh)
@@ -81,7 +81,7 @@ class Validator:
         for batch in until_stop(self._prepared.validation_data, self._stop_requested):
             yield sharding.put_batch(batch, self._prepared.mesh)
 
-    def make_up(self, state: TrainState) -> None:
+    def catch_up(self, state: TrainState) -> None:
         """Validates the state that the run resumes from, if its validation was interrupted."""
         config, done = self._config, self._run.done
         stage = stage_of(plan(config), done)

@@ -14,10 +14,10 @@ from gsjax import distributed
 from gsjax.errors import UserError
 from gsjax.files import explained
 
-_ENDS = 5  # seconds that a run may take to end after it was killed or stopped
+_PATIENCE = 5  # seconds to wait for a run that was killed or stopped to end
 # When one of several processes dies, the others end within a minute, and NFS keeps the locks of a
 # dead machine for 90 s.
-_ALL_END = 120
+_PATIENCE_FOR_MANY = 120
 
 
 def check_shared(workdir: str | os.PathLike) -> None:
@@ -64,7 +64,7 @@ def lock_workdir(workdir: str | os.PathLike) -> Iterator[None]:
             if jax.process_index() == 0:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 file = stack.enter_context(open(path, "ab"))
-                if not _locked(file, _ENDS if jax.process_count() == 1 else _ALL_END):
+                if not _locked(file, _PATIENCE if jax.process_count() == 1 else _PATIENCE_FOR_MANY):
                     raise UserError(
                         "--workdir",
                         f"another process is training in {path.parent}",

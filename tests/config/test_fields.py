@@ -15,7 +15,7 @@ from gsjax.models.build import build_networks
 from gsjax.models.inpainter import GaussianInpainter, init_variables
 from gsjax.trained import packed
 from gsjax.trained.load import load_trained, read_generator
-from gsjax.training.checks import check_program
+from gsjax.training.checks import check_without_inputs
 from tests.tiny import make_config
 
 
@@ -143,7 +143,7 @@ def test_a_run_that_starts_is_checked_for_types_too():
     with config.ignore_type():
         config.model.gaussians = "64"
     with pytest.raises(UserError, match=r"model\.gaussians: '64' is not a whole number"):
-        check_program(config, devices=1)
+        check_without_inputs(config, devices=1)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])

@@ -119,7 +119,7 @@ def test_a_dino_that_was_cut_says_all_about_itself(dino, tmp_path):
     config = configs.default()
     config.dino.update({"weights": str(tmp_path / "out"), "size": "g"})
     assert dino_weights.find_module(config.dino) == module
-    dino_weights.describe_dino(config)
+    dino_weights.complete_dino_config(config)
     assert (config.dino.size, config.dino.registers) == ("", 4)
     config.dino.weights = "/nowhere"
     with pytest.raises(UserError, match=r"dino\.weights: there is no folder '/nowhere', and"):

@@ -15,7 +15,7 @@ FAR = np.hypot(np.maximum(abs(Y - 19.5) - 4.5, 0), np.maximum(abs(X - 24.5) - 4.
 def fill(prepared):
     """Fills with OpenCV: what it looks at is what lies around what is painted."""
     image = prepared.image
-    painted = prepared.painted.astype(np.uint8)
+    painted = prepared.to_paint.astype(np.uint8)
     return cv2.inpaint(image.copy(), painted, 3, cv2.INPAINT_TELEA)
 
 
@@ -45,7 +45,7 @@ def test_what_cannot_be_seen_has_no_influence_on_the_fill_and_stays_as_it_is(dty
     for hidden in (0, 255, 77):
         image = np.where(visible[..., None], orange, dtype(hidden))
         prepared = prepare(image, HOLE, known=visible)
-        seen = prepared.image[~prepared.painted]
+        seen = prepared.image[~prepared.to_paint]
         assert abs(seen.astype(int) - orange).max() <= 1  # the color of what can be seen
         result = finish(prepared, np.where(HOLE[..., None], dtype(99), prepared.image))
         np.testing.assert_array_equal(result[~HOLE], image[~HOLE])

@@ -81,7 +81,7 @@ def test_they_are_small_and_tell_nothing_of_where_they_were_made(name):
 
 def test_they_fill_in_the_same_crops_and_differ_only_in_parameters():
     photos, smooth = (
-        json.loads((place.find(name) / "config.json").read_text()) for name in place.BUNDLED
+        json.loads((place.folder_of(name) / "config.json").read_text()) for name in place.BUNDLED
     )
     assert photos == smooth
     assert photos["data"]["image_size"] == [256, 256]

@@ -8,7 +8,7 @@ import pytest
 
 from gsjax import config as configs
 from gsjax.errors import UserError
-from gsjax.training.checks import check_config, check_program
+from gsjax.training.checks import check_config, check_without_inputs
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
@@ -20,7 +20,7 @@ def config_of(name, *source):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_config_that_comes_with_gsjax_can_be_run(name):
-    check_program(config_of(name), devices=1)
+    check_without_inputs(config_of(name), devices=1)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_every_config_that_comes_with_gsjax_can_be_run(name):
 )
 def test_the_papers_recipes_are_beside_the_codes(name, steps, epoch, rise, weights):
     config = config_of(name, "paper")
-    check_program(config, devices=1)
+    check_without_inputs(config, devices=1)
     assert (config.train.steps, config.train.batch_size) == (steps, 64)
     assert (config.loss.lpips, config.loss.gan) == weights
     ratios = [(0.2, 0.2), (0.3, 0.3), (0.4, 0.4), (0.5, 0.5), (0.6, 0.6), (0.2, 0.6)]
@@ -125,7 +125,7 @@ def test_a_mistake_is_named_with_what_would_be_right(fields, message):
     config = configs.default()
     config.update_from_flattened_dict(fields)
     with pytest.raises(UserError) as raised:
-        check_program(config, devices=1)
+        check_without_inputs(config, devices=1)
     assert message in str(raised.value)
 
 
@@ -134,19 +134,19 @@ def test_each_stage_is_checked_and_named():
     configs.add_stage(config, "small", 10, {"data.image_size": (128, 128)})
     configs.add_stage(config, "odd", 10, {"data.image_size": (100, 128)})
     with pytest.raises(UserError, match=r"^stage odd: data\.image_size: \(100, 128\) must be mult"):
-        check_program(config, devices=1)
+        check_without_inputs(config, devices=1)
     config.stages.odd.data.image_size = (128, 128)
-    check_program(config, devices=1)
+    check_without_inputs(config, devices=1)
 
 
 def test_what_validation_uses_is_checked_beside_the_stages():
     config = configs.default()
     configs.add_stage(config, "only", 10, {"data.image_size": (128, 128), "loss.l1": 2.0})
     config.loss.l1 = -1.0  # which no stage has
-    check_program(config, devices=1)
+    check_without_inputs(config, devices=1)
     config.data.image_size = (250, 256)
     with pytest.raises(UserError, match=r"^data\.image_size: \(250, 256\) must be multiples"):
-        check_program(config, devices=1)
+        check_without_inputs(config, devices=1)
 
 
 def test_all_that_is_missing_is_named_at_once_each_with_its_remedy_on_lines_of_its_own():

@@ -13,7 +13,7 @@ from gsjax.training.workdir import lock_workdir
 
 
 def test_two_runs_do_not_share_a_workdir(tmp_path, monkeypatch):
-    monkeypatch.setattr(workdir, "_ENDS", 0.3)
+    monkeypatch.setattr(workdir, "_PATIENCE", 0.3)
     with (
         lock_workdir(tmp_path / "run"),
         pytest.raises(UserError, match=r"^--workdir: another process is training in .*run; "),
