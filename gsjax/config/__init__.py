@@ -1,7 +1,7 @@
-"""The config: where config files start.
+"""The functions that config files call.
 
-A config file in `configs/` starts from `default()`, the recipe of the published
-model at 256×256, and changes what differs. All schedules count steps.
+A config file in `configs/` starts from `default()`, the recipe of the published model at 256×256,
+and sets the fields that differ. All schedules count steps.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from gsjax.errors import UserError
 
 
 def default() -> ConfigDict:
-    """Returns the published recipe with our corrections; no data is named.
+    """Returns the published recipe with our corrections, and without data.
 
     docs/configuration.md lists the fields; `gsjax.config.groups` declares them.
     """
@@ -27,7 +27,7 @@ def default() -> ConfigDict:
                 group[part] = ConfigDict()
             group = group[part]
         group[last] = field.default
-    config.stages = ConfigDict()  # by name: `steps`, and the fields that differ in it
+    config.stages = ConfigDict()  # for each name, `steps` and the fields that the stage sets
     return config
 
 
@@ -35,15 +35,16 @@ def add_stage(config: ConfigDict, name: str, steps: int, fields: Mapping[str, An
     """Adds a stage to the end of a run; its schedules count from its own first step.
 
     Args:
-      config: of the run. Fields that a stage does not set are those that it has in the end;
-        `data.image_size` and `train.batch_size` of these are also what validation uses.
-      name: a Python name, under which the command line has --config.stages.NAME.steps.
-      steps: of the stage.
-      fields: what differs in it, by dotted name, like {"data.image_size": (128, 128)};
-        docs/configuration.md says which may.
+      config: the config of the run. A stage inherits the fields that it does not set, with the
+        values that they have when `get_config` returns. Validation uses the run's own
+        `data.image_size` and `train.batch_size`.
+      name: a Python identifier; the command line sets its fields as --config.stages.NAME.steps.
+      steps: number of steps of the stage.
+      fields: the fields that differ in the stage, by dotted name, like
+        {"data.image_size": (128, 128)}; docs/configuration.md marks those that a stage may set.
 
     Raises:
-      KeyError, TypeError: there is no such field, or it has another type.
+      KeyError, TypeError: there is no such field, or the value has another type.
     """
     scratch = config.copy_and_resolve_references().lock()
     stage = ConfigDict({"steps": steps})
@@ -61,17 +62,17 @@ def add_stage(config: ConfigDict, name: str, steps: int, fields: Mapping[str, An
 
 
 def published(images: int, epochs: int, batch_size: int) -> ConfigDict:
-    """Returns `default()` with the published schedules, whose epochs become steps.
+    """Returns `default()` with the schedules of the published code, converted to steps.
 
-    The published run of 400 epochs multiplies the rate by 0.2 after 350 and 380 of
-    them, starts the adversarial terms after the first epoch and 500 steps more, and
-    raises the hole ratio from 0.2 by 0.1 every 20 epochs up to 0.6. A run of other
-    length has the same schedule, stretched.
+    The published run has 400 epochs. It multiplies the learning rate by 0.2 after epochs 350 and
+    380, starts the adversarial terms 500 steps after the first epoch, and raises the hole ratio
+    from 0.2 to 0.6, by 0.1 every 20 epochs. For another number of epochs, the learning rate and
+    the hole ratio are scaled in proportion.
 
     Args:
-      images: how many an epoch has.
-      epochs: how long the run is.
-      batch_size: over all devices; the published one was 8 a device.
+      images: number of images in an epoch.
+      epochs: number of epochs of the run.
+      batch_size: over all devices; the published code has 8 per device.
     """
     config = default()
     epoch = images // batch_size
@@ -88,16 +89,16 @@ def published(images: int, epochs: int, batch_size: int) -> ConfigDict:
 
 
 def paper(images: int, steps: int, rise: int, lpips: float, gan: float) -> ConfigDict:
-    """Returns what the paper says of its runs, where that differs from its code (`published`).
+    """Returns the recipe of the paper, which differs from that of its code (`published`).
 
-    The batch is 64. The hole ratio rises from 0.2 by 0.1 every `rise` epochs up to 0.6; then it
-    is random over that range. What the paper does not say is that of the code: the rate drops
-    after the same parts of the run.
+    The batch size is 64. The hole ratio rises from 0.2 to 0.6, by 0.1 every `rise` epochs; from
+    then on it is drawn at random from that range. Where the paper gives no value, that of the code
+    is used; the learning rate drops after the same fractions of the run.
 
     Args:
-      images: how many an epoch has.
-      steps: of the run.
-      rise: epochs of one hole ratio.
+      images: number of images in an epoch.
+      steps: number of steps of the run.
+      rise: number of epochs at each hole ratio.
       lpips: weight of LPIPS.
       gan: weight of the adversarial term.
     """
@@ -112,10 +113,10 @@ def paper(images: int, steps: int, rise: int, lpips: float, gan: float) -> Confi
 
 
 def of_paper(source: str) -> bool:
-    """Returns whether a config file is asked for the paper's recipe, behind its name.
+    """Returns whether `FILE:paper` was given, which asks for the recipe of the paper.
 
     Raises:
-      UserError: for anything but code and paper.
+      UserError: it is neither "code" nor "paper".
     """
     if source not in ("code", "paper"):
         raise UserError(

@@ -1,8 +1,8 @@
-"""What a config field declares, and the check of a value against it.
+"""Declares config fields, and checks values against their declarations.
 
-Groups of fields are declared as classes in `gsjax.config.groups`: each attribute has a
-type, and `field` adds the default, the help and what values are allowed. Checks, `--help`,
-what may change when a run resumes, what a stage may set and docs/configuration.md follow.
+Groups of fields are declared as classes in `gsjax.config.groups`: each attribute has a type, and
+`field` adds the default, the help and the allowed values. Checks, `--help`, the rules of resuming
+and of stages, and docs/configuration.md are all derived from these declarations.
 """
 
 import dataclasses
@@ -13,10 +13,10 @@ from typing import Any, ClassVar, Literal
 
 from gsjax.errors import UserError, shown
 
-# What a resumed run does about a changed field:
-#   fixed: it is refused, because trained parameters would mean something else;
+# What happens if a field has changed when a run resumes:
+#   fixed: the change is refused, because trained parameters would mean something else;
 #   data: a warning, because the remaining steps see other data;
-#   weights: a warning, because what the losses mean may have changed;
+#   weights: a warning, because other weights change what the losses mean;
 #   free: the change is logged.
 Resume = Literal["fixed", "data", "weights", "free"]
 _LARGEST = 2**63 - 1
@@ -29,17 +29,17 @@ class Field:
     """A declared field.
 
     Attributes:
-      name: with its group, like `train.steps`.
-      type: of its values: bool, int, float, str, or a tuple type of these such as
-        `tuple[int, int]` and `tuple[tuple[float, float], ...]`.
-      default: its value where nothing sets it.
-      help: one line.
-      least: the smallest number allowed; of a tuple, every number in it.
-      most: the largest number allowed.
-      above: numbers must be greater.
-      below: numbers must be smaller.
-      choices: the values allowed, if they are few.
-      resume: what happens if it differs when a run resumes: fixed | data | weights | free.
+      name: with the name of its group, like `train.steps`.
+      type: bool, int, float, str, or a tuple type of these, such as `tuple[int, int]` or
+        `tuple[tuple[float, float], ...]`.
+      default: its value unless something sets it.
+      help: its meaning, in one line.
+      least: inclusive lower bound; in a tuple, of every number.
+      most: inclusive upper bound.
+      above: exclusive lower bound.
+      below: exclusive upper bound.
+      choices: the allowed values; empty if they are not listed.
+      resume: what happens if it has changed when a run resumes: fixed | data | weights | free.
       stage: whether a stage may set it.
     """
 
@@ -62,7 +62,7 @@ def field(default: Any, help: str, **options: Any) -> Any:
 
 
 class Group:
-    """A group of fields; its arguments are the rules of fields that do not have their own."""
+    """A group of fields; class arguments set `resume` and `stage` for fields that do not."""
 
     rules: ClassVar[dict[str, Any]]
 
@@ -71,7 +71,7 @@ class Group:
 
 
 def fields_of(group: type[Group], prefix: str = "") -> dict[str, Field]:
-    """Returns the fields of a group and of the groups in it, by name, in their order."""
+    """Returns the fields of a group and of its subgroups by name, in the order of declaration."""
     types, fields = typing.get_type_hints(group), {}
     for last, value in vars(group).items():
         name = prefix + last
@@ -95,12 +95,12 @@ def check_value(field: Field, value: Any) -> None:
 
 
 def expected(field: Field) -> str:
-    """Says in words which values a field takes, like `a whole number from 1 to 16`."""
+    """Describes the values that a field takes, like `a whole number from 1 to 16`."""
     return limits(field) if field.choices else f"{_in_words(field.type)} {limits(field)}".strip()
 
 
 def limits(field: Field) -> str:
-    """Says in short which values a field takes, like `from 1 to 16`; empty if all of its type."""
+    """Describes the limits of a field, like `from 1 to 16`; empty if it has none."""
     if field.choices:
         return f"one of {', '.join(map(_shown_choice, field.choices))}"
     bounds = field.least, field.most, field.above, field.below
@@ -126,7 +126,7 @@ def _shown_choice(choice: Any) -> str:
 
 
 def _in_words(kind: Any) -> str:
-    """Says what values a type has: `a number`, `two numbers`, `a list of (number, number)`."""
+    """Describes a type: `a number`, `two numbers`, `a list of (number, number)`."""
     if typing.get_origin(kind) is not tuple:
         return _WORDS[kind]
     items = typing.get_args(kind)

@@ -1,4 +1,4 @@
-"""The --config flag and the fields set behind it: their help, and mistakes in them in one line."""
+"""The --config flag and the fields set after it: their help, and one-line errors for mistakes."""
 
 import difflib
 import inspect
@@ -26,7 +26,7 @@ def find_flag() -> flags.Flag | None:
 
 
 def path_in(flag: flags.Flag, argv: list[str]) -> Path | None:
-    """Returns the config file asked for, without the argument that may follow a colon."""
+    """Returns the requested config file, without the argument that may follow a colon."""
     given = flag.default or ""
     for i, arg in enumerate(argv[1:], start=1):
         name, equals, value = arg.partition("=")
@@ -48,7 +48,7 @@ def with_recipes(flag: flags.Flag, argv: list[str]) -> list[str]:
 
 
 def without_repeats(flag: flags.Flag, argv: list[str]) -> list[str]:
-    """Leaves out fields that a later argument sets again: of tuples, ml_collections makes one."""
+    """Removes settings that a later argument overrides; ml_collections would join the tuples."""
     names = [next((name for name, _ in _overrides(flag, ["", arg])), None) for arg in argv]
     last = {name: i for i, name in enumerate(names)}
     return [
@@ -59,7 +59,7 @@ def without_repeats(flag: flags.Flag, argv: list[str]) -> list[str]:
 
 
 def mistake(flag: flags.Flag, argv: list[str]) -> str | None:
-    """Says what is wrong with the config file that is asked for, before it is read."""
+    """Returns a message about a missing config file or flag, before the file is read; else None."""
     path = path_in(flag, argv)
     if path and not path.is_file():
         return _missing_file(flag, path)
@@ -67,7 +67,7 @@ def mistake(flag: flags.Flag, argv: list[str]) -> str | None:
 
 
 def explanation(error: Exception, flag: flags.Flag, argv: list[str]) -> str | None:
-    """Says what is wrong with the config or a field; None if the error has another cause."""
+    """Returns a message about a mistake in the config or a field; None for other errors."""
     path, overrides = path_in(flag, argv), dict(_overrides(flag, argv))
     if path and (message := _error_in_file(error, path)):
         return message
@@ -81,13 +81,13 @@ def explanation(error: Exception, flag: flags.Flag, argv: list[str]) -> str | No
 
 
 def help_lines(flag: flags.Flag, argv: list[str]) -> list[str]:
-    """Returns a line for each field of the config that is asked for, or else of the default."""
+    """Returns a line for each field of the requested config, or of the default without one."""
     path = path_in(flag, argv)
     if path and path.is_file():
         config, source = flag.parser.parse(str(path)), str(path)
     else:
         config, source = default(), "the defaults"
-    lines = [f"Config fields, each to be set with --{flag.name}.NAME=VALUE ({source}):"]
+    lines = [f"Config fields, set with --{flag.name}.NAME=VALUE ({source}):"]
     for name, value in flat(config).items():
         field = declared(name)
         comment = f"  # {field.help}" if field else ""
@@ -116,7 +116,7 @@ def _missing_flag(flag: flags.Flag) -> str:
 
 
 def _error_in_file(error: BaseException | None, path: Path) -> str | None:
-    """Explains what the config file itself raised, through whatever wraps it."""
+    """Returns a message about an exception raised in the config file, even if it was wrapped."""
     found = None
     while error is not None:
         frames = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
@@ -134,7 +134,7 @@ def _error_in_file(error: BaseException | None, path: Path) -> str | None:
 
 
 def _text(error: BaseException) -> str:
-    # ml_collections raises AttributeError(KeyError(text)), which str() shows twice quoted.
+    # ml_collections raises AttributeError(KeyError(text)), which str() would quote twice.
     while len(error.args) == 1 and isinstance(error.args[0], BaseException):
         error = error.args[0]
     return error.args[0] if isinstance(error, KeyError) and error.args else str(error)
@@ -145,7 +145,7 @@ def _same_file(name: str, path: Path) -> bool:
 
 
 def _overrides(flag: flags.Flag, argv: list[str]) -> Iterator[tuple[str, str | None]]:
-    """Yields the config fields that the command line sets, with the text behind the `=`."""
+    """Yields the config fields that the command line sets, with the text after the `=`."""
     for arg in argv[1:]:
         if match := re.match(rf"--?(?:no)?{flag.name}\.([^=]*)(?:=(.*))?$", arg, re.DOTALL):
             yield match[1], match[2]
@@ -154,7 +154,7 @@ def _overrides(flag: flags.Flag, argv: list[str]) -> Iterator[tuple[str, str | N
 def _wrong_override(
     error: Exception, flag: flags.Flag, path: Path, overrides: dict[str, str | None]
 ) -> str | None:
-    config: Any = flag.parser.parse(str(path))  # flag.value is only set once all is well
+    config: Any = flag.parser.parse(str(path))  # flag.value is set only after parsing succeeds
     names = list(flat(config))
     for name, text in overrides.items():
         field = f"--{flag.name}.{name}"
@@ -165,8 +165,8 @@ def _wrong_override(
             stage, other = of_stage.groups()
             if stage in config.stages and other in names:
                 return (
-                    f"{field}: stage {stage} does not set {other}; let it do so in {path}, or set "
-                    f"--{flag.name}.{other} for all stages that do not"
+                    f"{field}: stage {stage} does not set {other}; add it to the stage in {path}, "
+                    f"or set --{flag.name}.{other} for all stages that do not"
                 )
         if name not in names:
             meant = suggestion(name, names)

@@ -1,4 +1,4 @@
-"""All fields of a config, each declared once; `gsjax.config.fields` says what follows from it."""
+"""All fields of a config, each declared once; `gsjax.config.fields` describes declarations."""
 
 from gsjax.config.fields import Group, field, fields_of
 from gsjax.config.networks import PRECISIONS, STEPS, Dino, Discriminator, Loss, Lpips, Model
@@ -112,13 +112,22 @@ class Train(Group):
         8, "images in a step, over all devices", least=1, most=_IMAGES, resume="data", stage=True
     )
     accumulate: int = field(
-        1, "parts that a batch is computed in, one after another", least=1, most=_IMAGES, stage=True
+        1,
+        "parts into which a batch is split, computed one after another",
+        least=1,
+        most=_IMAGES,
+        stage=True,
     )
     precision: str = field(
-        "float32", "of all networks; rasterizing is float32", choices=PRECISIONS, stage=True
+        "float32",
+        "precision of all networks; the rasterizer always uses float32",
+        choices=PRECISIONS,
+        stage=True,
     )
     recompute: bool = field(
-        False, "compute blocks twice: less memory for a third more work", stage=True
+        False,
+        "recompute blocks in the backward pass: less memory for a third more work",
+        stage=True,
     )
     ema: float = field(
         0.999,
@@ -180,7 +189,7 @@ class Fill(Group):
 
 
 class Mesh(Group):
-    """Devices along the axes of the mesh; -1: those that the other axis leaves."""
+    """Devices along the axes of the mesh; -1: all that the other axis leaves."""
 
     data: int = field(-1, "devices along the axis that divides batches only", least=-1)
     fsdp: int = field(1, "devices along the axis that divides batches and parameters", least=-1)
@@ -192,7 +201,7 @@ class Config(Group):
     seed: int = field(0, "seed of all random numbers", least=0, most=2**32 - 1, resume="data")
     initial: str = field(
         "",
-        "whose networks training starts from: a run, a converted or packed checkpoint, photos or "
+        "networks to start training from: a run, a converted or packed checkpoint, photos or "
         "photos-smooth",
     )
     data = Data

@@ -3,7 +3,7 @@
 from gsjax.config.fields import Group, field
 
 PRECISIONS = ("float32", "bfloat16")
-# The largest numbers are far above what has been trained, and below what would never end.
+# Upper bounds are far above anything trained so far, and low enough for building a model to end.
 STEPS = 2**31 - 1  # the state counts them in 32 bits
 _CHANNELS = 2**16
 

@@ -1,4 +1,4 @@
-"""The page of all config fields: python -m gsjax.config.page > docs/configuration.md"""
+"""Writes the page of all config fields: python -m gsjax.config.page > docs/configuration.md"""
 
 from gsjax.config.fields import Field, expected
 from gsjax.config.groups import FIELDS, Config
@@ -8,10 +8,10 @@ _HEAD = """\
 
 <!-- Written by `python -m gsjax.config.page > docs/configuration.md`; do not edit. -->
 
-A config file, one of `configs/`, starts from these defaults and sets what differs; the command line
-overrides both: `--config.train.steps=1000`. `python -m gsjax.main --config=FILE --help` shows the
-values of that file. [Training](training.md) says how stages work, [losses](losses.md) what the
-terms of the loss are.
+A config file, one of `configs/`, starts from these defaults and sets the fields that differ. The
+command line overrides both: `--config.train.steps=1000`. `python -m gsjax.main --config=FILE
+--help` shows the values of that file. [Training](training.md) describes stages, and
+[losses](losses.md) the terms of the loss.
 
 **Resuming** is what happens if a field differs when the same command resumes a run:
 

@@ -1,4 +1,4 @@
-"""The `config.json` of a run or of trained weights: written, read, and compared with another."""
+"""The `config.json` of a run or of trained weights: writes, reads and compares it."""
 
 import json
 import os
@@ -15,9 +15,9 @@ from gsjax.errors import UserError, first_line
 from gsjax.files import explained, read_json, write_atomically
 
 CONFIG = "config.json"
-# Every run has had these.
+# Fields that every version of gsjax has written.
 _ALWAYS = (("model", "patch_size"), ("model", "gaussians"), ("data", "image_size"))
-# Of these, a converted folder of DINO's weights has its own say.
+# A converted folder of DINO's weights sets these itself.
 _ARCHITECTURE = ("dino.size", "dino.patch_size", "dino.registers")
 
 
@@ -25,7 +25,7 @@ def write_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
     """Writes `config.json`; tuples become lists.
 
     Raises:
-      UserError: if the workdir cannot be made or written to.
+      UserError: if the workdir cannot be created or written to.
     """
     workdir = Path(workdir)
     with explained(workdir):
@@ -41,10 +41,10 @@ def encode_config(config: ConfigDict) -> bytes:
 def read_config(workdir: str | os.PathLike) -> ConfigDict:
     """Reads what `write_config` wrote; lists become tuples again.
 
-    Fields that a run of an older version lacks have their defaults.
+    Fields that are missing, because the run is older than they are, get their defaults.
 
     Raises:
-      UserError: if there is no config.json, it is not one of ours, or a field has another type.
+      UserError: if there is no config.json, gsjax did not write it, or a field has another type.
     """
     path = Path(workdir) / CONFIG
     try:
@@ -66,12 +66,12 @@ def read_config(workdir: str | os.PathLike) -> ConfigDict:
 
 
 def check_changes(before: ConfigDict, now: ConfigDict) -> None:
-    """Says what differs between the config of a run and the one that it resumes with.
+    """Logs or refuses changes between the config of a run and the one that it resumes with.
 
-    What a changed field leads to is declared with it, in `gsjax.config.groups`.
+    `resume` in the declaration of a field says which; see `gsjax.config.fields.Resume`.
 
     Raises:
-      UserError: a field has changed that gives the trained parameters their meaning.
+      UserError: the change of a field would change what the trained parameters mean.
     """
     was, here = _comparable(before), _comparable(now)
     changed = [name for name in here if name in was and here[name] != was[name]]
@@ -100,7 +100,7 @@ def check_changes(before: ConfigDict, now: ConfigDict) -> None:
 
 
 def _comparable(config: ConfigDict) -> dict[str, Any]:
-    # JSON has no tuples, and config.json is read back with all lists as tuples.
+    # Converted as in a round trip through config.json, which turns lists into tuples.
     return flat(_with_tuples(json.loads(encode_config(config))))
 
 

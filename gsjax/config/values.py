@@ -1,4 +1,4 @@
-"""The values in a config, by dotted names like `train.steps`, and the checks of all of them."""
+"""Accesses the values of a config by dotted names like `train.steps`, and checks all of them."""
 
 import re
 from collections.abc import Mapping
@@ -54,12 +54,12 @@ def flat(values: Mapping[str, Any] | ConfigDict, prefix: str = "") -> dict[str, 
 
 
 def declared(name: str) -> Field | None:
-    """Returns what a field declares, which in a stage is what it does in the run."""
+    """Returns the declaration of a field; a field of a stage has that of the run's field."""
     return FIELDS.get(re.sub(r"^stages\.\w+\.", "", name))
 
 
 def stage_fields() -> list[str]:
-    """Returns the fields that a stage may set; GROUP.* where these are all of a group."""
+    """Returns the fields that a stage may set; GROUP.* if it may set the whole group."""
     names = []
     for name, field in FIELDS.items():
         group = name.rpartition(".")[0]

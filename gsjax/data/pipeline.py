@@ -22,7 +22,7 @@ from gsjax.errors import UserError, at
 
 
 class Sources(NamedTuple):
-    """The images of a run, each source opened once: on a bucket, to open is to list all files."""
+    """The images of a run; each is opened only once, since that lists all files of a bucket."""
 
     training: ImageSource
     validation: ImageSource
@@ -38,23 +38,28 @@ def training_batches(
 ) -> grain.DatasetIterator:
     """Returns an endless iterator over this process's part of the training batches.
 
-    What step s holds follows from the config and s alone, whatever the number of
-    workers and processes, whose parts lie one behind the other in the batch; all images
-    are seen once before any is seen again. So
-    resuming needs no saved state: pass the next step as `first_step`, and
-    `source` if `config.data.train` is already open. A stage of a run is a config
-    whose step 0 has example number `first_example`.
-    (Grain's get_state and set_state work too, with the same number of workers and
-    the same `first_step`.) Call `close()` on the iterator to end its workers.
+    The config and the step alone determine the batch, for any number of workers and processes. So
+    resuming needs no saved state. Every image is seen once before any is seen again. The batch is
+    the concatenation of the parts of all processes. Call `close()` on the iterator to end its
+    workers.
+
+    Args:
+      config: of the run, or of a stage.
+      process_index: which part is returned.
+      process_count: number of parts of every batch.
+      first_step: number of steps of the run or stage that are done.
+      source: `config.data.train`, if it is already open.
+      first_example: number of training examples that earlier stages have used.
 
     Returns:
-      Dicts of numpy arrays, b = batch_size / process_count: `image` uint8
-      [b, H, W, 3]; `known` bool [b, H, W, 1], False in the hole; `unreadable` int64
-      [b], the source's index of an image that could not be read and was replaced by
-      the next one, or -1 (see `warn_unreadable`).
+      Dicts of numpy arrays, b = batch_size / process_count: `image` uint8 [b, H, W, 3]; `known`
+      bool [b, H, W, 1], False in the hole; `unreadable` int64 [b], the index in the source of an
+      image that could not be read and was replaced by the next one, or -1 (see
+      `warn_unreadable`).
 
     Raises:
-      UserError: the data is not there, or the batch does not divide by the processes.
+      UserError: the data is missing, or the batch size is not a multiple of the number of
+        processes.
     """
     with at("train.batch_size"):
         share = _share(config.train.batch_size, process_count)
@@ -65,8 +70,8 @@ def training_batches(
         grain.MapDataset.range(sys.maxsize)
         .map(functools.partial(_place, start=start, share=share, batch_size=recipe.batch_size))
         .map(functools.partial(examples.training_example, source=source, recipe=recipe))
-        # Batches are made before the workers divide the work, so that their number
-        # changes nothing and whole batches cross the process boundary.
+        # Batching comes before the work is divided over workers, so that the result does not
+        # depend on their number, and whole batches cross the process boundary.
         .batch(share, drop_remainder=True)
     )
     workers, prefetch = config.data.workers, config.data.prefetch
@@ -74,15 +79,15 @@ def training_batches(
         # Half of the cores: the other half feeds the devices.
         threads = min(max((os.cpu_count() or 2) // 2, 1), 16)
         return iter(batches.to_iter_dataset(grain.ReadOptions(threads, prefetch)))
-    if not flags.FLAGS.is_parsed():  # notebooks and tests; Grain asks its own flags
+    if not flags.FLAGS.is_parsed():  # in notebooks and tests; Grain reads its own flags
         flags.FLAGS.mark_as_parsed()
     options = grain.multiprocessing.MultiprocessingOptions(
         num_workers=workers, per_worker_buffer_size=math.ceil(prefetch / workers)
     )
     dataset = grain.experimental.WithOptionsIterDataset(
         batches.to_iter_dataset(grain.ReadOptions(0, 0)),
-        # Batches go through pipes. Shared memory is 64 MB in a container by default,
-        # where a worker that runs out of it dies, and it is left behind on exit.
+        # Batches go through pipes instead of shared memory. Containers have 64 MB of that by
+        # default; a worker that runs out of it dies, and it is not freed on exit.
         grain.experimental.DatasetOptions(min_shm_size=2**62),
     )
     return iter(dataset.mp_prefetch(options, worker_init_fn=_start_worker))
@@ -97,25 +102,24 @@ def validation_batches(
 ) -> list[dict[str, np.ndarray]]:
     """Returns this process's part of the fixed validation batches.
 
-    Example i shows image i modulo their number. Bands and kinds take turns, one further with
-    every round of the images, so that each image is seen in each band. An example follows
-    from the seed and i, whatever happens in training. Every process gets
-    the same number of batches of the same shape: the last are filled up with further
-    examples of weight 0.
+    Example i has image i modulo the number of images. Examples cycle through bands and kinds,
+    shifted by one in each pass over the images, so that each image occurs in each band. An example
+    depends only on i and the seed. Every process gets the same number of batches of the same
+    shape; the last batch is padded with examples of weight 0.
 
     Args:
-      config: `validate.images` says how many examples there are over all processes.
-      batch_size: examples a batch, over all processes.
+      config: `validate.images` is the number of examples over all processes.
+      batch_size: examples per batch, over all processes.
       process_index: which part is returned.
-      process_count: into how many parts every batch is divided.
+      process_count: number of parts of every batch.
       source: `config.data.validation`, if it is already open.
 
     Returns:
-      As `training_batches`, and `weight` float32 [b], `band` int32 [b]: the index in
+      As `training_batches`, and `weight` float32 [b], and `band` int32 [b], the index in
       `examples.bands`.
 
     Raises:
-      UserError: the data is not there, or the batch does not divide by the processes.
+      UserError: as for `training_batches`.
     """
     with at("the validation batch size"):
         share = _share(batch_size, process_count)
@@ -156,8 +160,8 @@ def open_validation_source(config: ConfigDict) -> ImageSource:
 def warn_unreadable(batch: dict[str, np.ndarray], source: ImageSource, seen: set[int]) -> int:
     """Logs a warning for each unreadable image of a batch that is not yet in `seen`.
 
-    Returns how many there were; `seen` has them afterwards. Workers cannot count:
-    they are separate processes and do not know what the others have met.
+    Adds them to `seen`, and returns their number. Workers cannot do this: they are separate
+    processes, and do not know which images the others have read.
     """
     new = {int(index) for index in batch["unreadable"] if index >= 0} - seen
     for index in sorted(new):
@@ -172,7 +176,7 @@ def warn_unreadable(batch: dict[str, np.ndarray], source: ImageSource, seen: set
 
 
 def check_data(config: ConfigDict) -> None:
-    """Checks how the fields of data, masks and validation go together; each by itself is valid.
+    """Checks the fields of data, masks and validation together; `check_values` checks each alone.
 
     Raises:
       UserError: naming the config field that is wrong and what would be right.
@@ -211,13 +215,13 @@ def _share(batch_size: int, process_count: int) -> int:
 
 
 def _place(index: int, start: int, share: int, batch_size: int) -> int:
-    """Returns which of all examples is number `index` of a process's part of the batches."""
+    """Returns the number of example `index` of a process among the examples of all processes."""
     step, place = divmod(int(index), share)
     return start + step * batch_size + place
 
 
 def _start_worker(index: int, count: int) -> None:
-    """Keeps a worker process off the accelerators, to one core, and to the life of its run."""
+    """Keeps a worker process off accelerators and on one core, and ends it with its run."""
     import cv2
     import jax  # Grain has imported it already
 
@@ -227,7 +231,7 @@ def _start_worker(index: int, count: int) -> None:
         os._exit(1)
 
     del index, count
-    # Ctrl-C is sent to them too, and the run still needs them for the step it is at.
+    # Ctrl-C reaches workers too, but the run still needs them for its current step.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A run that is killed cannot end its workers, and they would wait for it forever.
     threading.Thread(target=end_with_run, daemon=True).start()

@@ -1,6 +1,6 @@
 """Converted networks on disk: a folder that can be used like a run's workdir.
 
-It has a checkpoint at step 0; for an inpainter, the `config.json` that describes it; for a DINO,
+It has a checkpoint at step 0. An inpainter also has the `config.json` that describes it; a DINO has
 `dino.json` with the fields of `DinoViT`, not all of which are in a config.
 """
 

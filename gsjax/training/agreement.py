@@ -26,8 +26,8 @@ class StopRequested(Exception):
 
 
 def start_vote(stop_requested: bool, failed: bool) -> Callable[[], Vote]:
-    """Votes, behind what the devices compute; the result is called for what all are to do."""
-    # A stop may be what made the data fail: the readers are asked to stop as well.
+    """Starts a vote, queued behind the running step; returns a function that awaits its result."""
+    # A stop takes precedence: it also stops the readers, which may look like failing data.
     vote = Vote.STOP if stop_requested else Vote.FAIL if failed else Vote.CONTINUE
     highest = distributed.start_max(vote)
     return lambda: Vote(highest())

@@ -24,7 +24,7 @@ class _Content(enum.IntEnum):
 
     NOTHING = 0
     BEST = 1  # of this run up to now
-    LATER = 2  # of a step that this run has yet to take again
+    LATER = 2  # of a step that this run will repeat
     OTHER = 3  # of another run, metric or validation, or damaged
 
 
@@ -37,9 +37,9 @@ class Best:
         Args:
           workdir: the run's folder.
           config: its `checkpoint.best` is one of `gsjax.models.metrics.BEST`.
-          done: the step that the run resumes after. What was kept later is removed: the run
-            comes to that step again. What is of another run, metric or validation does not
-            compare and is set aside.
+          done: the step that the run resumes after. A generator of a later step is removed, since
+            the run repeats that step. One of another run, metric or validation is not
+            comparable, and is set aside.
         """
         self._folder, self._metric = Path(workdir) / "best", config.checkpoint.best
         # LPIPS has an entry for each backbone; a run has one of them.
@@ -57,14 +57,14 @@ class Best:
         self._manager: ocp.CheckpointManager = checkpoints.open_manager(self._folder, keep=1)
 
     def _read(self, done: int) -> tuple[float | None, _Content]:
-        """Returns the value of the generator that is kept, if it compares, and the content."""
+        """Returns the value of the saved generator, if it is comparable, and the content."""
         step = checkpoints.latest_step(self._folder)
         file = self._folder / "best.json"
         if step is None and not file.exists():  # a run may end before its first validation
             return None, _Content.NOTHING
         try:
             kept = read_json(file)
-            # Of runs before this was written down, as if nothing had changed.
+            # Missing in older runs; then assume that it has not changed.
             validation = kept.get("validation", self._validation)
             # Older runs know one distribution.
             validation = {"data.crop_distribution": "uniform"} | validation
@@ -80,12 +80,12 @@ class Best:
 
     def _clear(self, content: _Content) -> None:
         if content == _Content.LATER:
-            logging.info("%s is of a later step, which this run comes to again", self._folder)
+            logging.info("%s is of a later step and is removed: this run repeats it", self._folder)
             shutil.rmtree(self._folder)
             return
         aside = set_aside(self._folder)
         logging.warning(
-            "%s does not compare with what this run validates by; it is set aside as %s",
+            "%s is not comparable with the validations of this run; it is set aside as %s",
             *(self._folder, aside.name),
         )
 
@@ -106,7 +106,7 @@ class Best:
         least = -math.inf if self._best is None else self._sign * self._best
         better = self._sign * value > least
         if better and checkpoints.save(self._manager, step, {"generator": generator}):
-            checkpoints.finish(self._manager)  # only then may best.json speak of it
+            checkpoints.finish(self._manager)  # best.json may describe it only then
             self._best = value
             if jax.process_index() == 0:
                 description = {"metric": self._metric, "step": step, "value": value}
@@ -121,9 +121,9 @@ class Best:
 
 
 def _validation(config: ConfigDict) -> dict:
-    """Returns, as JSON has it, what decides over the examples that are validated on.
+    """Returns the fields that determine the validation examples, as they are after JSON.
 
-    Without the path of the images: they may move.
+    Without the path of the images, which may move.
     """
     fields = {
         "validate": ("images", "kinds", "bands", "center"),

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 def check_config(config: ConfigDict, resumes: bool = False) -> "Sources":
-    """Checks that `config` can be run, and returns the image sources that it opens for that.
+    """Checks that `config` can be run, and returns the image sources that it opens to do so.
 
-    Missing data is reported first, since it takes the longest to fix. A run that `resumes` no
-    longer needs what it started from.
+    Missing data is reported first, since it takes the longest to fix. A run that
+    `resumes` no longer needs the checkpoint of `config.initial`.
 
     Raises:
       UserError: the config cannot be run; names the field, and what would be right.

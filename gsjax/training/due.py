@@ -1,4 +1,4 @@
-"""What is due at a step, besides training."""
+"""Decides what is due at a step: logging, validation, checkpoints."""
 
 from typing import NamedTuple
 

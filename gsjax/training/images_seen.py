@@ -46,7 +46,7 @@ def record_images(workdir: str | os.PathLike, source: ImageSource, resumes: bool
 
 
 def _read(path: Path) -> dict | None:
-    """Returns the record, or None if it cannot be read: the run matters more."""
+    """Returns the record, or None if it cannot be read, which should not stop the run."""
     try:
         images = read_json(path)
     except (OSError, ValueError):  # missing in older runs, or damaged

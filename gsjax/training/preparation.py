@@ -44,7 +44,7 @@ def prepare(config: ConfigDict, workdir: Path) -> Prepared:
     """Checks the config and loads data and weights; nothing is written.
 
     Raises:
-      UserError: as `train`, on all processes if on one.
+      UserError: as for `train`. If one process fails, all raise.
     """
     process = jax.process_index()
     has_checkpoint = checkpoints.latest_step(workdir / "checkpoints") is not None
@@ -53,7 +53,8 @@ def prepare(config: ConfigDict, workdir: Path) -> Prepared:
         complete_dino_config(config)
         sources = check_config(config, resumes)
         mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
-    for first in (True, False):  # machines that share a cache of weights share no locks in it
+    # Process 0 downloads first: machines that share a cache cannot lock it for each other.
+    for first in (True, False):
         with distributed.shared_errors():
             if first == (process == 0):
                 dino, dino_variables = load_dino(config)

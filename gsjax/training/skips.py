@@ -22,7 +22,7 @@ class Skips:
         Args:
           workdir: the run's folder; the batch of the first skipped step in a row is saved in
             `skipped/`.
-          allowed: this many skipped steps in a row end the run.
+          allowed: number of skipped steps in a row that end the run.
           skipped: the count in the state so far.
         """
         self._folder, self._allowed, self._skipped = workdir / "skipped", allowed, skipped

@@ -1,4 +1,4 @@
-"""Runs and records the validations of a run, and repeats those that were interrupted."""
+"""Runs and records the validations of a run, and makes up for an interrupted one."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
