@@ -69,22 +69,22 @@ def evaluate(settings: Settings) -> Report:
         deep = methods.choose(settings.deep, list(methods.OURS), notes)
     with at("--baselines"):
         names = methods.choose(settings.baselines, list(methods.BASELINES), notes)
-    ways = [Method(name, methods.BASELINES[name]) for name in names]
+    compared = [Method(name, methods.BASELINES[name]) for name in names]
     if settings.deep is not None and settings.checkpoint is None:
         raise UserError("--deep", "it needs a --checkpoint", "name one")
     plan = _make_protocol(settings)
     if settings.output is not None:
         report.check_writable(settings.output)
     if settings.checkpoint is not None:
-        ways = methods.trained(settings.checkpoint, deep) + ways
-    if not ways:
+        compared = methods.trained(settings.checkpoint, deep) + compared
+    if not compared:
         raise UserError("--baselines", "neither baselines nor a --checkpoint are named", "name one")
     measures = scores.load_scores(settings.lpips, settings.fid, settings.dino)
-    collected = _measure(plan, ways, measures)
+    collected = _measure(plan, compared, measures)
     if not collected.rows:
         raise UserError("--data", "none of the images can be read any more")
     outcome = Report(
-        _describe(settings, plan, ways, measures, collected),
+        _describe(settings, plan, compared, measures, collected),
         notes + _notes(plan, measures, collected),
         collected.rows,
         report.summarize(collected.rows, _distances(plan, measures, collected)),
@@ -112,11 +112,11 @@ def _make_protocol(settings: Settings) -> Protocol:
     return Protocol(source, indices, settings.size, settings.seed, bands, masks, settings.invert)
 
 
-def _measure(plan: Protocol, ways: Sequence[Method], measures: Scores) -> _Collected:
+def _measure(plan: Protocol, compared: Sequence[Method], measures: Scores) -> _Collected:
     """Fills every hole of every image with every method, and measures the results."""
     collected = _Collected([], {}, {band.name: [] for band in plan.bands}, [])
     digest = hashlib.sha256()
-    total = len(plan.indices) * len(plan.bands) * len(ways)
+    total = len(plan.indices) * len(plan.bands) * len(compared)
     with progress_bar(total, 0, "evaluating", unit=" fills") as bar:
         for index, image in plan.crops():
             digest.update(image.data)
@@ -126,26 +126,26 @@ def _measure(plan: Protocol, ways: Sequence[Method], measures: Scores) -> _Colle
                 if measures.dino is not None:
                     images = (image for _, image in plan.crops())
                     collected.semantics = semantics.embed_originals(*measures.dino, images)
-                _warm_up(ways, image, holes.values())
+                _warm_up(compared, image, holes.values())
             collected.names.append(name)
             cases, filled = [], []
             for band, hole in holes.items():
-                for way in ways:
+                for method in compared:
                     start = time.perf_counter()
-                    filled.append(way(image, hole))
-                    cases.append((band, way.name, time.perf_counter() - start))
+                    filled.append(method(image, hole))
+                    cases.append((band, method.name, time.perf_counter() - start))
                     bar.update()
             _collect(collected, name, image, holes, cases, np.stack(filled), measures)
     collected.digest = digest.hexdigest()
     return collected
 
 
-def _warm_up(ways, image, holes) -> None:
+def _warm_up(compared, image, holes) -> None:
     """Runs compiled methods once, so that compilation is not timed."""
-    for way in ways:
+    for method in compared:
         for hole in holes:
-            if way.compiles:
-                way(image, hole)
+            if method.compiles:
+                method(image, hole)
 
 
 def _collect(collected, name, image, holes, cases, filled, measures) -> None:
@@ -161,23 +161,23 @@ def _collect(collected, name, image, holes, cases, filled, measures) -> None:
         features["fd_dino"] = np.asarray(distances.features)
     for metric, rows in features.items():
         kept = collected.features.setdefault(metric, {})
-        for (band, way, _), row in zip(cases, rows, strict=True):
-            kept.setdefault((band, way), []).append(row)
+        for (band, method, _), row in zip(cases, rows, strict=True):
+            kept.setdefault((band, method), []).append(row)
     psnr: dict[str, dict[str, float]] = {}
-    for place, (band, way, seconds) in enumerate(cases):
-        row = {"image": name, "band": band, "method": way, "hole": float(holes[band].mean())}
+    for place, (band, method, seconds) in enumerate(cases):
+        row = {"image": name, "band": band, "method": method, "hole": float(holes[band].mean())}
         row |= {metric: float(value[place]) for metric, value in values.items()}
         collected.rows.append(row | {"seconds": seconds})
-        psnr.setdefault(band, {})[way] = row["psnr_hole"]
-    for band, of_way in psnr.items():
-        first = next(iter(of_way))  # the model, if there is one
-        pictures = {way: filled[i] for i, (own, way, _) in enumerate(cases) if own == band}
-        values = ", ".join(f"{way} {value:.1f}" for way, value in of_way.items())
+        psnr.setdefault(band, {})[method] = row["psnr_hole"]
+    for band, by_method in psnr.items():
+        first = next(iter(by_method))  # the model, if there is one
+        pictures = {method: filled[i] for i, (own, method, _) in enumerate(cases) if own == band}
+        values = ", ".join(f"{method} {value:.1f}" for method, value in by_method.items())
         part = f"{100 * holes[band].mean():.0f} %"
         caption = f"{band}: PSNR in the hole of {part}: {values} · {name}"
         worst = [
             *collected.worst[band],
-            Worst(of_way[first], caption, image, holes[band], pictures),
+            Worst(by_method[first], caption, image, holes[band], pictures),
         ]
         collected.worst[band] = sorted(worst, key=lambda one: one.psnr)[:_SHOWN]
 
@@ -218,7 +218,7 @@ def _notes(plan: Protocol, measures: Scores, collected: _Collected) -> list[str]
         sizes["Fréchet distance on DINO"] = measures.dino[0].width
     for name, features in sizes.items():
         if len(collected.names) < 2:
-            notes.append(f"no {name}: it takes two images")
+            notes.append(f"no {name}: it needs at least two images")
         elif len(collected.names) <= features:
             notes.append(
                 f"{name} over {len(collected.names)} images, fewer than its {features} features: "
@@ -227,7 +227,7 @@ def _notes(plan: Protocol, measures: Scores, collected: _Collected) -> list[str]
     return notes
 
 
-def _describe(settings, plan: Protocol, ways, measures: Scores, collected: _Collected) -> dict:
+def _describe(settings, plan: Protocol, compared, measures: Scores, collected: _Collected) -> dict:
     return {
         "data": settings.data,
         "images": len(collected.names),
@@ -237,7 +237,7 @@ def _describe(settings, plan: Protocol, ways, measures: Scores, collected: _Coll
         "seed": None if plan.masks else plan.seed,
         "masks": settings.masks,
         "checkpoint": settings.checkpoint,
-        "methods": [way.name for way in ways],
+        "methods": [method.name for method in compared],
         "dino": measures.dino and semantics.describe(measures.dino[0]),
         "device": _device(),
     }

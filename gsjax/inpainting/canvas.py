@@ -35,7 +35,7 @@ def paint_over(
       geometry: how crops lie in the image.
       patches: how patches lie in a crop.
       crop: what is drawn.
-      earlier: crops of its layer that were painted before it, whose cores are theirs.
+      earlier: crops of its layer that were painted before it, and whose cores it must not change.
       gaussians: the crop's.
       drawn: their drawing in [0, 1], if it is known: at the samples within the crop.
     """

@@ -1,4 +1,4 @@
-"""Fills one image: cuts out its crops, and writes what the network paints back."""
+"""Fills one image: cuts out its crops, and writes the painted crops back."""
 
 from collections.abc import Callable, Generator
 from typing import NamedTuple
@@ -45,7 +45,7 @@ def fill(
     keep: Callable[[tuple[Crop, Gaussians]], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> CropRequests:
-    """Fills an image in place; a generator that yields crops to paint and is sent the results.
+    """Fills an image in place: a generator that yields crops to paint, and is sent the results.
 
     Args:
       image: uint8 or uint16; only the hole is changed.
@@ -91,7 +91,7 @@ def cut_known(image: Integer[np.ndarray, "h w 3"], crop: Crop, size: tuple[int, 
 def _cut(image, hole, depths, layer: Layer, crop: Crop, earlier: list[Crop]) -> CropInput:
     """Returns the network's input for a crop: downsampled by its factor, padded by reflection.
 
-    What earlier crops of its layer painted in their cores counts as known.
+    Pixels that earlier crops of its layer painted in their cores count as known.
     """
     factor, (height, width) = crop.factor, layer.geometry.size
     peak = np.iinfo(image.dtype).max

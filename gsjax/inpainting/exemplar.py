@@ -24,7 +24,8 @@ Deep = Literal["exemplar", "network"]
 # Texture is copied where the nearest known pixel is farther than this. LPIPS falls from 12 to 20 px
 # and hardly beyond (benchmarks/RESULTS.md); from 24 px on, edges that meet a hole bend in the ring.
 DEEP = 20
-# Searched margin around a hole, relative to its longer side: less is worse, 2 is hardly better.
+# Margin that is searched around a hole, relative to its longer side. Less is worse; 2 is hardly
+# better.
 SEARCH_MARGIN = 1.0
 # Maximum number of pixels to search at full resolution, which takes about 3 s per hole.
 LARGEST = 2**20

@@ -23,7 +23,7 @@ class Crop(NamedTuple):
     height: int
     width: int
     factor: int  # image pixels per network pixel, a power of two
-    layer: int = 0  # crops of a layer leave each other's cores alone
+    layer: int = 0  # crops of a layer do not change each other's cores
 
 
 class Geometry(NamedTuple):
@@ -108,9 +108,9 @@ class Geometry(NamedTuple):
     def core_weight(
         self, crop: Crop, y: Float[np.ndarray, " h"], x: Float[np.ndarray, " w"]
     ) -> Float[np.ndarray, "h w"]:
-        """Returns how much a crop keeps from later ones of its layer: 1 in its core.
+        """Returns how far a crop is protected from later ones of its layer: 1 in its core.
 
-        Over a seam around the core it falls to 0. Arguments as for `crop_weight`.
+        It falls to 0 over a seam around the core. Arguments as for `crop_weight`.
         """
         starts, lengths = zip(*((c - s, s) for c, s in self._margins()), strict=True)
         return self._fading(crop, y, x, starts, lengths)

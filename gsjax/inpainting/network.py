@@ -22,7 +22,7 @@ from gsjax.models.gaussian_head import Gaussians
 from gsjax.models.inpainter import GaussianInpainter, Inpainting
 from gsjax.models.semantic import make_tokens
 
-_FEWEST_OPACITY = 0.25  # lower bound of the opacity by which corrections are divided
+_MIN_OPACITY = 0.25  # lower bound of the opacity by which corrections are divided
 
 
 class Painted(NamedTuple):
@@ -43,7 +43,7 @@ class Network:
 
     Attributes:
       size: (height, width) of its crops, the size it was trained at.
-      rim: how deep it paints before a coarser level takes over; `config.fill.rim`.
+      rim: `config.fill.rim`, how deep into a hole crops paint before coarser ones take over.
       small: (height, width) of small crops, for holes of a few pixels, which are painted many at a
         time; None if the training crops are too small for that, or the network has a semantic
         branch, which needs to see the whole scene.
@@ -80,7 +80,7 @@ class Network:
           The drawing and the Gaussians of each crop.
 
         Raises:
-          UserError: the drawing is not finite, because of too large weights.
+          UserError: the drawing is NaN or infinite, because weights are too large.
         """
         painted: list[tuple[np.ndarray, Gaussians]] = []
         for shape, some in itertools.groupby(crops, lambda crop: crop[0].shape[:2]):
@@ -159,7 +159,7 @@ def _opacity(gaussians: Gaussians, extent, backend) -> Float[Array, "b p n 1"]:
     """Returns the summed opacity at each Gaussian: the effect of a change of color there."""
     ones = jnp.ones_like(gaussians.colors[..., :1])
     drawn = rasterize(gaussians.means, gaussians.cholesky, ones, extent, backend)
-    return jnp.maximum(_at(drawn, gaussians.means), _FEWEST_OPACITY)
+    return jnp.maximum(_at(drawn, gaussians.means), _MIN_OPACITY)
 
 
 def _at(

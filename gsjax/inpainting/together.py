@@ -13,7 +13,7 @@ from gsjax.inpainting.geometry import Crop
 from gsjax.inpainting.network import Network
 from gsjax.models.gaussian_head import Gaussians
 
-_AT_WORK = 2**26  # maximum number of pixels of the active images, in total
+_MAX_PIXELS = 2**26  # maximum number of pixels of all active images together
 
 
 class Task(NamedTuple):
@@ -26,7 +26,7 @@ class Task(NamedTuple):
       avoid: True where texture must not be copied from, or None for nowhere.
       progress: called with the number of crops painted so far, and the total number.
       failed: called with an error of this image (including one that `progress` raises), which
-        is then dropped; None: an error stops all images.
+        is then dropped; if None, the error is raised and stops all images.
     """
 
     name: Any
@@ -120,4 +120,4 @@ def _has_room(active: list[_Active], batch_size: int) -> bool:
     """Returns whether to start another image; at least one is always active."""
     pending = sum(len(one.pending) for one in active)
     pixels = sum(one.task.image.shape[0] * one.task.image.shape[1] for one in active)
-    return not active or (pending < batch_size and pixels < _AT_WORK)
+    return not active or (pending < batch_size and pixels < _MAX_PIXELS)

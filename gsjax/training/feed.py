@@ -54,9 +54,9 @@ class Feed(Iterator):
             stage.config,
             jax.process_index(),
             jax.process_count(),
-            self._done - stage.first,
-            self._source,
-            stage.examples,
+            first_step=self._done - stage.first,
+            source=self._source,
+            first_example=stage.examples,
         )
 
     def __next__(self):
