@@ -7,7 +7,7 @@ from PIL import Image
 from gsjax.errors import UserError
 from gsjax.inpainting import batch
 from gsjax.inpainting.extend import Margins, check_extend
-from gsjax.inpainting.opened import Options, put_together
+from gsjax.inpainting.opened import Options, open_picture
 from gsjax.inpainting.pairing import Job
 from gsjax.inpainting.pictures import read_picture
 
@@ -48,13 +48,13 @@ def test_margins_are_opaque_whether_alpha_is_the_mask_or_not(tmp_path):
     alpha[:3] = 255
     Image.fromarray(np.dstack([RGB, alpha])).save(tmp_path / "x.png")
     picture, options = read_picture(tmp_path / "x.png"), Options(extend=MARGINS)
-    kept = put_together(picture, ("mask", np.zeros((30, 40), bool)), None, options)
+    kept = open_picture(picture, ("mask", np.zeros((30, 40), bool)), None, options)
     np.testing.assert_array_equal(kept.alpha[INSIDE], alpha)
     assert (kept.alpha[30:] == 255).all()
-    of_alpha = put_together(picture, None, None, options)
+    of_alpha = open_picture(picture, None, None, options)
     np.testing.assert_array_equal(of_alpha.prepared.hole[INSIDE], alpha < 255)
     assert of_alpha.prepared.hole[30:].all()
-    inverted = put_together(picture, None, None, options._replace(invert=True))
+    inverted = open_picture(picture, None, None, options._replace(invert=True))
     np.testing.assert_array_equal(inverted.prepared.hole[INSIDE], alpha == 255)
     assert inverted.prepared.hole[30:].all()
 
@@ -62,7 +62,7 @@ def test_margins_are_opaque_whether_alpha_is_the_mask_or_not(tmp_path):
 def test_what_must_not_be_copied_moves_with_the_picture(tmp_path):
     avoid = RNG.random((30, 40)) < 0.5
     Image.fromarray(RGB).save(tmp_path / "x.png")
-    opened = put_together(read_picture(tmp_path / "x.png"), None, avoid, Options(extend=MARGINS))
+    opened = open_picture(read_picture(tmp_path / "x.png"), None, avoid, Options(extend=MARGINS))
     np.testing.assert_array_equal(opened.avoid[INSIDE], avoid)
     assert not opened.avoid[30:].any()
 
@@ -97,4 +97,4 @@ def test_a_picture_that_would_be_too_large_is_refused(tmp_path):
     Image.fromarray(RGB).save(tmp_path / "x.png")
     options = Options(extend=Margins(right=1000), max_pixels=30_000)
     with pytest.raises(UserError, match=r"extended to 1040×30, it has more than 30,000 pixels"):
-        put_together(read_picture(tmp_path / "x.png"), None, None, options)
+        open_picture(read_picture(tmp_path / "x.png"), None, None, options)
