@@ -85,6 +85,7 @@ def test_the_python_call_extends_like_the_command(painter, tmp_path):
         painter(RGB)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "extend", [(1, 2, 3), (0, 0, 0, -1), (0, 0, 0.5, 0), "1234", (0, 0, 0, 2**15 + 1)]
 )

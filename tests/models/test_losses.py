@@ -126,7 +126,7 @@ def test_the_distance_of_dinos_tokens_counts_every_block_alike():
     }
 
     def patch_tokens(images):
-        return [np.array(block) for block in tokens["drawn" if images.any() else "images"]]
+        return [jnp.array(block) for block in tokens["drawn" if images.any() else "images"]]
 
     found = seen(np.full((1, 1, 1, 3), 0.5), patch_tokens=patch_tokens)
     assert value("dino", found) == pytest.approx(((0 + 1) / 2 + (2 + 1) / 2) / 2)

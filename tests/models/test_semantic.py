@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from tests.quick import jit
 from tests.weights import random_variables
 
 TINY = DinoViT(width=32, depth=2, heads=2, mlp_width=64, grid=(2, 2))
-VARIABLES = random_variables(TINY.init, np.zeros((1, 28, 28, 3), np.float32))
+VARIABLES = jax.tree.map(
+    jnp.asarray, random_variables(TINY.init, np.zeros((1, 28, 28, 3), np.float32))
+)
 
 
 def tokens_of(sees, *arrays):
@@ -56,7 +59,7 @@ def test_of_known_pixels_dino_sees_filled_holes_and_not_the_patches_that_are_mos
     token, clean_token = tokens_of("known", images * known, known, images)
     keep = np.ones((2, 4, 4), bool)
     keep[:, 1:3, 1] = False  # all hole; those beside them are half hole
-    filled = push_pull(images * known, known)
+    filled = push_pull(jnp.asarray(images * known), jnp.asarray(known))
     np.testing.assert_allclose(token, class_token(filled, keep.reshape(2, 16)), atol=1e-5)
     np.testing.assert_allclose(clean_token, class_token(images), atol=1e-5)
     assert np.abs(token - class_token(filled)).max() > 1e-3
