@@ -151,7 +151,7 @@ def _check_flags() -> tuple[str | None, tuple[int, int] | None]:
     if FORMAT.value is not None:
         suffix = "." + FORMAT.value.lower().removeprefix(".")
         if suffix not in (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"):
-            raise UserError("--format", f"{FORMAT.value!r} is none of png, jpg, webp, tif")
+            raise UserError("--format", f"{FORMAT.value!r} is not one of png, jpg, webp, tif")
     ranges: tuple[tuple[flags.FlagHolder, int, int], ...] = (
         (THRESHOLD, 0, 254), (QUALITY, 1, 100), (BATCH_SIZE, 1, 4096), (GROW, 0, 1000),
         (FEATHER, 0, 1000),

@@ -139,7 +139,7 @@ def _first_blocks(arrays: Mapping[str, np.ndarray], blocks: int) -> dict[str, np
     depth = keys.count(arrays, "blocks.", _NETWORK)
     check_whole(blocks, 1, "blocks")
     if blocks > depth:
-        raise UserError("blocks", f"the file has {depth} blocks, not {blocks} or more")
+        raise UserError("blocks", f"{blocks} is more than the file has, {depth}")
     cut = tuple(f"blocks.{index}." for index in range(blocks, depth))
     return {key: array for key, array in arrays.items() if not key.startswith(cut)}
 

@@ -90,7 +90,7 @@ def choose(requested: Sequence[str] | None, every: Sequence[str], notes: list[st
         if name not in every:
             meant = suggestion(name, list(every))
             hint = f"did you mean {meant}?" if meant else ""
-            raise UserError("", f"{name!r} is none of {', '.join(every)}", hint)
+            raise UserError("", f"{name!r} is not one of {', '.join(every)}", hint)
         if list(requested).count(name) > 1:
             raise UserError("", f"{name} is given twice")
         if reason and name in _NEED_PATCHMATCH:

@@ -241,7 +241,7 @@ def dino(
       UserError: an unknown size.
     """
     if size not in SIZES:
-        raise UserError("dino.size", f"{size!r} is none of {', '.join(SIZES)}")
+        raise UserError("dino.size", f"{size!r} is not one of {', '.join(SIZES)}")
     width, depth, heads = SIZES[size]
     second = patch_size == 14
     swiglu = second and size == "g"

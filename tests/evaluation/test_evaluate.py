@@ -230,7 +230,7 @@ def test_mistakes_end_with_code_2_and_one_message_before_any_work(pictures, tmp_
         "--data is missing": [],
         "'photoss' is not a source of images; did you mean photos?": ["--data=photoss"],
         "--data: the folder '/nowhere' does not exist": ["--data=folder:/nowhere"],
-        "'tela' is none of telea, navier_stokes, biharmonic, patchmatch, mean; did you mean": [
+        "'tela' is not one of telea, navier_stokes, biharmonic, patchmatch, mean; did you mean": [
             data, "--baselines=tela,mean",
         ],
         "--baselines: mean is given twice": [data, "--baselines=mean,mean"],

@@ -102,7 +102,7 @@ def test_dino_v1_has_the_published_number_of_parameters(size, patch_size, count)
 
 
 def test_an_unknown_size_names_the_field():
-    with pytest.raises(UserError, match=r"dino\.size is 'XL'; it must be one of ti, S, B, L, g"):
+    with pytest.raises(UserError, match=r"dino\.size: 'XL' is not one of ti, S, B, L, g"):
         dino("XL")
 
 

@@ -153,7 +153,7 @@ def test_without_branch_the_loss_and_validation_need_one_and_fills_do_not(monkey
 
 
 def test_an_unknown_size_is_the_users_error():
-    with pytest.raises(UserError, match=r"dino\.size: 'XXL' is none of ti, S"):
+    with pytest.raises(UserError, match=r"dino\.size: 'XXL' is not one of ti, S"):
         dino.check_dino(config_with(size="XXL", weights="random"))
 
 

@@ -196,9 +196,9 @@ def _photo():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("h:1", None, None), "^--processes and --process missing"),
-        ((None, 2, 0), "^--coordinator missing"),
-        (("h:1", 2, None), "^--process missing"),
+        (("h:1", None, None), "^--processes and --process: missing; every process needs"),
+        ((None, 2, 0), "^--coordinator: missing; every"),
+        (("h:1", 2, None), "^--process: missing; every"),
         (("h", 2, 0), "'h' is not HOST:PORT"),
         ((":1", 2, 0), "':1' is not HOST:PORT"),
         (("h:x", 2, 0), "'h:x' is not HOST:PORT"),
