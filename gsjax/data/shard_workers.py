@@ -101,12 +101,21 @@ def make_shards_in_processes(source, settings, output, shards, workers, bar) -> 
 
 @contextlib.contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Hides Ctrl-C from processes that are started in the block; their parent stops them."""
+    """Hides Ctrl-C from processes that are started in the block; their parent stops them.
+
+    The parent itself handles Ctrl-C after the block: a process whose start is interrupted finds
+    half of what it was sent. The mask alone would not do, since another thread can receive it.
+    """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    received: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
     try:
         yield
     finally:
+        signal.signal(signal.SIGINT, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if received:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _start(worker: _Worker) -> None:

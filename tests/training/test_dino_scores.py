@@ -27,10 +27,11 @@ class Scored:
 
     def __init__(self, run):
         batch = make_batch() | {"weight": np.float32([1, 1, 1, 0]), "band": np.int32([0, 0, 1, 1])}
+        batch = jax.device_put(batch)
         frozen = {"dino": run.dino}
         sums = jit(make_token_means(config_of(run), run.networks))
         frozen["dino_means"] = self.means = token_means(sums, frozen, [batch, batch])
-        images, known = (np.asarray(array) for array in unpack(jax.device_put(batch)))
+        images, known = (np.asarray(array) for array in unpack(batch))
         rng = np.random.default_rng(0)
         filled = np.where(known > 0, images, rng.random(images.shape, np.float32))
         self.holes = known[..., 0] == 0
