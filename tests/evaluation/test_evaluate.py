@@ -247,7 +247,7 @@ def test_mistakes_end_with_code_2_and_one_message_before_any_work(pictures, tmp_
         "--dino: '/nowhere' is none of dinov2_vits14": [
             data, "--dino=/nowhere", "--lpips=none", "--fid=none",
         ],
-        "--deep: 'exemplars' is none of network, exemplar; did you mean exemplar?": [
+        "--deep: 'exemplars' is not one of network, exemplar; did you mean exemplar?": [
             data, "--deep=exemplars",
         ],
         "--deep: it needs a --checkpoint": [data, "--deep=network"],

@@ -48,7 +48,7 @@ CASES = {
         OK,
         [],
     ),
-    "format gif": ([IMAGE, MASK, OUT, "--format=gif"], MISTAKE, ["none of png, jpg, webp, tif"]),
+    "format gif": ([IMAGE, MASK, OUT, "--format=gif"], MISTAKE, ["not one of png, jpg, webp, tif"]),
     "format against output": ([IMAGE, MASK, OUT, "--format=jpg"], MISTAKE, ["does not fit"]),
     "shard 2/2": (
         ["--image={d}/good", "--mask={d}/masks", "--output={o}", "--shard=2/2"],
