@@ -24,6 +24,7 @@ from absl import flags
 
 from gsjax import cli
 from gsjax.errors import UserError
+from gsjax.inpainting.ranges import RANGES
 
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
@@ -152,11 +153,9 @@ def _check_flags() -> tuple[str | None, tuple[int, int] | None]:
         suffix = "." + FORMAT.value.lower().removeprefix(".")
         if suffix not in (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"):
             raise UserError("--format", f"{FORMAT.value!r} is not one of png, jpg, webp, tif")
-    ranges: tuple[tuple[flags.FlagHolder, int, int], ...] = (
-        (THRESHOLD, 0, 254), (QUALITY, 1, 100), (BATCH_SIZE, 1, 4096), (GROW, 0, 1000),
-        (FEATHER, 0, 1000),
-    )  # fmt: skip
-    for number, low, high in ranges:
+    numbers: tuple[flags.FlagHolder, ...] = (THRESHOLD, QUALITY, BATCH_SIZE, GROW, FEATHER)
+    for number in numbers:
+        low, high = RANGES.get(number.name, (1, 4096))
         if number.value is not None and not low <= number.value <= high:
             raise UserError(f"--{number.name}", f"{number.value} is not from {low} to {high}")
     if SHARD.value is None:

@@ -87,9 +87,9 @@ def run(arguments, cache, **options):
     )
 
 
-def started(arguments, cache, until):
-    """Starts the command, as in a terminal, and returns it as soon as `until()` is true."""
-    process = subprocess.Popen(
+def start(arguments, cache):
+    """Starts the command, as in a terminal."""
+    return subprocess.Popen(
         arguments,
         cwd=ROOT,
         env=environment(cache),
@@ -99,6 +99,11 @@ def started(arguments, cache, until):
         # In the background, where the tests may run, a shell has Ctrl-C ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
+
+
+def started(arguments, cache, until):
+    """Starts the command, as in a terminal, and returns it as soon as `until()` is true."""
+    process = start(arguments, cache)
     deadline = time.monotonic() + 300
     while not until():
         assert process.poll() is None, process.stderr.read()

@@ -1,6 +1,5 @@
 """Implements `python -m gsjax.convert`: turns a file of weights into a folder and a description."""
 
-import math
 import shlex
 from pathlib import Path
 from typing import Any
@@ -136,7 +135,7 @@ def _describe_inpainter(module: GaussianInpainter, variables) -> str:
         f"encoder of width {module.width}, {module.downs} halvings, {module.blocks} blocks, "
         f"{'with' if module.skips else 'without'} skips",
         f"semantic branch of {token} channels" if token else "no semantic branch",
-        f"images: any multiple of {math.lcm(size, 2**module.downs)} pixels",
+        f"images: any multiple of {module.stride()} pixels",
     ]
     return "; ".join(parts)
 

@@ -21,7 +21,7 @@ import numpy as np
 from absl import logging
 
 from gsjax.data import records, remote, tfds
-from gsjax.data.images import ImageSource, MissingData, UnreadableImage, decode_image
+from gsjax.data.images import ImageSource, MissingData, UnreadableImage
 from gsjax.data.reader import missing_decoder
 from gsjax.errors import UserError, at
 
@@ -148,16 +148,6 @@ def require_readable(source: ImageSource) -> None:
             failures.append(str(e))
     shown = "".join(f"\n  {failure}" for failure in failures[:3])
     raise UserError("", f"none of its {len(source)} images can be read:{shown}")
-
-
-def read_image(path: str | os.PathLike) -> np.ndarray:
-    """Reads a file as uint8 [h, w, 3] RGB; see `images.decode_image`.
-
-    Raises:
-      UnreadableImage: missing, not an image, truncated, or smaller than MIN_SIDE.
-    """
-    path = os.fspath(path)
-    return decode_image(_read(path), path)
 
 
 def list_images(folder: str | os.PathLike) -> list[str]:

@@ -19,11 +19,10 @@ from gsjax.errors import UserError
 from gsjax.evaluation.fid import extract_all
 from gsjax.fetch import REMOTE
 from gsjax.models.dino import DinoOutput, DinoViT, preprocess, size_of
-from gsjax.models.semantic import cosine
+from gsjax.models.semantic import LEAST_HOLE, cosine
 from gsjax.trained.dino import read_dino
 
 _SIDE = 224  # images are resized to at most this many pixels per side, as in training
-_LEAST_HOLE = 0.5  # fraction of a patch that must be hole for its token to count
 
 
 class Semantics(NamedTuple):
@@ -112,7 +111,7 @@ def compare(
         cv2.resize(hole.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
         for hole in holes
     ]
-    counts = np.stack(shares).reshape(len(holes), -1) > _LEAST_HOLE
+    counts = np.stack(shares).reshape(len(holes), -1) > LEAST_HOLE
     means = semantics.mean_class, semantics.mean_patch
     together = np.concatenate([original[None], filled])
     return jax.device_get(_compare(semantics.module)(semantics.variables, means, together, counts))

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Integer
 
 from gsjax.errors import UserError, shown
 from gsjax.inpainting.depth import depth_in
+from gsjax.inpainting.ranges import RANGES
 
 _ROWS = 256  # processed at a time
 
@@ -45,8 +46,11 @@ def check_margins(grow: float, feather: float) -> None:
     """Raises UserError unless both are valid widths in pixels."""
     for name, value in {"grow": grow, "feather": feather}.items():
         number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        if not number or not 0 <= value <= 1000:
-            raise UserError(name, f"{shown(repr(value))} is not a width from 0 to 1000 pixels")
+        low, high = RANGES[name]
+        if not number or not low <= value <= high:
+            raise UserError(
+                name, f"{shown(repr(value))} is not a width from {low} to {high} pixels"
+            )
 
 
 def prepare(

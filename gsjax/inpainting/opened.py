@@ -1,6 +1,6 @@
 """Joins a picture with its mask before painting, and encodes the filled picture after it."""
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Integer
@@ -10,6 +10,7 @@ from gsjax.data.reader import MAX_PIXELS
 from gsjax.errors import UserError
 from gsjax.inpainting.borders import Prepared, finish, prepare
 from gsjax.inpainting.encode import check_alpha, encode, lossy_warning, metadata_warning
+from gsjax.inpainting.exemplar import Deep
 from gsjax.inpainting.extend import Margins, extend_picture, outside, pad
 from gsjax.inpainting.pictures import FORMATS, Picture
 
@@ -21,7 +22,7 @@ class Options(NamedTuple):
     quality: int | None = None
     batch_size: int | None = None
     overwrite: bool = False
-    deep: Literal["exemplar", "network"] = "exemplar"
+    deep: Deep = "exemplar"
     invert: bool = False
     grow: float = 0
     feather: float = 0

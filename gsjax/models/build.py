@@ -7,7 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from gsjax.errors import UserError, check_whole
+from gsjax.config.fields import check_type, check_value
+from gsjax.config.groups import FIELDS
+from gsjax.errors import UserError
 from gsjax.models.dino import SIZES, DinoViT, dino, size_of
 from gsjax.models.discriminator import Discriminator
 from gsjax.models.inpainter import GaussianInpainter, init_variables
@@ -81,8 +83,9 @@ def build_dino(options: ConfigDict) -> DinoViT:
             f"there is no folder {options.weights!r}, and without one dino.size must be one "
             f"of {', '.join(SIZES)}",
         )
-    check_whole(options.patch_size, 1, "dino.patch_size")
-    check_whole(options.registers, 0, "dino.registers")
+    for name in ("patch_size", "registers"):
+        check_type(FIELDS[f"dino.{name}"], options[name])
+        check_value(FIELDS[f"dino.{name}"], options[name])
     return dino(options.size, options.patch_size, options.registers)
 
 

@@ -16,6 +16,8 @@ from gsjax.models.resize import resize
 # The share of a patch that must be known for DINO to be shown it. Of 0, 1/4, 1/2 and 3/4, a
 # quarter keeps the class token closest to that of the whole photograph.
 LEAST_KNOWN = 0.25
+# The fraction of a patch that must be hole for distances to compare its token.
+LEAST_HOLE = 0.5
 
 
 def make_tokens(dino: ConfigDict, module: DinoViT | None) -> Callable:

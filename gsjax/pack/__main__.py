@@ -33,6 +33,10 @@ def main() -> None:
     """Packs the generator that validated best, or that of a given checkpoint."""
     if not OUTPUT.value and not PUSH.value:
         raise UserError("--output", "it is missing", "give a folder, or --push=hf:OWNER/NAME")
+    if PRIVATE.value and not PUSH.value:
+        raise UserError(
+            "--private", "only a repository can be private", "give --push=hf:OWNER/NAME"
+        )
     if OUTPUT.value:
         check_new_folder(os.path.expanduser(OUTPUT.value))
     if PUSH.value:

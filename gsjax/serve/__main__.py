@@ -8,6 +8,7 @@ can only reach it with --host, and then only with the token. SIGTERM finishes wh
 """
 
 import ipaddress
+import math
 import os
 import signal
 import socket
@@ -53,11 +54,13 @@ def main() -> None:
         raise UserError(
             "gsjax.serve", f"it needs {error.name}", "pip install gsjax[web]"
         ) from error
+    if not math.isfinite(TIME_LIMIT.value):
+        raise UserError("--time_limit", f"{TIME_LIMIT.value} is not a number of seconds")
     paths = _checkpoints(CHECKPOINT.value)
     token = TOKEN.value if TOKEN.value is not None else os.environ.get("GSJAX_TOKEN")
     if token is not None and (len(token) < _SHORTEST or not token.isascii() or " " in token):
         raise UserError(
-            "--token", f"it must be at least {_SHORTEST} ASCII characters without spaces"
+            "--token", f"it must have at least {_SHORTEST} ASCII characters and no spaces"
         )
     listening = _listen(HOST.value, PORT.value)
     with listening:

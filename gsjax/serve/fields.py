@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from gsjax.errors import shown, suggestion
 from gsjax.inpainting.exemplar import Deep
 from gsjax.inpainting.opened import Options
+from gsjax.inpainting.ranges import RANGES
 from gsjax.serve.errors import HTTPError
 from gsjax.serve.jobs import Asked
 
@@ -137,8 +138,8 @@ def check_fields(
     if files["image"] is None:
         raise HTTPError(400, "image: it is missing; send the content of a picture's file")
     options = Options(
-        threshold=_whole(fields, "threshold", 0, 254),
-        quality=_whole(fields, "quality", 1, 100),
+        threshold=_whole(fields, "threshold"),
+        quality=_whole(fields, "quality"),
         deep=cast(Deep, _choice(fields, "deep", get_args(Deep)) or "exemplar"),
         invert=bool(_BOOLS.get(_choice(fields, "invert", _BOOLS) or "0")),
         grow=_width(fields, "grow"),
@@ -174,8 +175,9 @@ def _choice(fields: dict[str, Any], name: str, choices: Collection[str]) -> str 
     return value
 
 
-def _whole(fields: dict[str, Any], name: str, low: int, high: int) -> int | None:
+def _whole(fields: dict[str, Any], name: str) -> int | None:
     number = _number(fields, name)
+    low, high = RANGES[name]
     if number is not None and not (number == round(number) and low <= number <= high):
         raise HTTPError(400, f"{name}: {number:g} is not a whole number from {low} to {high}")
     return None if number is None else int(number)
@@ -183,8 +185,9 @@ def _whole(fields: dict[str, Any], name: str, low: int, high: int) -> int | None
 
 def _width(fields: dict[str, Any], name: str) -> float:
     number = _number(fields, name) or 0.0
-    if not 0 <= number <= 1000:
-        raise HTTPError(400, f"{name}: {number:g} is not a width from 0 to 1000 pixels")
+    low, high = RANGES[name]
+    if not low <= number <= high:
+        raise HTTPError(400, f"{name}: {number:g} is not a width from {low} to {high} pixels")
     return number
 
 

@@ -11,10 +11,8 @@ from ml_collections import ConfigDict
 
 from gsjax.models.build import Networks
 from gsjax.models.dino import DinoOutput, preprocess
-from gsjax.models.semantic import cosine, known_shares
+from gsjax.models.semantic import LEAST_HOLE, cosine, known_shares
 from gsjax.training.batch import Batch, unpack
-
-LEAST_HOLE = 0.5  # fraction of a patch that must be hole for its token to count, as in evaluation
 
 
 class TokenMeans(NamedTuple):

@@ -7,9 +7,9 @@ from PIL import Image
 
 from gsjax.data.sources import (
     PHOTOS,
+    FileSource,
     UnreadableImage,
     open_source,
-    read_image,
     require_readable,
     unlisted_files,
 )
@@ -20,6 +20,10 @@ def save(path, size=(20, 16), color=(200, 100, 50), **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, color).save(path, **options)
     return path
+
+
+def read_image(path):
+    return FileSource([str(path)])[0]
 
 
 def error(spec, help=""):

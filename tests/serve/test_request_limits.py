@@ -47,6 +47,7 @@ def refusal(folder, *flags):
 def test_what_could_be_reached_by_others_needs_a_token(folder):
     assert "give a --token" in refusal(folder, "--host=0.0.0.0", "--port=0")
     assert "--token: it must have at least 16" in refusal(folder, "--token=short")
+    assert "--time_limit: nan is not a number" in refusal(folder, "--time_limit=nan")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert "Address already in use" in refusal(folder, f"--port={port}")

@@ -107,6 +107,14 @@ def test_nothing_is_overwritten(packed_run):
     assert "Traceback" not in again.stderr
 
 
+def test_only_what_is_pushed_can_be_private(trained, tmp_path):
+    command = [sys.executable, "-m", "gsjax.pack", f"--checkpoint={trained[0]}", "--private"]
+    result = run([*command, f"--output={tmp_path / 'mine'}"], tmp_path)
+    assert result.returncode == 2
+    assert "--private: only a repository can be private" in result.stderr
+    assert not (tmp_path / "mine").exists()
+
+
 def test_what_half_precision_does_not_hold_is_not_packed(tmp_path):
     for value in (1e5, np.inf, np.nan):
         with pytest.raises(UserError, match=r"^--checkpoint: params/a has values"):

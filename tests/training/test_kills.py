@@ -3,12 +3,11 @@
 import functools
 import random
 import signal
-import subprocess
 import time
 
 import pytest
 
-from tests.runs import ROOT, SMALL, assert_same_run, command, ended, environment, run
+from tests.runs import SMALL, assert_same_run, command, ended, run, start
 
 pytestmark = pytest.mark.slow
 
@@ -59,15 +58,7 @@ def waits(chance, workdir, process):
 
 def interrupted(arguments, cache, workdir, chance):
     """Starts the run and kills it, or asks it to stop, at a random time; returns what happened."""
-    process = subprocess.Popen(
-        arguments,
-        cwd=ROOT,
-        env=environment(cache),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # as in a terminal
-    )
+    process = start(arguments, cache)
     moment, at_once = waits(chance, workdir, process)
     how = chance.choice(["kill", "stop", "stop twice", "Ctrl-C twice"])
     if how == "kill":
