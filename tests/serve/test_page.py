@@ -80,7 +80,9 @@ def painted(page):
 
 def fill(page):
     """Presses Fill; returns the mask that was sent."""
-    page.click("#fill")
+    # Until the server answers, the page may still show how the fill before this one ended.
+    with page.expect_response("**/api/v1/inpaint", timeout=60_000):
+        page.click("#fill")
     expect(page.locator("#status")).to_contain_text("Filled in", timeout=60_000)
     program = "async () => [...new Uint8Array(await window.sent.get('mask').arrayBuffer())]"
     return decoded(bytes(page.evaluate(program)))
